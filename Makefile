@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Each builds .venv itself on a machine with nothing but Python >= 3.11.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install demo test test-fast check serve clean bench
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet torch -c constraints.txt
+	$(PIP) install --quiet --editable '.[dev]' -c constraints.txt
+	touch $@
+
+install: $(STAMP) ## build .venv with the pinned dependencies
+
+demo: $(STAMP) ## measure, plan and evaluate a real language model (SmolLM2-135M), embedded SQLite, no server
+	$(BIN)/bitplan demo
+
+test: $(STAMP) ## linters, types, import contracts, and the whole test suite (real model included)
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -m 'not benchmark'
+
+test-fast: $(STAMP) ## the suite without the real model
+	$(BIN)/python -m pytest -m 'not real and not benchmark'
+
+check: $(STAMP) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the recorded ratios of tests/benchmarks
+	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
+
+serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
+	$(BIN)/bitplan serve
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

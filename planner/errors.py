@@ -1,0 +1,91 @@
+"""The error tree of planning; every message says what to do, and `fields` are for machines.
+
+PlannerError
+├── NotFoundError             an id that nothing has
+├── ConflictError             the same identity with other content, or a state that does not allow it
+├── InvalidRequestError       a request that contradicts itself or the model
+│   ├── UnmeasuredError       cells asked for that nobody measured
+│   └── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
+├── BudgetError
+│   ├── BudgetBelowFloorError
+│   └── BudgetAboveCeilingError
+├── ExportError               a plan that the target cannot express
+└── StorageError              the database cannot be reached or is of another version
+"""
+
+from typing import ClassVar
+
+
+class PlannerError(Exception):
+    """Root of everything planning raises on purpose.
+
+    Attributes:
+        code: stable slug, the last part of a problem's ``type``.
+        fields: machine-readable facts (``smallest_feasible_bytes``, ``layers``, …).
+    """
+
+    code: ClassVar[str] = "planner-error"
+
+    def __init__(self, message: str, **fields: object) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class NotFoundError(PlannerError):
+    """An id that nothing has."""
+
+    code = "not-found"
+
+
+class ConflictError(PlannerError):
+    """The same identity with other content, or a state that does not allow the request."""
+
+    code = "conflict"
+
+
+class InvalidRequestError(PlannerError):
+    """A request that contradicts itself or the model."""
+
+    code = "invalid-request"
+
+
+class UnmeasuredError(InvalidRequestError):
+    """Cells asked for that nobody measured."""
+
+    code = "unmeasured"
+
+
+class PinConflictError(InvalidRequestError):
+    """Pins, floors, ceilings and menus that leave a layer group without a format."""
+
+    code = "pin-conflict"
+
+
+class BudgetError(PlannerError):
+    """A budget that no plan can keep, or that binds nothing."""
+
+    code = "budget"
+
+
+class BudgetBelowFloorError(BudgetError):
+    """Even the smallest plan is larger than the budget."""
+
+    code = "budget-below-floor"
+
+
+class BudgetAboveCeilingError(BudgetError):
+    """Even the largest plan is smaller than the budget."""
+
+    code = "budget-above-ceiling"
+
+
+class ExportError(PlannerError):
+    """A plan that the target cannot express."""
+
+    code = "export"
+
+
+class StorageError(PlannerError):
+    """The database cannot be reached or is of another version."""
+
+    code = "storage"

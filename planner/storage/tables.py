@@ -1,0 +1,277 @@
+"""The tables. Ids are content hashes where the content is immutable, random where it is not.
+
+A cell is unique by its identity: model, layer, format (by content), probe with its parameters and code version, calibration set
+and rounding method. Runs, jobs and plans come and go; cells stay.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def utc_now() -> datetime:
+    """The present, timezone-aware."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware UTC time on every database (SQLite forgets the zone; this puts it back)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:
+        """Refuse naive times, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a time without a zone cannot be stored; use utc_now()"
+            raise ValueError(msg)
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
+        """Give back an aware UTC time."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base with stable constraint names, so that migrations can name them."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+
+
+class ModelRow(Base):
+    """A registered checkpoint. ``id`` is the fingerprint: registering the same files twice gives the same model."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    source: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    revision: Mapped[str | None] = mapped_column(String(100))
+    kind: Mapped[str] = mapped_column(String(20))
+    architecture: Mapped[str] = mapped_column(String(100))
+    dtype: Mapped[str] = mapped_column(String(20))
+    blocks: Mapped[int] = mapped_column(Integer)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    unquantized_bytes: Mapped[int] = mapped_column(BigInteger)
+    kv_elements_per_token: Mapped[int] = mapped_column(BigInteger)
+    vocab_size: Mapped[int] = mapped_column(Integer)
+    context_length: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    layers: Mapped[list["LayerRow"]] = relationship(
+        order_by="LayerRow.position", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class LayerRow(Base):
+    """A quantizable linear module of a model, in model order."""
+
+    __tablename__ = "layers"
+    __table_args__ = (UniqueConstraint("model_id", "name"), UniqueConstraint("model_id", "position"))
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    position: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(String(300))
+    kind: Mapped[str] = mapped_column(String(60))
+    block: Mapped[int | None] = mapped_column(Integer)
+    expert: Mapped[int | None] = mapped_column(Integer)
+    out_features: Mapped[int] = mapped_column(Integer)
+    in_features: Mapped[int] = mapped_column(Integer)
+    active_fraction: Mapped[float] = mapped_column(Float)
+
+
+class CalibrationSetRow(Base):
+    """A text and how it is cut. ``id`` is the fingerprint over the text and every parameter.
+
+    ``text`` is the UTF-8 text, zlib-compressed, so that a worker on any machine cuts the same tokens.
+    """
+
+    __tablename__ = "calibration_sets"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    source: Mapped[str] = mapped_column(Text)
+    sequences: Mapped[int] = mapped_column(Integer)
+    sequence_length: Mapped[int] = mapped_column(Integer)
+    held_out_sequences: Mapped[int] = mapped_column(Integer)
+    held_out_length: Mapped[int] = mapped_column(Integer)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    characters: Mapped[int] = mapped_column(BigInteger)
+    text: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ProbeSettingRow(Base):
+    """One way to measure: everything of a cell's identity but model, layer and format. ``id`` is its content hash."""
+
+    __tablename__ = "probe_settings"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    probe: Mapped[str] = mapped_column(String(60), index=True)
+    code_version: Mapped[int] = mapped_column(Integer)
+    rounding: Mapped[str] = mapped_column(String(60))
+    rounding_version: Mapped[int] = mapped_column(Integer)
+    calibration_id: Mapped[str | None] = mapped_column(ForeignKey("calibration_sets.id"))
+    parameters: Mapped[dict[str, Any]]
+    in_nats: Mapped[bool]
+    additive: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class CellRow(Base):
+    """One (layer, format) measurement: status, loss, standard error and the sufficient statistics behind them."""
+
+    __tablename__ = "cells"
+    __table_args__ = (
+        UniqueConstraint("layer_id", "format_identity", "setting_id"),
+        Index("ix_cells_setting_layer", "setting_id", "layer_id"),
+        CheckConstraint("(status = 'measured') = (loss IS NOT NULL)", name="loss_iff_measured"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"))
+    format: Mapped[str] = mapped_column(String(60))
+    format_identity: Mapped[str] = mapped_column(String(64))
+    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"))
+    status: Mapped[str] = mapped_column(String(20))
+    loss: Mapped[float | None] = mapped_column(Float(53))
+    standard_error: Mapped[float | None] = mapped_column(Float(53))
+    samples: Mapped[float] = mapped_column(Float(53))
+    total: Mapped[float | None] = mapped_column(Float(53))
+    total_squares: Mapped[float | None] = mapped_column(Float(53))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class JobRow(Base):
+    """Queued work: ``queued running succeeded failed cancelled``."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(30))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    reason: Mapped[str | None] = mapped_column(Text)
+    total: Mapped[int | None] = mapped_column(Integer)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    failed: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class UnitRow(Base):
+    """The smallest piece of a job that is done or not done; its result and its completion are one transaction."""
+
+    __tablename__ = "units"
+    __table_args__ = (UniqueConstraint("job_id", "key"), Index("ix_units_job_id_state", "job_id", "state"))
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(100))
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    reason: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_until: Mapped[datetime | None]
+    result: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    seconds: Mapped[float | None] = mapped_column(Float)
+    finished_at: Mapped[datetime | None]
+
+
+class PlanRow(Base):
+    """A stored plan: immutable. ``document`` is the whole plan as REST shows it; the columns are what is searched by."""
+
+    __tablename__ = "plans"
+    __table_args__ = (Index("ix_plans_model_id_created_at", "model_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"))
+    runtime: Mapped[str] = mapped_column(String(40))
+    solver: Mapped[str] = mapped_column(String(40))
+    status: Mapped[str] = mapped_column(String(20))
+    budget_kind: Mapped[str] = mapped_column(String(30))
+    budget_value: Mapped[float] = mapped_column(Float(53))
+    size_bits: Mapped[int] = mapped_column(BigInteger)
+    file_bytes: Mapped[int] = mapped_column(BigInteger)
+    effective_bits: Mapped[float] = mapped_column(Float(53))
+    predicted_loss: Mapped[float] = mapped_column(Float(53))
+    gap: Mapped[float] = mapped_column(Float(53))
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    choices: Mapped[list["PlanChoiceRow"]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
+
+
+class PlanChoiceRow(Base):
+    """The format that a plan gives a layer."""
+
+    __tablename__ = "plan_choices"
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True)
+    format: Mapped[str] = mapped_column(String(60))
+    size_bits: Mapped[int] = mapped_column(BigInteger)
+    loss: Mapped[float] = mapped_column(Float(53))
+
+
+class EvaluationRow(Base):
+    """An assignment measured on held-out text: KL, perplexity, top-1 agreement, each with its standard error."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("job_id", "label"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), index=True)
+    calibration_id: Mapped[str] = mapped_column(ForeignKey("calibration_sets.id"))
+    label: Mapped[str] = mapped_column(String(100))
+    size_bits: Mapped[int] = mapped_column(BigInteger)
+    effective_bits: Mapped[float] = mapped_column(Float(53))
+    kl: Mapped[float] = mapped_column(Float(53))
+    kl_error: Mapped[float | None] = mapped_column(Float(53))
+    perplexity: Mapped[float] = mapped_column(Float(53))
+    perplexity_error: Mapped[float | None] = mapped_column(Float(53))
+    top1_agreement: Mapped[float] = mapped_column(Float(53))
+    top1_error: Mapped[float | None] = mapped_column(Float(53))
+    sequences: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

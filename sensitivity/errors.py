@@ -1,0 +1,63 @@
+"""The error tree of this package; every message says what to do.
+
+SensitivityError
+├── CheckpointError            a model source that cannot be registered or read
+│   ├── SourceNotFoundError    no such directory, file or hub id
+│   ├── NoWeightsError         a directory without safetensors or GGUF
+│   ├── CorruptCheckpointError a header or a shard that cannot be read, or weights that are not finite
+│   ├── UnknownArchitectureError
+│   └── ModelChangedError      the files differ from what was registered
+├── FormatError
+│   ├── UnknownFormatError
+│   └── UnsupportedShapeError  a format that cannot store a tensor of this shape
+├── CalibrationError           empty text, too few tokens
+└── UnknownProbeError
+"""
+
+
+class SensitivityError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class CheckpointError(SensitivityError):
+    """A model source that cannot be registered or read."""
+
+
+class SourceNotFoundError(CheckpointError):
+    """No such directory, file or hub id."""
+
+
+class NoWeightsError(CheckpointError):
+    """The source holds neither safetensors nor GGUF."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """A header or a shard cannot be read, or the weights are not finite."""
+
+
+class UnknownArchitectureError(CheckpointError):
+    """No family of this package knows the architecture."""
+
+
+class ModelChangedError(CheckpointError):
+    """The files on disk differ from what was registered."""
+
+
+class FormatError(SensitivityError):
+    """A candidate format that cannot be used as asked."""
+
+
+class UnknownFormatError(FormatError):
+    """No candidate format has this name."""
+
+
+class UnsupportedShapeError(FormatError):
+    """The format cannot store a tensor of this shape."""
+
+
+class CalibrationError(SensitivityError):
+    """The text gives no usable calibration set."""
+
+
+class UnknownProbeError(SensitivityError):
+    """No probe has this name."""
