@@ -1,0 +1,38 @@
+"""Error curves as planning reads them: arrays over layers and formats."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.statistics import CellStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The cells of one probe setting.
+
+    Attributes:
+        layers: layer names, first axis.
+        formats: candidate formats, second axis.
+        loss: float64 (layers, formats); NaN where there is no number.
+        standard_error: float64 (layers, formats); NaN where unknown.
+        status: ``CellStatus`` values as text (layers, formats); empty text where nobody measured.
+    """
+
+    layers: tuple[str, ...]
+    formats: tuple[CandidateFormat, ...]
+    loss: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    status: NDArray[np.str_]
+
+    def with_exact_formats(self, dtype: str) -> "Curves":
+        """The same curves, where a format that keeps the model's own dtype costs nothing by definition."""
+        names = {"bfloat16": "BF16", "float16": "FP16"}
+        columns = [k for k, fmt in enumerate(self.formats) if fmt.name == names.get(dtype)]
+        if not columns:
+            return self
+        loss, error, status = self.loss.copy(), self.standard_error.copy(), self.status.copy()
+        loss[:, columns], error[:, columns], status[:, columns] = 0.0, 0.0, CellStatus.MEASURED
+        return replace(self, loss=loss, standard_error=error, status=status)

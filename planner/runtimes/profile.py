@@ -1,0 +1,61 @@
+"""A runtime profile: what the engine that will serve a plan accepts. Data and small functions, no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.candidate import CandidateFormat
+
+Packing = Callable[[CandidateFormat, tuple[int, int]], int]
+Refusal = Callable[[CandidateFormat, Layer], str | None]
+
+
+def formats_own_size(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
+    """Stored bits as the format itself counts them, without any container's overhead."""
+    return candidate.size_bits(shape)
+
+
+def formats_own_refusal(candidate: CandidateFormat, layer: Layer) -> str | None:
+    """Only what the format itself cannot store."""
+    return candidate.refusal(layer.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeProfile:
+    """What one engine accepts.
+
+    Attributes:
+        name: registry key.
+        description: one sentence for people.
+        ignore_kinds: layer kinds left unquantized unless the request says otherwise.
+        tied_kinds: sets of kinds that share one format within one parent module (fused by the engine).
+        tie_experts: all routed experts of a block share one format.
+        size_bits: exact stored bits by this engine's packing.
+        refusal: why a layer cannot take a format here, or ``None``.
+        exports: export targets that this engine loads; the first is the default.
+    """
+
+    name: str
+    description: str
+    ignore_kinds: frozenset[str]
+    tied_kinds: tuple[frozenset[str], ...]
+    tie_experts: bool
+    size_bits: Packing
+    refusal: Refusal
+    exports: tuple[str, ...]
+
+    def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:
+        """Layer groups as indices into ``layers``, in order of their first member. Missing members are allowed."""
+        members: dict[tuple[object, ...], list[int]] = {}
+        for index, layer in enumerate(layers):
+            members.setdefault(self._group_key(layer), []).append(index)
+        return [tuple(indices) for indices in members.values()]
+
+    def _group_key(self, layer: Layer) -> tuple[object, ...]:
+        if self.tie_experts and layer.expert is not None:
+            return ("experts", layer.block)
+        parent = layer.name.rpartition(".")[0]
+        for number, kinds in enumerate(self.tied_kinds):
+            if layer.kind in kinds:
+                return ("tied", parent, number)
+        return ("alone", layer.name)
