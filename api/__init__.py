@@ -1,1 +1,1 @@
-"""TODO."""
+"""The REST service: HTTP only."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Alembic migrations."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Formats + curves + budget + runtime -> problem -> solution -> plan."""

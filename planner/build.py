@@ -52,9 +52,7 @@ class Classes:
         return int(np.where(self.legal, self.sizes, 0).max(axis=1, initial=0).sum())
 
 
-def build_classes(
-    layers: Sequence[Layer], formats: Sequence[CandidateFormat], runtime: RuntimeProfile, rules: Rules
-) -> Classes:
+def build_classes(layers: Sequence[Layer], formats: Sequence[CandidateFormat], runtime: RuntimeProfile, rules: Rules) -> Classes:
     """Merge tied layers and intersect what runtime and rules allow; needs no measurement.
 
     Raises:
@@ -174,9 +172,7 @@ def _refuse_unmeasured(classes: Classes, legal: NDArray[np.bool_], status: NDArr
     raise UnmeasuredError(msg, cells=int(rows.size), formats=formats, layers=[classes.layers[int(i)].name for i in rows[:20]])
 
 
-def _with_imputed_experts(
-    classes: Classes, curves: Curves
-) -> tuple[NDArray[np.float64], NDArray[np.str_], list[str]]:
+def _with_imputed_experts(classes: Classes, curves: Curves) -> tuple[NDArray[np.float64], NDArray[np.str_], list[str]]:
     silent = curves.status == CellStatus.NO_TOKENS
     if not silent.any():
         return curves.loss, curves.status, []

@@ -65,9 +65,7 @@ def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[CandidateFo
     return table
 
 
-def _constraints(
-    rules: Rules, formats: Sequence[CandidateFormat]
-) -> list[tuple[str, str, NDArray[np.bool_]]]:
+def _constraints(rules: Rules, formats: Sequence[CandidateFormat]) -> list[tuple[str, str, NDArray[np.bool_]]]:
     names = [fmt.name for fmt in formats]
     bits = np.array([fmt.num_bits for fmt in formats], dtype=np.int64)
     found: list[tuple[str, str, NDArray[np.bool_]]] = []

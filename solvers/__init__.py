@@ -1,1 +1,1 @@
-"""TODO."""
+"""Solvers of the multiple-choice knapsack: numbers in, proved numbers out."""

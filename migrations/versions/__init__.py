@@ -1,1 +1,1 @@
-"""TODO."""
+"""Schema versions."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Jobs: sets of units with leases, retries and one transaction per result."""

@@ -79,7 +79,8 @@ class PlanRequest(Selection):
         Field(min_length=1, max_length=200, description="candidate formats; by default every format that was measured"),
     ] = None
     probe: Annotated[
-        str | None, Field(max_length=60, description="whose curves to plan with; by default the most trusted one measured")
+        str | None,
+        Field(max_length=60, description="whose curves to plan with; by default the most trusted one measured"),
     ] = None
     setting: Annotated[
         str | None, Field(max_length=64, description="id of one probe setting, when a probe was run in several ways")
@@ -151,7 +152,8 @@ class GroupChoice(Schema):
     standard_error: float
     next_up: NextFormat | None
     fragile: Annotated[
-        bool, Field(description="another format would win if the losses moved by one standard error, at this price of a bit")
+        bool,
+        Field(description="another format would win if the losses moved by one standard error, at this price of a bit"),
     ]
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""SQL storage: tables, database, repositories."""

@@ -175,7 +175,11 @@ class CellRow(Base):
 
 
 class JobRow(Base):
-    """Queued work: ``queued running succeeded failed cancelled``."""
+    """Queued work: ``queued running succeeded failed cancelled``.
+
+    A smaller ``priority`` is served earlier. The lease is held by the worker that lists the units of the job; ``lease_token`` is new with
+    every claim and fences off a worker that lost its lease.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)
@@ -185,12 +189,14 @@ class JobRow(Base):
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(20), default="queued")
+    priority: Mapped[int] = mapped_column(Integer, default=0)
     reason: Mapped[str | None] = mapped_column(Text)
     total: Mapped[int | None] = mapped_column(Integer)
     done: Mapped[int] = mapped_column(Integer, default=0)
     failed: Mapped[int] = mapped_column(Integer, default=0)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
@@ -198,7 +204,10 @@ class JobRow(Base):
 
 
 class UnitRow(Base):
-    """The smallest piece of a job that is done or not done; its result and its completion are one transaction."""
+    """The smallest piece of a job that is done or not done; its result and its completion are one transaction.
+
+    ``lease_token`` is new with every claim: who does not hold it cannot complete the unit. A failed attempt waits until ``not_before``.
+    """
 
     __tablename__ = "units"
     __table_args__ = (UniqueConstraint("job_id", "key"), Index("ix_units_job_id_state", "job_id", "state"))
@@ -211,7 +220,9 @@ class UnitRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
     result: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     seconds: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[datetime | None]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The worker process: the only place where jobs meet torch."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Checkpoints described from their configuration and headers only."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Probes: what each candidate format costs each layer, as a map-reduce over units."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Rounding methods: how weights reach a format's grid."""

@@ -1,0 +1,1 @@
+"""pydantic models at the edges: REST and `--json`."""

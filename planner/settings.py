@@ -1,0 +1,79 @@
+"""What an operator may set: environment variables ``BITPLAN_…``, read once where a process starts."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from planner.errors import InvalidRequestError
+
+
+def default_data_dir() -> Path:
+    """The XDG data folder of bitplan: ``$XDG_DATA_HOME/bitplan``, or ``~/.local/share/bitplan``."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "bitplan"
+
+
+class Settings(BaseSettings):
+    """Settings of one process; frozen.
+
+    Every worker of one database must use the same ``lease_seconds``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BITPLAN_", frozen=True, extra="forbid")
+
+    data_dir: Annotated[Path, Field(description="folder of the default database and of everything bitplan writes")] = (
+        Field(default_factory=default_data_dir)
+    )
+    database_url: Annotated[
+        str | None,
+        Field(description="sqlite:////path/file.db or postgresql+psycopg://user:password@host/name; SQLite in data_dir"),
+    ] = None
+    lease_seconds: Annotated[
+        float, Field(ge=1.0, le=86_400.0, description="a worker that is silent for so long loses its unit to another")
+    ] = 60.0
+    host: Annotated[str, Field(min_length=1, description="address that `bitplan serve` listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="port that `bitplan serve` listens on; 0 picks one")] = 8000
+    model_roots: Annotated[
+        tuple[Path, ...] | None,
+        NoDecode,
+        Field(description=f"folders that models may be registered from over REST, joined by {os.pathsep!r}; all if unset"),
+    ] = None
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="least severity that is logged")
+    ] = "INFO"
+
+    @field_validator("model_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(os.pathsep) if part) or None
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def resolved_database_url(self) -> str:
+        """``database_url``, or the SQLite file in the data folder."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'bitplan.db').absolute()}"
+
+    @classmethod
+    def load(cls) -> Self:
+        """Settings from the environment.
+
+        Raises:
+            InvalidRequestError: a variable has no usable value; the message names it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(
+                f"BITPLAN_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+            )
+            msg = f"the environment has settings that cannot be used: {problems}. Correct or unset them."
+            raise InvalidRequestError(msg) from error

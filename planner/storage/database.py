@@ -1,0 +1,170 @@
+"""One database, SQLite or PostgreSQL: sessions that are one transaction each, and the version of its schema.
+
+SQLite runs in WAL mode. A write session begins with ``BEGIN IMMEDIATE``: a transaction that begins deferred and turns into a writer later
+fails at once with "database is locked" when another one wrote in between, whatever the busy timeout is. A read session begins deferred and
+refuses to write, so it waits for nobody. On PostgreSQL both are READ COMMITTED, and a read session is READ ONLY.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
+
+from planner.errors import StorageError
+from planner.storage.failures import storage_error
+from planner.storage.tables import utc_now
+
+_READ = "bitplan_read"
+_BUSY_SECONDS = 30
+
+
+class Database:
+    """A database by URL. Connects on first use; safe to share between threads, never across a fork."""
+
+    def __init__(self, url: str | URL) -> None:
+        """Prepare the engine; connects to nothing yet.
+
+        Args:
+            url: ``sqlite:////absolute/file.db`` or ``postgresql+psycopg://user:password@host/name``.
+
+        Raises:
+            StorageError: the URL is malformed or names a database that bitplan does not run on.
+        """
+        self.url = _parse(url)
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is a SQLite file."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its password, to hand to a child process; never log it."""
+        return self.url.render_as_string(hide_password=False)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back on any exception.
+
+        Raises:
+            StorageError: the database cannot be reached, is read-only, full, locked, or has no schema.
+        """
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read_session(self) -> Iterator[Session]:
+        """A transaction that only reads: it waits for no writer, and an attempt to write is a ``StorageError``."""
+        with self._translated(), Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    def now(self, session: Session) -> datetime:
+        """The database's clock: one clock for all machines.
+
+        SQLite is a library inside this process, so its clock is this machine's.
+        """
+        if self.is_sqlite:
+            return utc_now()
+        value = session.scalar(select(func.clock_timestamp()))
+        assert isinstance(value, datetime)  # noqa: S101  (timestamptz, by PostgreSQL's definition)
+        return value.astimezone(UTC)
+
+    def upgrade(self) -> None:
+        """Bring the schema to this version of bitplan, in one transaction; creates the SQLite file and its folder.
+
+        Raises:
+            StorageError: the database cannot be reached or was written by a newer bitplan.
+        """
+        from planner.storage import versions
+
+        if self.is_sqlite and self.url.database and "uri" not in self.url.query:
+            self._make_folder(Path(self.url.database).parent)
+        with self._translated(), self.engine.begin() as connection:
+            versions.upgrade(connection)
+
+    def check_version(self) -> None:
+        """Refuse to work with a schema of another version.
+
+        Raises:
+            StorageError: the database is empty, older or newer than this bitplan; the message says what to run.
+        """
+        from planner.storage import versions
+
+        with self._translated(), self._reading.connect() as connection:
+            versions.check(connection)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (IntegrityError, DataError):
+            raise
+        except DBAPIError as error:
+            raise storage_error(self.url, error.orig or error) from error
+        except sqlite3.Error as error:  # from the pragmas of a new connection, outside SQLAlchemy's own translation
+            raise storage_error(self.url, error) from error
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot create the folder {folder} of the database: {error.strerror}. Set BITPLAN_DATA_DIR to a writable one."
+            raise StorageError(msg) from error
+
+
+def _parse(url: str | URL) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        msg = "the database URL cannot be read; use sqlite:////path/file.db or postgresql+psycopg://user:password@host/name"
+        raise StorageError(msg) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        msg = f"bitplan does not run on {parsed.drivername!r}; use a sqlite:/// or postgresql+psycopg:// URL"
+        raise StorageError(msg)
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        msg = "an in-memory database cannot be shared with a worker; name a file: sqlite:////path/file.db"
+        raise StorageError(msg)
+    return parsed
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url, pool_size=20, max_overflow=30, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    """Pragmas of a new connection. WAL is kept by the file; asking again is free."""
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin as a reader or as a writer (see the module's text); sqlite3's own implicit BEGIN is switched off."""
+    reading = connection.get_execution_options().get(_READ, False)
+    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,26 @@
+"""What a database driver's error means for the person who reads it."""
+
+from sqlalchemy import URL
+
+from planner.errors import StorageError
+
+_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("no such table", "undefinedtable", "no such column", "undefinedcolumn"), "Run `bitplan db upgrade`."),
+    (("readonly database", "read-only"), "Make the file (and its folder) writable, or connect as a role that may write."),
+    (("disk is full", "no space left", "diskfull"), "Free some space on the disk of the database; nothing was half-written."),
+    (("locked", "locknotavailable"), "Another process holds the database for very long; find it, or try again."),
+    (("unable to open",), "Check that the folder exists and is writable, or run `bitplan db upgrade` to create the file."),
+    (("not a database", "malformed"), "The file is damaged or is no SQLite database; restore a backup, or name another file."),
+    (("password", "role", "authentication"), "Correct the user and password in BITPLAN_DATABASE_URL."),
+    (("does not exist", "invalidcatalogname"), "Create the database, or correct its name in BITPLAN_DATABASE_URL."),
+    (("deadlock", "serialization"), "Two requests met; try again."),
+)
+_UNREACHABLE = "Check that the server runs and that BITPLAN_DATABASE_URL points to it, then try again."
+
+
+def storage_error(url: URL, error: BaseException) -> StorageError:
+    """The driver's error as one sentence of what happened and one of what to do; the password is never in it."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    haystack = f"{type(error).__name__} {said}".lower()
+    advice = next((text for words, text in _ADVICE if any(word in haystack for word in words)), _UNREACHABLE)
+    return StorageError(f"the database {url.render_as_string(hide_password=True)} answered: {said.rstrip('.')}. {advice}")
