@@ -24,8 +24,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BITPLAN_", frozen=True, extra="forbid")
 
-    data_dir: Annotated[Path, Field(description="folder of the default database and of everything bitplan writes")] = (
-        Field(default_factory=default_data_dir)
+    data_dir: Annotated[Path, Field(description="folder of the default database and of everything bitplan writes")] = Field(
+        default_factory=default_data_dir
     )
     database_url: Annotated[
         str | None,
@@ -41,9 +41,9 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description=f"folders that models may be registered from over REST, joined by {os.pathsep!r}; all if unset"),
     ] = None
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="least severity that is logged")
-    ] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="least severity that is logged")] = (
+        "INFO"
+    )
 
     @field_validator("model_roots", mode="before")
     @classmethod

