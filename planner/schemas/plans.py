@@ -3,19 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from planner.budget import Budget, BudgetKind
+from planner.schemas.base import Schema
 
 FormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT4_G64"])]
 Pattern = Annotated[str, Field(min_length=1, max_length=300, examples=["*.down_proj"])]
 Bits = Annotated[int, Field(ge=1, le=32)]
-
-
-class Schema(BaseModel):
-    """Frozen, and unknown fields are refused: a typo is an error, not a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BudgetSpec(Schema):

@@ -1,0 +1,26 @@
+"""What every request and document shares."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", description="one line of text without control characters")]
+"""Text that every database stores and every log line survives."""
+Reference = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""An id or a name, as a request gives it."""
+Parameters = dict[str, float | int | str | bool | None]
+"""Hyper-parameters of a probe."""
+
+
+class Schema(BaseModel):
+    """Frozen, and unknown fields are refused: a typo is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Page(Schema, Generic[Item]):
+    """One page of a list, newest first."""
+
+    items: Annotated[list[Item], Field(description="the page, newest first")]
+    next: Annotated[str | None, Field(description="cursor of the next page; null on the last one")] = None

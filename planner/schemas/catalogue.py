@@ -1,0 +1,63 @@
+"""Documents of what this service knows by itself: candidate formats, runtimes and probes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from planner.schemas.base import Parameters, Schema
+
+
+class FormatDocument(Schema):
+    """A candidate format: one way to store a weight matrix."""
+
+    name: Annotated[str, Field(examples=["INT4_G64"])]
+    num_bits: Annotated[int, Field(description="bits of one stored element")]
+    type: Annotated[str, Field(description="'int', 'float' or 'normal_float'")]
+    strategy: Annotated[str, Field(description="which elements share a scale: tensor, channel, group, tensor_group, unquantized")]
+    group_size: Annotated[int | None, Field(description="elements along the input dimension that share a scale")]
+    symmetric: Annotated[bool, Field(description="without a zero point")]
+    scale_dtype: str | None
+    scale_bits: Annotated[int, Field(description="stored bits of one scale")]
+    zero_point_bits: Annotated[int, Field(description="stored bits of one zero point")]
+    tensor_bits: Annotated[int, Field(description="extra bits stored once a tensor")]
+    effective_bits: Annotated[float, Field(description="stored bits ÷ weights of a 4096 × 4096 matrix; other shapes differ")]
+
+
+class FormatList(Schema):
+    """Every candidate format, fewest bits first."""
+
+    items: list[FormatDocument]
+
+
+class RuntimeDocument(Schema):
+    """An engine that may serve a plan, and what it accepts."""
+
+    name: str
+    description: str
+    ignore_kinds: Annotated[list[str], Field(description="layer kinds left unquantized unless a request says otherwise")]
+    tied_kinds: Annotated[list[list[str]], Field(description="kinds that share one format within one module")]
+    tie_experts: Annotated[bool, Field(description="all routed experts of a block share one format")]
+    exports: Annotated[list[str], Field(description="export targets that this engine loads; the first is the default")]
+
+
+class RuntimeList(Schema):
+    """Every runtime."""
+
+    items: list[RuntimeDocument]
+
+
+class ProbeDocument(Schema):
+    """A measurement procedure."""
+
+    name: str
+    code_version: Annotated[int, Field(description="raised whenever the numbers would change; part of a cell's identity")]
+    in_nats: Annotated[bool, Field(description="the loss is in nats per token")]
+    additive: Annotated[bool, Field(description="losses of different layers may be added")]
+    needs_calibration: Annotated[bool, Field(description="runs on the tokens of a calibration set")]
+    parameters: Annotated[Parameters, Field(description="hyper-parameters and their defaults")]
+
+
+class ProbeList(Schema):
+    """Every probe."""
+
+    items: list[ProbeDocument]

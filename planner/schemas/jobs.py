@@ -1,0 +1,71 @@
+"""Requests and documents of jobs."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from planner.schemas.base import Page, Parameters, Reference, Schema
+from planner.schemas.plans import FormatName, Pattern
+
+
+class JobState(StrEnum):
+    """Where a job is on its way. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will change any more."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class SubmitSensitivity(Schema):
+    """Measure the error curves of a model's layers."""
+
+    kind: Annotated[Literal["sensitivity"], Field(description="kind of the job")] = "sensitivity"
+    model: Annotated[Reference, Field(description="model id, or its name")]
+    probe: Annotated[str, Field(min_length=1, max_length=60, description="measurement procedure", examples=["fisher"])] = "fisher"
+    probe_parameters: Annotated[Parameters, Field(max_length=20, description="hyper-parameters other than the defaults")] = {}
+    formats: Annotated[list[FormatName], Field(min_length=1, max_length=200, description="candidate formats to measure")]
+    calibration: Annotated[
+        Reference | None, Field(description="calibration set id; needed unless the probe runs without data")
+    ] = None
+    include: Annotated[
+        list[Pattern] | None,
+        Field(min_length=1, max_length=200, description="layers to measure, by pattern; by default all but lm_head"),
+    ] = None
+    exclude: Annotated[list[Pattern], Field(max_length=200, description="layers to leave out, by pattern")] = []
+    rounding: Annotated[Literal["rtn"], Field(description="rounding method: how weights reach the grid")] = "rtn"
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of everything random in the run")] = 0
+    priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
+    force: Annotated[bool, Field(description="measure again what is measured already")] = False
+
+
+class Job(Schema):
+    """Queued work and how far it is."""
+
+    id: str
+    kind: Annotated[str, Field(description="'sensitivity' or 'evaluation'")]
+    model: Annotated[str, Field(description="model id")]
+    state: JobState
+    done: Annotated[int, Field(description="finished units")]
+    total: Annotated[int | None, Field(description="all units; null until a worker has listed them")]
+    failed: Annotated[int, Field(description="units that failed for good")]
+    rate: Annotated[float | None, Field(description="units per second since the start; null before the first")]
+    eta_seconds: Annotated[float | None, Field(description="seconds left at this rate; null while unknown")]
+    reason: Annotated[str | None, Field(description="why it failed, or what is worth knowing")]
+    priority: int
+    request: Annotated[dict[str, Any], Field(description="what the worker was told to do")]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobPage(Page[Job]):
+    """Jobs, newest first."""
