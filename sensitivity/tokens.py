@@ -17,8 +17,8 @@ _HELD_OUT: Final = 1
 class Tokenizer(Protocol):
     """What is needed of a tokenizer; those of ``transformers`` have it."""
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of a text."""
+    def encode(self, text: str, *, add_special_tokens: bool, verbose: bool) -> list[int]:
+        """Token ids of a text; ``verbose`` off says nothing about texts longer than the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def cut(text: str, tokenizer: Tokenizer, spec: CalibrationSpec) -> CalibrationTo
     Raises:
         CalibrationError: the text has fewer tokens than the two sets need together.
     """
-    stream = np.asarray(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+    stream = np.asarray(tokenizer.encode(text, add_special_tokens=False, verbose=False), dtype=np.int64)
     _check_length(len(stream), spec)
     border = len(stream) * spec.sequences * spec.sequence_length // spec.tokens
     return CalibrationTokens(

