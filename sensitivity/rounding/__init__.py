@@ -1,1 +1,18 @@
-"""Rounding methods: how weights reach a format's grid."""
+"""Rounding: how weights reach the grid of a candidate format, and what the format's own library would decode."""
+
+from sensitivity.rounding.codec import AbstractCodec, Encoded, Scaling
+from sensitivity.rounding.registry import codec_for, get_rounding
+from sensitivity.rounding.rtn import ROUNDING_VERSION, decode, encode, fake_quantize, fake_quantize_many
+
+__all__ = [
+    "ROUNDING_VERSION",
+    "AbstractCodec",
+    "Encoded",
+    "Scaling",
+    "codec_for",
+    "decode",
+    "encode",
+    "fake_quantize",
+    "fake_quantize_many",
+    "get_rounding",
+]
