@@ -23,9 +23,10 @@ def upgrade() -> None:
     _jobs()
     _layers()
     _probe_settings()
-    _cells()
+    _measured_formats()
     _plans()
     _units()
+    _cells()
     _evaluations()
     _plan_choices()
 
@@ -140,33 +141,27 @@ def _probe_settings() -> None:
     op.create_index("ix_probe_settings_probe", "probe_settings", ["probe"])
 
 
-def _cells() -> None:
+def _measured_formats() -> None:
     op.create_table(
-        "cells",
+        "measured_formats",
         sa.Column("id", _ID, nullable=False),
-        sa.Column("layer_id", _ID, nullable=False),
+        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("setting_id", sa.String(length=64), nullable=False),
         sa.Column("format", sa.String(length=60), nullable=False),
         sa.Column("format_identity", sa.String(length=64), nullable=False),
-        sa.Column("setting_id", sa.String(length=64), nullable=False),
-        sa.Column("status", sa.String(length=20), nullable=False),
-        sa.Column("loss", sa.Float(precision=53), nullable=True),
-        sa.Column("standard_error", sa.Float(precision=53), nullable=True),
-        sa.Column("samples", sa.Float(precision=53), nullable=False),
-        sa.Column("total", sa.Float(precision=53), nullable=True),
-        sa.Column("total_squares", sa.Float(precision=53), nullable=True),
-        sa.Column("job_id", sa.String(length=32), nullable=True),
         sa.Column("measured_at", _TIME, nullable=False),
-        sa.CheckConstraint("(status = 'measured') = (loss IS NOT NULL)", name=op.f("ck_cells_loss_iff_measured")),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_cells_job_id_jobs"), ondelete="SET NULL"),
-        sa.ForeignKeyConstraint(["layer_id"], ["layers.id"], name=op.f("fk_cells_layer_id_layers"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["setting_id"], ["probe_settings.id"], name=op.f("fk_cells_setting_id_probe_settings")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_cells")),
+        sa.ForeignKeyConstraint(
+            ["model_id"], ["models.id"], name=op.f("fk_measured_formats_model_id_models"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["setting_id"], ["probe_settings.id"], name=op.f("fk_measured_formats_setting_id_probe_settings")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_measured_formats")),
         sa.UniqueConstraint(
-            "layer_id", "format_identity", "setting_id", name=op.f("uq_cells_layer_id_format_identity_setting_id")
+            "model_id", "setting_id", "format_identity", name=op.f("uq_measured_formats_model_id_setting_id_format_identity")
         ),
     )
-    op.create_index("ix_cells_job_id", "cells", ["job_id"])
-    op.create_index("ix_cells_setting_layer", "cells", ["setting_id", "layer_id"])
+    op.create_index("ix_measured_formats_setting_id", "measured_formats", ["setting_id"])
 
 
 def _plans() -> None:
@@ -216,6 +211,33 @@ def _units() -> None:
         sa.UniqueConstraint("job_id", "key", name=op.f("uq_units_job_id_key")),
     )
     op.create_index("ix_units_job_id_state", "units", ["job_id", "state"])
+
+
+def _cells() -> None:
+    op.create_table(
+        "cells",
+        sa.Column("measured_format_id", _ID, nullable=False),
+        sa.Column("layer_id", _ID, nullable=False),
+        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("loss", sa.Float(precision=53), nullable=True),
+        sa.Column("standard_error", sa.Float(precision=53), nullable=True),
+        sa.Column("samples", sa.Float(precision=53), nullable=False),
+        sa.Column("total", sa.Float(precision=53), nullable=True),
+        sa.Column("total_squares", sa.Float(precision=53), nullable=True),
+        sa.Column("job_id", sa.String(length=32), nullable=True),
+        sa.Column("measured_at", _TIME, nullable=False),
+        sa.CheckConstraint("(status = 'measured') = (loss IS NOT NULL)", name=op.f("ck_cells_loss_iff_measured")),
+        sa.ForeignKeyConstraint(["layer_id"], ["layers.id"], name=op.f("fk_cells_layer_id_layers"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["measured_format_id"],
+            ["measured_formats.id"],
+            name=op.f("fk_cells_measured_format_id_measured_formats"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("measured_format_id", "layer_id", name=op.f("pk_cells")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_cells_layer_id", "cells", ["layer_id"])
 
 
 def _evaluations() -> None:

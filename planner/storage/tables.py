@@ -1,7 +1,7 @@
 """The tables. Ids are content hashes where the content is immutable, random where it is not.
 
 A cell is unique by its identity: model, layer, format (by content), probe with its parameters and code version, calibration set
-and rounding method. Runs, jobs and plans come and go; cells stay.
+and rounding method (``MeasuredFormatRow`` + layer). Runs, jobs and plans come and go; cells stay.
 """
 
 from datetime import UTC, datetime
@@ -149,28 +149,46 @@ class ProbeSettingRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class MeasuredFormatRow(Base):
+    """One format measured for one model in one probe setting: what the cells of a column have in common.
+
+    A cell's identity is long (three content hashes); it stands here once, and the cells, hundreds of thousands a model, refer to
+    it by number. ``measured_at`` is the newest of the column's cells, so it also says whether loaded curves are stale.
+    """
+
+    __tablename__ = "measured_formats"
+    __table_args__ = (UniqueConstraint("model_id", "setting_id", "format_identity"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"), index=True)
+    format: Mapped[str] = mapped_column(String(60))
+    format_identity: Mapped[str] = mapped_column(String(64))
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class CellRow(Base):
-    """One (layer, format) measurement: status, loss, standard error and the sufficient statistics behind them."""
+    """One (layer, format) measurement: status, loss, standard error and the sufficient statistics behind them.
+
+    The primary key is the identity; SQLite stores the table in its order. ``job_id`` says where the numbers come from; the job
+    itself may be gone.
+    """
 
     __tablename__ = "cells"
     __table_args__ = (
-        UniqueConstraint("layer_id", "format_identity", "setting_id"),
-        Index("ix_cells_setting_layer", "setting_id", "layer_id"),
         CheckConstraint("(status = 'measured') = (loss IS NOT NULL)", name="loss_iff_measured"),
+        {"sqlite_with_rowid": False},
     )
 
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"))
-    format: Mapped[str] = mapped_column(String(60))
-    format_identity: Mapped[str] = mapped_column(String(64))
-    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"))
+    measured_format_id: Mapped[int] = mapped_column(ForeignKey("measured_formats.id", ondelete="CASCADE"), primary_key=True)
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True, index=True)
     status: Mapped[str] = mapped_column(String(20))
     loss: Mapped[float | None] = mapped_column(Float(53))
     standard_error: Mapped[float | None] = mapped_column(Float(53))
     samples: Mapped[float] = mapped_column(Float(53))
     total: Mapped[float | None] = mapped_column(Float(53))
     total_squares: Mapped[float | None] = mapped_column(Float(53))
-    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    job_id: Mapped[str | None] = mapped_column(String(32))
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -1,0 +1,256 @@
+"""The repository of cells: set-based writes and reads, no object per cell on the way out.
+
+Writes send whole columns to the driver: SQLite by ``executemany``, PostgreSQL by ``unnest`` of arrays; SQLAlchemy's own
+``executemany`` spends ten times as long in the preparation of parameters. Reads stream straight into arrays.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Insert, Row, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from planner.cells import Cell, ProbeSetting
+from planner.curves import Curves
+from planner.errors import ConflictError, InvalidRequestError
+from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ProbeSettingRow, utc_now
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.statistics import CellStatus
+
+_CHUNK = 20_000
+
+_UPSERT = """
+INSERT INTO cells (measured_format_id, layer_id, status, loss, standard_error, samples, total, total_squares, job_id, measured_at)
+{values}
+ON CONFLICT (measured_format_id, layer_id) DO UPDATE SET
+  status = excluded.status, loss = excluded.loss, standard_error = excluded.standard_error, samples = excluded.samples,
+  total = excluded.total, total_squares = excluded.total_squares, job_id = excluded.job_id, measured_at = excluded.measured_at
+"""
+_SQLITE_UPSERT = _UPSERT.format(values="VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_POSTGRESQL_UPSERT = _UPSERT.format(
+    values="""
+SELECT c.*, %s::varchar, %s::timestamptz FROM unnest(
+  %s::bigint[], %s::bigint[], %s::varchar[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[]) AS c"""
+)
+# A cell without a number travels as infinity, which no stored number is; SQLite turns NaN into NULL. PostgreSQL sends each
+# column as the bytes of its own wire format (big-endian): half the time of an array of numbers.
+_SQLITE_COLUMN = """
+SELECT layer_id, ifnull(loss, 9e999), ifnull(standard_error, 9e999) FROM cells WHERE measured_format_id = ?"""
+_POSTGRESQL_COLUMN = """
+SELECT string_agg(int8send(layer_id), ''), string_agg(float8send(coalesce(loss, 'inf')), ''),
+  string_agg(float8send(coalesce(standard_error, 'inf')), '')
+FROM cells WHERE measured_format_id = %s"""
+
+
+def store_cells(
+    session: Session, model_id: str, setting: ProbeSetting, cells: Iterable[Cell], *, job_id: str | None = None
+) -> int:
+    """Insert cells, or replace those of the same identity, within the session's transaction.
+
+    Args:
+        session: the caller's transaction.
+        model_id: fingerprint of a registered model.
+        setting: how the cells were measured.
+        cells: measurements; of two for one (layer, format) the later wins.
+        job_id: the job that measured them.
+
+    Returns:
+        How many cells were stored.
+
+    Raises:
+        InvalidRequestError: a layer that the model does not have.
+        ConflictError: the setting's id is stored with other facts.
+    """
+    now = utc_now()
+    layer_ids = _layer_ids(session, model_id)
+    by_format: defaultdict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
+    for cell in cells:
+        by_format[cell.format_identity, cell.format][cell.layer] = cell
+    if not by_format:
+        return 0
+    _ensure_setting(session, setting)
+    numbers = _ensure_measured_formats(session, model_id, setting.id, by_format, now)
+    rows = (
+        (numbers[identity], layer_ids[layer], *_values(cell))
+        for (identity, _), column in sorted(by_format.items(), key=lambda item: numbers[item[0][0]])
+        for layer, cell in column.items()
+    )
+    try:
+        _upsert(session, rows, job_id=job_id, now=now)
+    except KeyError as error:
+        msg = f"the model has no layer {error.args[0]!r}; its layers are at /v1/models/{model_id}/layers"
+        raise InvalidRequestError(msg, layer=error.args[0]) from error
+    return sum(len(column) for column in by_format.values())
+
+
+def load_curves(
+    session: Session,
+    model_id: str,
+    setting_id: str,
+    formats: Sequence[CandidateFormat],
+    layers: Sequence[str] | None = None,
+) -> Curves:
+    """The error curves of a model in one probe setting.
+
+    Args:
+        session: the caller's transaction.
+        model_id: fingerprint of the model.
+        setting_id: ``ProbeSetting.id``.
+        formats: candidate formats, second axis; matched by content, not by name.
+        layers: names of the layers, first axis; every layer in model order if ``None``.
+
+    Returns:
+        Arrays of shape ``(layers, formats)``: NaN where there is no number, an empty status where nobody measured.
+
+    Raises:
+        InvalidRequestError: a layer that the model does not have.
+    """
+    ids = _layer_ids(session, model_id)
+    names = tuple(ids) if layers is None else tuple(layers)
+    unknown = next((name for name in names if name not in ids), None)
+    if unknown is not None:
+        msg = f"the model has no layer {unknown!r}; its layers are at /v1/models/{model_id}/layers"
+        raise InvalidRequestError(msg, layer=unknown)
+    positions = _Positions(np.array([ids[name] for name in names], dtype=np.int64))
+    shape = (len(names), len(formats))
+    loss, error, status = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", dtype="<U17")
+    numbers = _measured_format_ids(session, model_id, setting_id)
+    for k, fmt in enumerate(formats):
+        if fmt.identity in numbers:
+            _fill_column(session, numbers[fmt.identity], positions, (loss[:, k], error[:, k], status[:, k]))
+    return Curves(names, tuple(formats), loss, error, status)
+
+
+def measured_formats(session: Session, model_id: str, setting_id: str | None = None) -> list[MeasuredFormatRow]:
+    """Which formats were measured for a model (in one setting), oldest first: a handful of rows, however many cells."""
+    query = select(MeasuredFormatRow).where(MeasuredFormatRow.model_id == model_id).order_by(MeasuredFormatRow.id)
+    if setting_id is not None:
+        query = query.where(MeasuredFormatRow.setting_id == setting_id)
+    return list(session.scalars(query))
+
+
+class _Positions:
+    """From layer ids to positions on the first axis."""
+
+    def __init__(self, ids: NDArray[np.int64]) -> None:
+        self._order = np.argsort(ids)
+        self._sorted = ids[self._order]
+
+    def find(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Which of the ids are asked for, and the positions of those."""
+        if not len(self._sorted):
+            return np.zeros(len(ids), dtype=np.bool_), np.zeros(0, dtype=np.intp)
+        slots = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        wanted = self._sorted[slots] == ids
+        return wanted, self._order[slots[wanted]]
+
+
+def _fill_column(session: Session, number: int, positions: _Positions, column: tuple[NDArray[Any], ...]) -> None:
+    loss, error, status = column
+    layer_ids, losses, errors = _read_column(session, number)
+    wanted, rows = positions.find(layer_ids)
+    losses, errors = losses[wanted], errors[wanted]
+    loss[rows] = np.where(np.isinf(losses), np.nan, losses)
+    error[rows] = np.where(np.isinf(errors), np.nan, errors)
+    status[rows] = CellStatus.MEASURED.value
+    if np.isinf(losses).any():
+        _fill_unmeasured(session, number, positions, status)
+
+
+def _fill_unmeasured(session: Session, number: int, positions: _Positions, status: NDArray[np.str_]) -> None:
+    query = select(CellRow.layer_id, CellRow.status).where(CellRow.measured_format_id == number, CellRow.loss.is_(None))
+    found = session.execute(query).all()
+    wanted, rows = positions.find(np.array([layer_id for layer_id, _ in found], dtype=np.int64))
+    status[rows] = np.array([text for _, text in found])[wanted]
+
+
+def _read_column(session: Session, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Layer ids, losses and standard errors of one measured format, infinity for none."""
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        found: Row[Any] = connection.exec_driver_sql(_POSTGRESQL_COLUMN, (number,)).one()
+        ids, losses, errors = (bytes(column or b"") for column in found)
+        return (
+            np.frombuffer(ids, dtype=">i8").astype(np.int64),
+            np.frombuffer(losses, dtype=">f8").astype(np.float64),
+            np.frombuffer(errors, dtype=">f8").astype(np.float64),
+        )
+    cursor: Any = connection.exec_driver_sql(_SQLITE_COLUMN, (number,)).cursor
+    table = np.fromiter(chain.from_iterable(cursor), dtype=np.float64).reshape(-1, 3)  # ids are exact below 2^53
+    return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
+
+
+def _values(cell: Cell) -> tuple[str, float | None, float | None, float, float | None, float | None]:
+    return cell.status.value, cell.loss, cell.standard_error, cell.samples, cell.total, cell.total_squares
+
+
+def _layer_ids(session: Session, model_id: str) -> dict[str, int]:
+    query = select(LayerRow.name, LayerRow.id).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
+    return {name: number for name, number in session.execute(query)}  # noqa: C416  (mypy takes no dict of rows)
+
+
+def _measured_format_ids(session: Session, model_id: str, setting_id: str) -> dict[str, int]:
+    return {row.format_identity: row.id for row in measured_formats(session, model_id, setting_id)}
+
+
+def _insert(session: Session, table: type[Any]) -> Any:
+    """The dialect's INSERT, which knows ON CONFLICT."""
+    return (postgresql if session.connection().dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def _ensure_setting(session: Session, setting: ProbeSetting) -> None:
+    statement: Insert = (
+        _insert(session, ProbeSettingRow)
+        .values(
+            id=setting.id,
+            probe=setting.probe,
+            code_version=setting.code_version,
+            rounding=setting.rounding,
+            rounding_version=setting.rounding_version,
+            calibration_id=setting.calibration_id,
+            parameters=dict(setting.parameters),
+            in_nats=setting.in_nats,
+            additive=setting.additive,
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
+    )
+    session.execute(statement)
+    stored = session.get_one(ProbeSettingRow, setting.id)
+    if (stored.in_nats, stored.additive) != (setting.in_nats, setting.additive):
+        msg = (
+            f"probe {setting.probe!r} version {setting.code_version} is stored with in_nats={stored.in_nats}, "
+            f"additive={stored.additive}; raise its code_version when what its loss means changes"
+        )
+        raise ConflictError(msg)
+
+
+def _ensure_measured_formats(
+    session: Session, model_id: str, setting_id: str, formats: Iterable[tuple[str, str]], now: datetime
+) -> dict[str, int]:
+    rows = [
+        {"model_id": model_id, "setting_id": setting_id, "format": name, "format_identity": identity, "measured_at": now}
+        for identity, name in sorted(formats)  # one order for everybody: no deadlock between two jobs
+    ]
+    statement = _insert(session, MeasuredFormatRow)
+    statement = statement.on_conflict_do_update(
+        index_elements=["model_id", "setting_id", "format_identity"], set_={"measured_at": statement.excluded.measured_at}
+    )
+    session.execute(statement, rows)
+    session.expire_all()
+    return _measured_format_ids(session, model_id, setting_id)
+
+
+def _upsert(session: Session, rows: Iterator[tuple[Any, ...]], *, job_id: str | None, now: datetime) -> None:
+    connection = session.connection()
+    while chunk := list(islice(rows, _CHUNK)):
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(_POSTGRESQL_UPSERT, (job_id, now, *(list(column) for column in zip(*chunk, strict=True))))
+        else:
+            stamp = now.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+            connection.exec_driver_sql(_SQLITE_UPSERT, [(*row, job_id, stamp) for row in chunk])
