@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.loading import LoadedModel  # type: ignore[import-untyped]
+from sensitivity.loading import LoadedModel
 from sensitivity.statistics import Statistics
 
 

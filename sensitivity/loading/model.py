@@ -1,0 +1,166 @@
+"""Loading a described checkpoint with transformers: float32 on the CPU, no remote code, no pickles."""
+
+import contextlib
+import io
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from sensitivity.checkpoint.description import Layer, ModelDescription, SourceKind
+from sensitivity.errors import CheckpointError, CorruptCheckpointError
+from sensitivity.loading.experts import unfuse
+from sensitivity.loading.linears import find_blocks, find_linears, replace_conv1d
+
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    Attributes:
+        module: causal language model in float32, in evaluation mode; no parameter requires a gradient.
+        description: what was loaded.
+        linears: the linear of each layer by name, in the order of the description, weights of shape (out, in).
+        blocks: the transformer blocks in order.
+    """
+
+    module: nn.Module
+    description: ModelDescription
+    linears: dict[str, nn.Linear]
+    blocks: list[nn.Module]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer beside the weights, loaded when it is first asked for.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        try:
+            return AutoTokenizer.from_pretrained(trust_remote_code=False, local_files_only=True, **_location(self.description))
+        except (*_LOAD_ERRORS, ImportError) as error:
+            reason = _first_line(error)
+            msg = f"{self.description.source} has no tokenizer that can be read ({reason}); put its files beside the weights"
+            raise CheckpointError(msg) from error
+
+    def block_of(self, name: str) -> int | None:
+        """Index of the transformer block that a layer is in, ``None`` outside the blocks (``lm_head``).
+
+        Raises:
+            CheckpointError: no layer has this name.
+        """
+        try:
+            return self._layers[name].block
+        except KeyError as error:
+            raise CheckpointError(_no_layer(self.description, [name])) from error
+
+    @cached_property
+    def _layers(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.description.layers}
+
+
+def load_model(description: ModelDescription, *, layers: Collection[str] | None = None) -> LoadedModel:
+    """Load a checkpoint so that every layer is one linear: Conv1D is turned around, fused experts are taken apart.
+
+    The whole model is loaded, in float32: four bytes a parameter. Attention is transformers' choice for the architecture
+    (sdpa, or eager where logits are soft-capped). The key-value cache is off.
+
+    Args:
+        description: what ``describe`` found. Whether the files are still those is for the caller to check.
+        layers: names of the layers to list in ``linears``; all if not given.
+
+    Raises:
+        CheckpointError: a name in ``layers`` that the model does not have.
+        CorruptCheckpointError: the files cannot be loaded, tensors are missing, or weights are NaN or infinite.
+        UnknownArchitectureError: experts of another layout.
+    """
+    wanted = _select(description, layers)
+    module = _load(description)
+    module.eval().requires_grad_(requires_grad=False)
+    replace_conv1d(module)
+    blocks = find_blocks(module, description)
+    unfuse(module)
+    linears = find_linears(module, blocks, wanted)
+    _check_finite(module, linears, description)
+    return LoadedModel(module=module, description=description, linears=linears, blocks=blocks)
+
+
+def _select(description: ModelDescription, names: Collection[str] | None) -> Sequence[Layer]:
+    if names is None:
+        return description.layers
+    unknown = sorted(set(names) - {layer.name for layer in description.layers})
+    if unknown:
+        raise CheckpointError(_no_layer(description, unknown))
+    return [layer for layer in description.layers if layer.name in names]
+
+
+def _no_layer(description: ModelDescription, names: Sequence[str]) -> str:
+    example = f"such as {description.layers[0].name}" if description.layers else "it has none"
+    return f"{description.source} has no layer {', '.join(names[:5])}; use names of its description, {example}"
+
+
+def _load(description: ModelDescription) -> nn.Module:
+    try:
+        with _quiet():
+            module, report = AutoModelForCausalLM.from_pretrained(
+                dtype=torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **_location(description),
+            )
+    except _LOAD_ERRORS as error:
+        msg = f"{description.source} cannot be loaded ({_first_line(error)}); fetch its files again"
+        raise CorruptCheckpointError(msg) from error
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        msg = f"{description.source} lacks tensors of its architecture ({', '.join(missing[:5])}); fetch its files again"
+        raise CorruptCheckpointError(msg)
+    module.config.use_cache = False
+    return module  # type: ignore[no-any-return]
+
+
+def _location(description: ModelDescription) -> dict[str, str]:
+    """The arguments of ``from_pretrained`` that say where the files are."""
+    if description.kind is SourceKind.SAFETENSORS:
+        return {"pretrained_model_name_or_path": description.path}
+    path = Path(description.path)
+    return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the progress bars and reports of transformers (one of its bars can only be silenced by taking stderr)."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _check_finite(module: nn.Module, linears: dict[str, nn.Linear], description: ModelDescription) -> None:
+    """One pass over the weights: a float64 sum of finite float32 values is finite."""
+    names = {id(linear.weight): f"{name}.weight" for name, linear in linears.items()}
+    for name, parameter in module.named_parameters():
+        if not parameter.sum(dtype=torch.float64).isfinite():
+            msg = f"{names.get(id(parameter), name)} of {description.source} holds NaN or infinite weights; fetch its files again"
+            raise CorruptCheckpointError(msg)
