@@ -66,16 +66,13 @@ class _Float4Codec(AbstractCodec):
 
     def codes(self, levels: Tensor, fmt: CandidateFormat) -> Tensor:
         """Sign and index of the magnitude; zero is always positive."""
-        table = torch.zeros(13, dtype=torch.uint8)
-        for index, level in enumerate(E2M1_LEVELS):
-            table[int(2 * level)] = index
-        magnitude = table[(2 * levels.abs()).long()]
-        return magnitude | (levels < 0).to(torch.uint8).mul_(8)
+        magnitude = torch.bucketize(levels.abs(), torch.tensor(E2M1_LEVELS, device=levels.device), out_int32=True)
+        return magnitude.to(torch.uint8) | (levels < 0).to(torch.uint8).mul_(8)
 
     def levels(self, codes: Tensor, fmt: CandidateFormat) -> Tensor:
         """Table look-up."""
-        table = torch.tensor(E2M1_LEVELS + tuple(-level for level in E2M1_LEVELS))
-        return table[codes.long()]
+        table = torch.tensor(E2M1_LEVELS + tuple(-level for level in E2M1_LEVELS), device=codes.device)
+        return table.take(codes.long())
 
 
 class NvFloat4Codec(_Float4Codec):

@@ -27,6 +27,7 @@ NF4_LEVELS = (
     0.7229568362236023,
     1.0,
 )
+_CELLS = 32
 
 
 class NormalFloatCodec(AbstractCodec):
@@ -42,7 +43,10 @@ class NormalFloatCodec(AbstractCodec):
 
     def round_(self, scaled: Tensor, fmt: CandidateFormat) -> Tensor:
         """Nearest level; what the rounded scale leaves outside [-1, 1] goes to the end."""
-        return scaled.copy_(_levels()[_nearest(scaled)])
+        lower, upper, boundary = (table.to(scaled.device) for table in _cells())
+        cell = scaled.clamp(-1.0, 1.0).add_(1.0).mul_(_CELLS / 2).long()
+        above = scaled > boundary.take(cell)
+        return torch.where(above, upper.take(cell), lower.take(cell), out=scaled)
 
     def codes(self, levels: Tensor, fmt: CandidateFormat) -> Tensor:
         """Index of each level."""
@@ -50,11 +54,11 @@ class NormalFloatCodec(AbstractCodec):
 
     def levels(self, codes: Tensor, fmt: CandidateFormat) -> Tensor:
         """Table look-up."""
-        return _levels()[codes.long()]
+        return _levels().to(codes.device).take(codes.long())
 
 
 def _nearest(values: Tensor) -> Tensor:
-    return torch.bucketize(values, _boundaries(), out_int32=True)
+    return torch.bucketize(values, _boundaries().to(values.device), out_int32=True)
 
 
 @cache
@@ -70,6 +74,20 @@ def _boundaries() -> Tensor:
     nearest = exact.float()
     below = torch.nextafter(nearest, torch.tensor(-math.inf))
     return torch.where(nearest.double() > exact, below, nearest)
+
+
+@cache
+def _cells() -> tuple[Tensor, Tensor, Tensor]:
+    """For each cell of [-1, 1]: the nearest level below its boundary, the one above it, and the boundary.
+
+    Boundaries lie more than a cell apart, so a cell holds one at most; without one, both levels are the same. A search
+    among 15 boundaries is several times slower.
+    """
+    edges = torch.linspace(-1.0, 1.0, _CELLS + 1, dtype=torch.float64)
+    boundaries = torch.cat([_boundaries().double(), torch.tensor([2.0], dtype=torch.float64)])
+    first = torch.bucketize(edges, boundaries)
+    last = torch.bucketize(torch.cat([edges[1:], edges[-1:]]), boundaries)
+    return _levels()[first], _levels()[last], boundaries[first].float()
 
 
 CODECS = (NormalFloatCodec(),)

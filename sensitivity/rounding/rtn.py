@@ -17,6 +17,8 @@ from sensitivity.rounding.groups import as_groups, extremes, group_width, per_sc
 from sensitivity.rounding.registry import codec_for
 
 ROUNDING_VERSION = 1
+# Rows are rounded in strips of about this many elements, so that temporary tensors stay in cache.
+_STRIP_ELEMENTS = 1 << 20
 
 Extremes = tuple[Tensor, Tensor]
 _UNQUANTIZED = {"BF16": torch.bfloat16, "FP16": torch.float16}
@@ -59,13 +61,14 @@ def fake_quantize_many(weight: Tensor, formats: Sequence[CandidateFormat], *, ou
     """
     known: dict[int, Extremes] = {}
     result = torch.empty((len(formats), *weight.shape), dtype=torch.float32) if out is None else out
+    matrix = weight.float()
     for fmt, into in zip(formats, result, strict=True):
         require_matrix(weight, fmt)
-        found = _extremes(weight, fmt, known)
+        found = _extremes(matrix, fmt, known)
         if fmt.is_quantized:
-            _round_into(into, weight, fmt, codec_for(fmt).scaling(*found, fmt))
+            _round_into(into, matrix, fmt, codec_for(fmt).scaling(*found, fmt))
         else:
-            into.copy_(weight.to(_UNQUANTIZED[fmt.name]))
+            into.copy_(matrix.to(_UNQUANTIZED[fmt.name]))
     return result
 
 
@@ -111,12 +114,22 @@ def _extremes(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes]) 
 def _round_into(into: Tensor, weight: Tensor, fmt: CandidateFormat, scaling: Scaling) -> None:
     columns = weight.shape[1]
     width = group_width(fmt, columns)
-    groups = as_groups(weight.float(), width)
-    ragged = columns % width
-    target = torch.empty_like(groups) if ragged else into.view(len(into), -1, width)
-    _apply_scale_(_levels_into(target, groups, fmt, scaling), scaling)
-    if ragged:
-        into.copy_(target.flatten(1)[:, :columns])
+    step = max(1, _STRIP_ELEMENTS // columns)
+    for start in range(0, len(weight), step):
+        strip, rows = weight[start : start + step], into[start : start + step]
+        groups = as_groups(strip, width)
+        ragged = columns % width
+        target = torch.empty_like(groups) if ragged else rows.view(groups.shape)
+        _apply_scale_(_levels_into(target, groups, fmt, part := _strip(scaling, start, step)), part)
+        if ragged:
+            rows.copy_(target.flatten(1)[:, :columns])
+
+
+def _strip(scaling: Scaling, start: int, step: int) -> Scaling:
+    if len(scaling.effective) == 1:  # one scale for the whole tensor, or a single row
+        return scaling
+    zero_point = None if scaling.zero_point is None else scaling.zero_point[start : start + step]
+    return Scaling(scaling.stored, scaling.effective[start : start + step], zero_point)
 
 
 def _levels_into(target: Tensor, groups: Tensor, fmt: CandidateFormat, scaling: Scaling) -> Tensor:

@@ -35,6 +35,18 @@ def test_every_weight_goes_to_the_nearest_level(case: str) -> None:
     np.testing.assert_array_equal(fake_quantize(weight, NF4).numpy(), reference)
 
 
+def test_midpoints_go_down_and_the_next_number_goes_up() -> None:
+    levels = torch.tensor(NF4_LEVELS).double()
+    middle = (levels[1:] + levels[:-1]) / 2
+    nearest = middle.float()
+    above = torch.where(nearest.double() > middle, nearest, torch.nextafter(nearest, torch.tensor(2.0)))
+    below = torch.nextafter(above, torch.tensor(-2.0))
+    weight = torch.cat([torch.ones(1), below, above, torch.linspace(-1, 1, 33)])[None]
+    found = fake_quantize(weight, NF4)[0]
+    assert torch.equal(found[1:16].double(), levels[:-1])
+    assert torch.equal(found[16:31].double(), levels[1:])
+
+
 def test_the_scale_is_the_greatest_magnitude_of_the_group() -> None:
     weight = torch.zeros(1, 128)
     weight[0, 3], weight[0, 100] = -2.0, 0.5
