@@ -2,14 +2,14 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 Item = TypeVar("Item")
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", description="one line of text without control characters")]
 """Text that every database stores and every log line survives."""
 Reference = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """An id or a name, as a request gives it."""
-Parameters = dict[str, float | int | str | bool | None]
+Parameters = dict[str, FiniteFloat | int | str | bool | None]
 """Hyper-parameters of a probe."""
 
 

@@ -20,7 +20,6 @@ class ProbeSettingDocument(Schema):
     parameters: Parameters
     in_nats: Annotated[bool, Field(description="the loss is in nats per token")]
     additive: Annotated[bool, Field(description="losses of different layers may be added")]
-    layers: Annotated[int, Field(description="layers with at least one cell")]
     formats: Annotated[list[str], Field(description="formats with at least one cell")]
     cells: Annotated[int, Field(description="cells, measured or with a reason why not")]
     measured_cells: Annotated[int, Field(description="cells with a number")]

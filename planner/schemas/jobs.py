@@ -1,28 +1,15 @@
 """Requests and documents of jobs."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from planner.jobs.job import JobState
 from planner.schemas.base import Page, Parameters, Reference, Schema
 from planner.schemas.plans import FormatName, Pattern
 
-
-class JobState(StrEnum):
-    """Where a job is on its way. The last three are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Nothing will change any more."""
-        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+__all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
 
 
 class SubmitSensitivity(Schema):

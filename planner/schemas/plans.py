@@ -264,7 +264,9 @@ class Evaluation(Schema):
 class EvaluateRequest(Schema):
     """Measure a stored plan on held-out text."""
 
-    calibration: Annotated[str, Field(description="calibration set whose held-out part is used")]
+    calibration: Annotated[
+        str | None, Field(description="calibration set whose held-out part is used; by default that of the plan's curves")
+    ] = None
     baselines: Annotated[
         list[Literal["uniform"]], Field(description="assignments under the same budget measured beside the plan")
     ] = ["uniform"]

@@ -1,0 +1,28 @@
+"""What endpoints ask for: the database and the settings of this process."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Query, Request
+
+from planner.services.pagination import PAGE_LIMIT
+from planner.settings import Settings
+from planner.storage.database import Database
+
+
+async def _database(request: Request) -> Database:
+    return cast(Database, request.app.state.database)
+
+
+async def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+DatabaseOf = Annotated[Database, Depends(_database)]
+SettingsOf = Annotated[Settings, Depends(_settings)]
+ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
+Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z]+$", description="id")]
+Cursor = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, pattern=r"^[0-9a-zA-Z_-]+$", description="`next` of the previous page"),
+]
+Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="items of the page")]

@@ -1,0 +1,146 @@
+"""Errors as problem documents (RFC 9457). HTTP statuses live here and nowhere below.
+
+A problem says what to do and carries machine-readable members. What was not foreseen says nothing but its request id; the
+log has the rest.
+"""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_problem.error import Problem, StatusProblem
+from fastapi_problem.handler import ExceptionHandler, new_exception_handler
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.request_context import request_id
+from planner.errors import (
+    BudgetError,
+    ConflictError,
+    ExportError,
+    InvalidRequestError,
+    NotFoundError,
+    PlannerError,
+    StorageError,
+)
+from sensitivity.errors import ModelChangedError, SensitivityError
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:bitplan:problem:"
+STATUS: dict[type[Exception], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidRequestError: 422,
+    BudgetError: 422,
+    ExportError: 422,
+    StorageError: 503,
+    PlannerError: 500,
+    ModelChangedError: 409,
+    SensitivityError: 422,
+}
+_LOG = structlog.get_logger("api")
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_RESERVED = {"type", "title", "status", "detail", "request_id"}
+_UNAVAILABLE = "the database does not answer as it should; try again in a moment. The log of the service says why"
+
+
+class InternalProblem(StatusProblem):
+    """Whatever was not foreseen. The exception's text stays in the log."""
+
+    status = 500
+    title = "Internal error"
+    type_ = f"{TYPE_PREFIX}internal"
+
+    def __init__(self, _text: str) -> None:
+        super().__init__(detail="the service failed at this request; report the request_id to its operator")
+
+
+def problem_code(error: type[Exception]) -> str:
+    """Stable slug of an error class: its own ``code``, or its name (``UnknownFormatError`` → ``unknown-format``)."""
+    own = getattr(error, "code", None)
+    return own if isinstance(own, str) else _WORD.sub("-", error.__name__.removesuffix("Error")).lower()
+
+
+def problem_title(error: type[Exception]) -> str:
+    """The same for every problem of the type: the slug in words."""
+    return problem_code(error).replace("-", " ").capitalize()
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+    handler = new_exception_handler(
+        unhandled_wrappers={"default": InternalProblem},
+        handlers={PlannerError: _domain_problem, SensitivityError: _domain_problem},
+        http_exception_handler=_http_problem,
+        request_validation_handler=_validation_problem,
+        pre_hooks=[_log],
+        post_hooks=[_with_request_id],
+    )
+    for kind in (Exception, PlannerError, SensitivityError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handler)
+
+
+def _status_of(error: Exception) -> int:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Exception) -> Problem:
+    fields: dict[str, object] = getattr(error, "fields", {})
+    unavailable = isinstance(error, StorageError)
+    return Problem(
+        problem_title(type(error)),
+        type_=TYPE_PREFIX + problem_code(type(error)),
+        detail=_UNAVAILABLE if unavailable else str(error),
+        status=_status_of(error),
+        headers={"retry-after": "5"} if unavailable else None,
+        **{} if unavailable else {name: value for name, value in fields.items() if name not in _RESERVED},
+    )
+
+
+def _http_problem(_handler: ExceptionHandler, request: Request, error: HTTPException) -> Problem:
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail
+    if detail == phrase:
+        detail = f"{request.method} {request.url.path} is not offered here; see /docs for what is"
+    return Problem(
+        phrase.capitalize(),
+        type_=TYPE_PREFIX + phrase.lower().replace(" ", "-"),
+        detail=detail,
+        status=error.status_code,
+        headers=dict(error.headers) if error.headers else None,
+    )
+
+
+def _validation_problem(_handler: ExceptionHandler, _request: Request, error: RequestValidationError) -> Problem:
+    errors = [{"location": list(item["loc"]), "message": item["msg"], "code": item["type"]} for item in error.errors()]
+    first = errors[0]
+    where = ".".join(str(part) for part in first["location"])
+    more = f" (and {len(errors) - 1} more, see errors)" if len(errors) > 1 else ""
+    return Problem(
+        "Invalid request",
+        type_=f"{TYPE_PREFIX}invalid-request",
+        detail=f"{where}: {first['message']}{more}. Correct the request; /docs describes it",
+        status=422,
+        errors=errors[:100],
+    )
+
+
+def _log(request: Request, error: Exception) -> None:
+    if isinstance(error, HTTPException | RequestValidationError):
+        return
+    if isinstance(error, PlannerError | SensitivityError) and _status_of(error) < 500:
+        return
+    _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, exc_info=error)
+
+
+def _with_request_id(content: dict[str, Any], request: Request, response: Response) -> tuple[dict[str, Any], Response]:
+    """Put the request's id into the document and the header; the unforeseen passes by the middleware that would."""
+    identity = request_id(request.scope)
+    content = {**content, "request_id": identity}
+    response.body = response.render(content)
+    response.headers["x-request-id"] = identity
+    return content, response
