@@ -20,6 +20,7 @@ from sensitivity.loading.experts import unfuse
 from sensitivity.loading.linears import find_blocks, find_linears, replace_conv1d
 
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError)
+_SOME_WORDS = "two words"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class LoadedModel:
             CheckpointError: there is none, or it cannot be read.
         """
         try:
-            return AutoTokenizer.from_pretrained(trust_remote_code=False, local_files_only=True, **_location(self.description))
+            with _quiet():
+                tokenizer = AutoTokenizer.from_pretrained(
+                    trust_remote_code=False, local_files_only=True, **_location(self.description)
+                )
         except (*_LOAD_ERRORS, ImportError) as error:
-            reason = _first_line(error)
-            msg = f"{self.description.source} has no tokenizer that can be read ({reason}); put its files beside the weights"
-            raise CheckpointError(msg) from error
+            raise CheckpointError(_no_tokenizer(self.description, _first_line(error))) from error
+        if len(set(tokenizer.encode(_SOME_WORDS, add_special_tokens=False))) < 2:  # transformers makes up an empty one
+            raise CheckpointError(_no_tokenizer(self.description, "it knows no words"))
+        return tokenizer
 
     def block_of(self, name: str) -> int | None:
         """Index of the transformer block that a layer is in, ``None`` outside the blocks (``lm_head``).
@@ -108,6 +113,10 @@ def _no_layer(description: ModelDescription, names: Sequence[str]) -> str:
     return f"{description.source} has no layer {', '.join(names[:5])}; use names of its description, {example}"
 
 
+def _no_tokenizer(description: ModelDescription, reason: str) -> str:
+    return f"{description.source} has no tokenizer that can be read ({reason}); put its files beside the weights"
+
+
 def _load(description: ModelDescription) -> nn.Module:
     try:
         with _quiet():
@@ -158,9 +167,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_finite(module: nn.Module, linears: dict[str, nn.Linear], description: ModelDescription) -> None:
-    """One pass over the weights: a float64 sum of finite float32 values is finite."""
+    """One pass over the weights: NaN and infinity reach the sum. Only a sum that is not finite is looked at closer."""
     names = {id(linear.weight): f"{name}.weight" for name, linear in linears.items()}
     for name, parameter in module.named_parameters():
-        if not parameter.sum(dtype=torch.float64).isfinite():
+        if not parameter.sum().isfinite() and not parameter.isfinite().all():
             msg = f"{names.get(id(parameter), name)} of {description.source} holds NaN or infinite weights; fetch its files again"
             raise CorruptCheckpointError(msg)
