@@ -6,6 +6,7 @@ SensitivityError
 │   ├── NoWeightsError         a directory without safetensors or GGUF
 │   ├── CorruptCheckpointError a header or a shard that cannot be read, or weights that are not finite
 │   ├── UnknownArchitectureError
+│   ├── AlreadyQuantizedError  the weights are stored quantized: nothing is left to plan
 │   └── ModelChangedError      the files differ from what was registered
 ├── FormatError
 │   ├── UnknownFormatError
@@ -37,6 +38,10 @@ class CorruptCheckpointError(CheckpointError):
 
 class UnknownArchitectureError(CheckpointError):
     """No family of this package knows the architecture."""
+
+
+class AlreadyQuantizedError(CheckpointError):
+    """The weights are stored quantized: nothing is left to plan."""
 
 
 class ModelChangedError(CheckpointError):
