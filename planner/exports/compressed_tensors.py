@@ -1,0 +1,118 @@
+"""compressed-tensors' ``quantization_config``, as vLLM and transformers read it from ``config.json``.
+
+Targets are exact layer names: the library and vLLM give patterns different precedence, and a pattern for
+layer 1 also matches layer 10 unless it is anchored. What is written is read back by an independent reader before it is returned.
+"""
+
+from typing import ClassVar
+
+from planner.errors import ExportError
+from planner.exports.compressed_tensors_reader import read_assignment
+from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_known_layers
+from planner.exports.ties import check_runtime_ties
+from planner.runtimes.profile import RuntimeProfile
+from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
+from sensitivity.formats.packing import compressed_tensors_refusal
+
+# compressed-tensors quantizes nn.Linear; these architectures keep their layers in transposed Conv1D modules.
+CONV1D_ARCHITECTURES = frozenset({"gpt2", "openai-gpt"})
+# Linear modules of mixtures that are no layers of ours (they choose experts) and must never be quantized by accident.
+ROUTER_PATTERNS = (r"re:.*\.(gate|router)$", r"re:.*\.shared_expert_gate$")
+HEAD = "lm_head"
+MIXED = "mixed-precision"
+
+
+class CompressedTensorsExporter(AbstractExporter):
+    """One config group a format, exact names as targets, everything else in ``ignore``."""
+
+    name: ClassVar[str] = "compressed-tensors"
+    description: ClassVar[str] = "quantization_config of a compressed-tensors checkpoint, for vLLM and transformers"
+
+    def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
+        """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
+        require_known_layers(assignment, model)
+        check_runtime_ties(assignment, model.layers, runtime)
+        _require_expressible(assignment, model)
+        config = _quantization_config(assignment, model)
+        _require_same(read_assignment(config, model), assignment, model)
+        return {"quantization_config": config}
+
+
+def compression_format(fmt: CandidateFormat) -> str:
+    """How compressed-tensors stores the elements of a quantized format."""
+    if fmt.type is ElementType.INT:
+        return "pack-quantized"
+    if fmt.num_bits == 8:
+        return "float-quantized"
+    return "nvfp4-pack-quantized" if fmt.strategy is Strategy.TENSOR_GROUP else "mxfp4-pack-quantized"
+
+
+def weight_arguments(fmt: CandidateFormat) -> Json:
+    """``QuantizationArgs`` of the weights of a quantized format; activations are not quantized."""
+    found: Json = {
+        "num_bits": fmt.num_bits,
+        "type": fmt.type.value,
+        "symmetric": fmt.symmetric,
+        "strategy": fmt.strategy.value,
+        "dynamic": False,
+    }
+    if fmt.group_size is not None:
+        found["group_size"] = fmt.group_size
+    if fmt.type is ElementType.FLOAT and fmt.num_bits == 4:
+        found["scale_dtype"] = "torch.float8_e4m3fn" if fmt.strategy is Strategy.TENSOR_GROUP else "torch.uint8"
+    return found
+
+
+def _quantization_config(assignment: Assignment, model: ExportedModel) -> Json:
+    targets: dict[CandidateFormat, list[str]] = {}
+    ignore = [HEAD] if all(layer.name != HEAD for layer in model.layers) else []
+    for layer in model.layers:
+        fmt = assignment.get(layer.name)
+        if fmt is None or not fmt.is_quantized:
+            ignore.append(layer.name)
+        else:
+            targets.setdefault(fmt, []).append(layer.name)
+    if any(layer.expert is not None for layer in model.layers):
+        ignore.extend(ROUTER_PATTERNS)
+    storage = {compression_format(fmt) for fmt in targets}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": storage.pop() if len(storage) == 1 else MIXED,
+        "quantization_status": "compressed",
+        "config_groups": {
+            fmt.name.lower(): {"targets": names, "weights": weight_arguments(fmt), "format": compression_format(fmt)}
+            for fmt, names in targets.items()
+        },
+        "ignore": ignore,
+    }
+
+
+def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:
+    if model.architecture in CONV1D_ARCHITECTURES:
+        msg = f"{model.architecture} keeps its layers in Conv1D modules, which compressed-tensors does not quantize; export json"
+        raise ExportError(msg, rule="linear-modules")
+    if not any(fmt.is_quantized for fmt in assignment.values()):
+        msg = "the plan leaves every layer unquantized, so there is nothing to export: serve the original checkpoint"
+        raise ExportError(msg, rule="nothing-quantized")
+    for layer in model.layers:
+        if layer.name in assignment:
+            _require_layer(layer, assignment[layer.name], model)
+
+
+def _require_layer(layer: Layer, fmt: CandidateFormat, model: ExportedModel) -> None:
+    reason = compressed_tensors_refusal(fmt, layer.shape)
+    if reason is None and not fmt.is_quantized and fmt.name != model.unquantized_format:
+        reason = f"unquantized layers of a {model.dtype} model stay {model.unquantized_format}, not {fmt.name}"
+    if reason is not None:
+        msg = f"{layer.name} cannot be exported: {reason}. Pin the layer to another format, or export json"
+        raise ExportError(msg, layers=[layer.name], rule="format")
+
+
+def _require_same(found: Assignment, assignment: Assignment, model: ExportedModel) -> None:
+    for layer in model.layers:
+        wanted = assignment.get(layer.name)
+        name = wanted.name if wanted is not None else model.unquantized_format
+        if found[layer.name].name != name:
+            msg = f"{layer.name} was planned as {name} but its quantization_config reads {found[layer.name].name}; report this"
+            raise ExportError(msg, layers=[layer.name], rule="round-trip")

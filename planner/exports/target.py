@@ -1,0 +1,72 @@
+"""The port of every export target: pure functions of an assignment, free of torch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from planner.errors import ExportError
+from planner.runtimes.profile import RuntimeProfile
+from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.candidate import CandidateFormat
+
+Assignment = Mapping[str, CandidateFormat]
+Json = dict[str, object]
+
+UNQUANTIZED_OF_DTYPE = {"bfloat16": "BF16", "float16": "FP16"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """What an export says of the model.
+
+    Attributes:
+        fingerprint: SHA-256 of the registered checkpoint.
+        source: where it came from, as registered.
+        architecture: ``model_type`` of its configuration.
+        dtype: dtype in which unquantized tensors are kept (``bfloat16``, …).
+        layers: all quantizable layers in model order, planned or not.
+    """
+
+    fingerprint: str
+    source: str
+    architecture: str
+    dtype: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def unquantized_format(self) -> str:
+        """Name of the format that leaves a layer as the checkpoint has it; BF16 for dtypes wider than 16 bits."""
+        return UNQUANTIZED_OF_DTYPE.get(self.dtype, "BF16")
+
+
+class AbstractExporter(ABC):
+    """One export target. Concrete exporters are final and without state."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    @abstractmethod
+    def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
+        """The plan in the target's words, ready for ``json.dumps``.
+
+        Args:
+            assignment: format of each planned layer by name; layers of the model that are missing stay unquantized.
+            model: the model that the plan is for.
+            runtime: the engine that will load it: its ties are checked, its packing gives the sizes.
+
+        Raises:
+            ExportError: the target cannot express the assignment; the message names the layer and the rule.
+        """
+
+
+def require_known_layers(assignment: Assignment, model: ExportedModel) -> None:
+    """Check that every assigned layer is one of the model's.
+
+    Raises:
+        ExportError: a name that the model does not have.
+    """
+    unknown = sorted(set(assignment) - {layer.name for layer in model.layers})
+    if unknown:
+        msg = f"the plan names {len(unknown)} layers that {model.source} does not have, first {unknown[0]!r}; plan it anew"
+        raise ExportError(msg, layers=unknown[:20])
