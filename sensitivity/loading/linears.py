@@ -7,8 +7,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from sensitivity.checkpoint.description import Layer, ModelDescription
+from sensitivity.checkpoint.families import Family, get_family
 from sensitivity.errors import CorruptCheckpointError
-from sensitivity.loading.experts import ROLES, RoutedExperts, linear
+from sensitivity.loading.experts import RoutedExperts, linear
 
 
 def replace_conv1d(module: nn.Module) -> None:
@@ -31,17 +32,17 @@ def find_blocks(module: nn.Module, description: ModelDescription) -> list[nn.Mod
     raise CorruptCheckpointError(msg)
 
 
-def find_linears(module: nn.Module, blocks: Sequence[nn.Module], layers: Sequence[Layer]) -> dict[str, nn.Linear]:
-    """The linear of every layer, by the layer's name.
+def find_linears(module: nn.Module, description: ModelDescription, layers: Sequence[Layer]) -> dict[str, nn.Linear]:
+    """The linear of every layer, by the layer's name. Experts must be taken apart before.
 
     Raises:
         CorruptCheckpointError: a layer has no linear, or one of another shape.
+        UnknownArchitectureError: the description's architecture.
     """
-    head = module.get_output_embeddings()  # type: ignore[operator]
-    experts = [_routed_experts(block) for block in blocks]
+    family = get_family(description.architecture)
     found: dict[str, nn.Linear] = {}
     for layer in layers:
-        target = head if layer.kind == "lm_head" else _locate(module, experts, layer)
+        target = _submodule(module, family, layer)
         if not isinstance(target, nn.Linear) or (target.out_features, target.in_features) != layer.shape:
             msg = f"the loaded model has no linear of shape {layer.shape} at {layer.name}; register the checkpoint again"
             raise CorruptCheckpointError(msg)
@@ -49,21 +50,27 @@ def find_linears(module: nn.Module, blocks: Sequence[nn.Module], layers: Sequenc
     return found
 
 
-def _routed_experts(block: nn.Module) -> RoutedExperts | None:
-    return next((child for child in block.modules() if isinstance(child, RoutedExperts)), None)
-
-
-def _locate(module: nn.Module, experts: Sequence[RoutedExperts | None], layer: Layer) -> nn.Module | None:
-    if layer.expert is None or layer.block is None:
-        return _submodule(module, layer.name)
-    routed = experts[layer.block] if layer.block < len(experts) else None
-    if routed is None or layer.expert >= len(routed):
-        return None
-    return _submodule(routed[layer.expert], ROLES.get(layer.kind, layer.kind))
-
-
-def _submodule(module: nn.Module, path: str) -> nn.Module | None:
+def _submodule(module: nn.Module, family: Family, layer: Layer) -> nn.Module | None:
     try:
-        return module.get_submodule(path)
+        return module.get_submodule(family.module_path(layer.name))
     except AttributeError:
         return None
+
+
+def check_head(module: nn.Module, description: ModelDescription) -> None:
+    """A head that the description counts as the embedding must be the embedding.
+
+    transformers leaves the two apart when a checkpoint stores both with different values, whatever its configuration says.
+
+    Raises:
+        CorruptCheckpointError: it is not.
+    """
+    if any(layer.kind == "lm_head" for layer in description.layers):
+        return
+    head, embedding = module.get_output_embeddings(), module.get_input_embeddings()  # type: ignore[operator]
+    if head.weight is not embedding.weight:
+        msg = (
+            f"{description.source} says that the head is tied to the embedding, but stores another head; "
+            f"set tie_word_embeddings to false in its config.json and register it again"
+        )
+        raise CorruptCheckpointError(msg)

@@ -17,7 +17,7 @@ from transformers.utils import logging
 from sensitivity.checkpoint.description import Layer, ModelDescription, SourceKind
 from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading.experts import unfuse
-from sensitivity.loading.linears import find_blocks, find_linears, replace_conv1d
+from sensitivity.loading.linears import check_head, find_blocks, find_linears, replace_conv1d
 
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError)
 _SOME_WORDS = "two words"
@@ -85,7 +85,8 @@ def load_model(description: ModelDescription, *, layers: Collection[str] | None 
 
     Raises:
         CheckpointError: a name in ``layers`` that the model does not have.
-        CorruptCheckpointError: the files cannot be loaded, tensors are missing, or weights are NaN or infinite.
+        CorruptCheckpointError: the files cannot be loaded, tensors are missing, weights are NaN or infinite, or a head that
+            should be tied is not.
         UnknownArchitectureError: experts of another layout.
     """
     wanted = _select(description, layers)
@@ -94,7 +95,8 @@ def load_model(description: ModelDescription, *, layers: Collection[str] | None 
     replace_conv1d(module)
     blocks = find_blocks(module, description)
     unfuse(module)
-    linears = find_linears(module, blocks, wanted)
+    linears = find_linears(module, description, wanted)
+    check_head(module, description)
     _check_finite(module, linears, description)
     return LoadedModel(module=module, description=description, linears=linears, blocks=blocks)
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GemmaConfig, MistralConfig, PreTrainedConfig, Qwen2Config, SmolLM3Config
 from transformers.utils import logging
 
 from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.description import Layer
+from sensitivity.checkpoint.families import FAMILIES
 from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading import LoadedModel, load_model
-from tests.tiny_models import BUILDERS, edit_config, poison, shards, tiny_gguf, tiny_llama, tiny_qwen3, truncate
+from tests.tiny_models import BUILDERS, edit_config, poison, shards, tiny_gguf, tiny_llama, tiny_qwen3, truncate, write_model
 
 TOKENS = torch.randint(0, 256, (3, 33), generator=torch.Generator().manual_seed(0))
 
@@ -35,9 +36,30 @@ def _stored(directory: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for path in shards(directory) for name, tensor in load_file(path).items()}
 
 
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+}
+OTHERS: dict[str, PreTrainedConfig] = {
+    "mistral": MistralConfig(**SIZES, sliding_window=16),
+    "qwen2": Qwen2Config(**SIZES),
+    "gemma": GemmaConfig(**SIZES, head_dim=16),
+    "smollm3": SmolLM3Config(**SIZES, pad_token_id=0, no_rope_layers=[0, 1]),
+}
+"""The families that have no builder of their own; together with those that have one, every family."""
+
+
+def _build(name: str, directory: Path) -> Path:
+    return BUILDERS[name](directory) if name in BUILDERS else write_model(directory, OTHERS[name])
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, LoadedModel]:
-    directory = BUILDERS[request.param](tmp_path_factory.mktemp(request.param))
+    directory = _build(request.param, tmp_path_factory.mktemp(request.param))
     return request.param, directory, load_model(describe(str(directory)))
 
 
@@ -223,6 +245,21 @@ def test_refuses_what_was_damaged_since_it_was_described(tmp_path: Path, damage:
     damage(directory)
     with pytest.raises(CorruptCheckpointError, match=message):
         load_model(description)
+
+
+def test_refuses_a_head_that_is_stored_beside_an_embedding_it_should_be(tmp_path: Path) -> None:
+    directory = tiny_llama(tmp_path, tied=True)
+    state = load_file(shards(directory)[0])
+    embedding = state["model.embed_tokens.weight"]
+    for head, refused in ((embedding.clone(), False), (embedding + 1, True)):
+        save_file({**state, "lm_head.weight": head}, shards(directory)[0], metadata={"format": "pt"})
+        description = describe(str(directory))
+        assert all(layer.kind != "lm_head" for layer in description.layers)
+        if refused:
+            with pytest.raises(CorruptCheckpointError, match="set tie_word_embeddings to false"):
+                load_model(description)
+        else:
+            assert torch.equal(_logits(load_model(description).module), _logits(_reference(directory)))
 
 
 def test_refuses_a_description_of_another_model(tmp_path: Path) -> None:
