@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from planner.errors import ExportError
 from planner.exports.compressed_tensors_reader import read_assignment
-from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_known_layers
+from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_loadable
 from planner.exports.ties import check_runtime_ties
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
@@ -31,7 +31,7 @@ class CompressedTensorsExporter(AbstractExporter):
 
     def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        require_known_layers(assignment, model)
+        require_loadable(assignment, model, runtime)
         check_runtime_ties(assignment, model.layers, runtime)
         _require_expressible(assignment, model)
         config = _quantization_config(assignment, model)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_known_layers
+from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_loadable
 from planner.exports.ties import check_runtime_ties
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.formats.candidate import CandidateFormat
@@ -18,7 +18,7 @@ class JsonExporter(AbstractExporter):
 
     def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """Every planned layer in model order; ``ignore`` lists the layers that stay as they are."""
-        require_known_layers(assignment, model)
+        require_loadable(assignment, model, runtime)
         check_runtime_ties(assignment, model.layers, runtime)
         planned = [layer for layer in model.layers if layer.name in assignment]
         return {

@@ -60,13 +60,18 @@ class AbstractExporter(ABC):
         """
 
 
-def require_known_layers(assignment: Assignment, model: ExportedModel) -> None:
-    """Check that every assigned layer is one of the model's.
+def require_loadable(assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> None:
+    """Check that every assigned layer is one of the model's and that the runtime can load its format.
 
     Raises:
-        ExportError: a name that the model does not have.
+        ExportError: a name that the model does not have, or a format that the runtime refuses for a layer.
     """
     unknown = sorted(set(assignment) - {layer.name for layer in model.layers})
     if unknown:
         msg = f"the plan names {len(unknown)} layers that {model.source} does not have, first {unknown[0]!r}; plan it anew"
         raise ExportError(msg, layers=unknown[:20])
+    for layer in model.layers:
+        reason = runtime.refusal(assignment[layer.name], layer) if layer.name in assignment else None
+        if reason is not None:
+            msg = f"{layer.name} cannot be loaded by {runtime.name}: {reason}. Pin the layer to another format"
+            raise ExportError(msg, layers=[layer.name], rule="runtime")

@@ -1,9 +1,11 @@
 """Exact bits of a layer as compressed-tensors (>= 0.18) writes it. No torch here; a test compares with real files.
 
 Integer elements are packed densely into int32 words, row by row, with an int64 ``weight_shape`` pair beside them; zero
-points are packed along the output dimension. NVFP4 keeps a float32 global scale, MXFP4 a byte per scale.
+points are packed along the output dimension. NVFP4 keeps a float32 global scale, MXFP4 a byte per scale. The library has no
+NF4, and refuses a group size that does not divide in_features; a format's own ``size_bits`` pads the last group instead.
 """
 
+from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 
 WORD_BITS = 32
@@ -23,7 +25,16 @@ def compressed_tensors_refusal(candidate: CandidateFormat, shape: tuple[int, int
 
 
 def compressed_tensors_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
-    """Exact stored bits of a (out, in) matrix in a compressed-tensors file, all its tensors together."""
+    """Exact stored bits of a (out, in) matrix in a compressed-tensors file, all its tensors together.
+
+    Unquantized layers count 16 bits a weight.
+
+    Raises:
+        UnsupportedShapeError: compressed-tensors cannot store this shape in this format.
+    """
+    reason = compressed_tensors_refusal(candidate, shape)
+    if reason is not None:
+        raise UnsupportedShapeError(reason)
     if candidate.type is not ElementType.INT:
         return candidate.size_bits(shape)
     out_features, in_features = shape

@@ -71,6 +71,13 @@ def test_ties() -> None:
 
 
 @pytest.mark.parametrize("target", ["json", "compressed-tensors"])
+def test_what_the_runtime_cannot_load_is_not_exported(target: str) -> None:
+    model = example_model()
+    with pytest.raises(ExportError, match=r"model\.layers\.0\.self_attn\.q_proj cannot be loaded by vllm.*NF4"):
+        get_exporter(target).export({model.layers[0].name: get_format("NF4_G64")}, model, get_runtime("vllm"))
+
+
+@pytest.mark.parametrize("target", ["json", "compressed-tensors"])
 def test_vllm_refuses_a_plan_that_splits_a_fused_projection(target: str) -> None:
     model = example_model()
     plan = {**mixed_plan(model), "model.layers.0.mlp.up_proj": get_format("INT8_G64")}
