@@ -5,6 +5,7 @@ log has the rest.
 """
 
 import re
+import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -134,7 +135,8 @@ def _log(request: Request, error: Exception) -> None:
         return
     if isinstance(error, PlannerError | SensitivityError) and _status_of(error) < 500:
         return
-    _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, exc_info=error)
+    text = "".join(traceback.format_exception(error))  # not exc_info: a renderer may print local variables with it
+    _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, exception=text)
 
 
 def _with_request_id(content: dict[str, Any], request: Request, response: Response) -> tuple[dict[str, Any], Response]:

@@ -22,6 +22,7 @@ from planner.storage.failures import storage_error
 from planner.storage.tables import utc_now
 
 _READ = "bitplan_read"
+_OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
 
 
@@ -61,14 +62,21 @@ class Database:
         Raises:
             StorageError: the database cannot be reached, is read-only, full, locked, or has no schema.
         """
-        with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._translated(), Session(self.engine, expire_on_commit=False, info={_OWNER: self}) as session, session.begin():
             yield session
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
         """A transaction that only reads: it waits for no writer, and an attempt to write is a ``StorageError``."""
-        with self._translated(), Session(self._reading, expire_on_commit=False) as session:
+        with self._translated(), Session(self._reading, expire_on_commit=False, info={_OWNER: self}) as session:
             yield session
+
+    @staticmethod
+    def of(session: Session) -> "Database":
+        """The database that opened the session."""
+        owner = session.info[_OWNER]
+        assert isinstance(owner, Database)  # noqa: S101  (only this class opens sessions)
+        return owner
 
     def now(self, session: Session) -> datetime:
         """The database's clock: one clock for all machines.
