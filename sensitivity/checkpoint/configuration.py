@@ -60,18 +60,18 @@ def from_json(raw: Mapping[str, object], path: Path) -> Configuration:
         raise AlreadyQuantizedError(msg)
     sizes = _Sizes(raw, path, family.keys)
     heads = sizes.require("num_attention_heads")
-    tied = raw.get("tie_word_embeddings")
+    experts = sizes.require("num_experts", "num_local_experts") if family.experts else 0
     return Configuration(
         architecture=architecture,
         family=family,
         blocks=sizes.require("num_hidden_layers"),
         heads=heads,
         kv_heads=sizes.get("num_key_value_heads") or heads,
-        experts=sizes.require("num_experts", "num_local_experts") if family.experts else 0,
-        experts_per_token=sizes.require("num_experts_per_tok") if family.experts else 0,
+        experts=experts,
+        experts_per_token=sizes.require("num_experts_per_tok", limit=experts) if experts else 0,
         vocab_size=sizes.require("vocab_size"),
         context_length=sizes.get("max_position_embeddings"),
-        tied=family.tied if tied is None else bool(tied),
+        tied=sizes.flag("tie_word_embeddings", default=family.tied),
     )
 
 
@@ -94,14 +94,15 @@ def from_gguf(header: GgufHeader) -> Configuration:
         raise CorruptCheckpointError(msg)
     family = get_family(GGUF_ARCHITECTURES[name])
     heads = sizes.require("attention.head_count")
+    experts = sizes.require("expert_count") if family.experts else 0
     return Configuration(
         architecture=GGUF_ARCHITECTURES[name],
         family=family,
-        blocks=sizes.require("block_count"),
+        blocks=sizes.require("block_count", limit=len(header.weights.tensors)),
         heads=heads,
         kv_heads=sizes.get("attention.head_count_kv") or heads,
-        experts=sizes.require("expert_count") if family.experts else 0,
-        experts_per_token=sizes.require("expert_used_count") if family.experts else 0,
+        experts=experts,
+        experts_per_token=sizes.require("expert_used_count", limit=experts) if experts else 0,
         vocab_size=sizes.get("vocab_size"),
         context_length=sizes.get("context_length"),
         tied=all(tensor.name != "output.weight" for tensor in header.weights.tensors),
@@ -126,11 +127,21 @@ class _Sizes:
             return value
         return None
 
-    def require(self, *names: str) -> int:
-        """The first of the names that is there and positive."""
-        value = self.get(*names)
+    def require(self, *names: str, limit: int | None = None) -> int:
+        """The first of the names that is there and positive, and not above what the rest of the checkpoint allows."""
+        value, wanted = self.get(*names), self._keys.get(names[0], names[0])
         if not value:
-            wanted = self._keys.get(names[0], names[0])
             msg = f"{self._path} does not state {wanted}; take the file from its origin again"
             raise CorruptCheckpointError(msg)
+        if limit is not None and value > limit:
+            msg = f"{self._path}: {wanted} is {value}, but only {limit} are possible; take the file from its origin again"
+            raise CorruptCheckpointError(msg)
         return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A boolean, or what is assumed when it is not stated."""
+        value = self._raw.get(name)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        msg = f"{self._path}: {name} is {value!r} instead of true or false; take the file from its origin again"
+        raise CorruptCheckpointError(msg)

@@ -1,7 +1,7 @@
 """The architectures that are known, as data: where a checkpoint of each keeps what.
 
-A family is added by one entry here. Names are those of the checkpoint on the hub; ``module_path`` says where the loaded
-model keeps the same matrix when that differs.
+A family is added by one entry here. Names are those of the checkpoint on the hub; where transformers keeps the same matrix
+elsewhere (fused experts, a renamed head), ``sensitivity.loading`` finds it by block, expert and kind.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,6 @@ class Family:
         key_value: the modules whose outputs go to the K and V caches; one name is a fused query-key-value projection.
         keys: names of the configuration's sizes where they are not the usual ones.
         ignored: ends of names of stored buffers that are no parameters (masks, rotary tables).
-        renamed: (part of a checkpoint's name, part of the loaded module's path).
         base: prefix that checkpoints of the bare model leave out.
     """
 
@@ -57,14 +56,7 @@ class Family:
     key_value: tuple[str, ...] = ("self_attn.k_proj", "self_attn.v_proj")
     keys: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = (".rotary_emb.inv_freq",)
-    renamed: tuple[tuple[str, str], ...] = ()
     base: str = "model"
-
-    def module_path(self, layer: str) -> str:
-        """Where the loaded model keeps a layer of this name."""
-        for theirs, ours in self.renamed:
-            layer = layer.replace(theirs, ours)
-        return layer
 
 
 _LLAMA: Final = Family(
@@ -114,7 +106,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
         head="embed_out",
         key_value=("attention.query_key_value",),
         ignored=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
-        renamed=(("embed_out", "lm_head"),),
         base="gpt_neox",
     ),
     "opt": Family(
@@ -129,7 +120,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
         mlp=(),
         experts=Experts("block_sparse_moe.experts", ("w1", "w3", "w2")),
         keys={"num_experts": "num_local_experts"},
-        renamed=((".block_sparse_moe.", ".mlp."), (".w1", ".gate_proj"), (".w3", ".up_proj"), (".w2", ".down_proj")),
     ),
     "qwen2_moe": replace(_LLAMA, experts=Experts("mlp.experts", shared=_SHARED)),
     "qwen3_moe": replace(_LLAMA, experts=Experts("mlp.experts")),

@@ -60,6 +60,15 @@ def fingerprint(files: Sequence[WeightFile], *, texts: Sequence[Path], whole_lim
     return digest.hexdigest()
 
 
+def sampled(tensor: StoredTensor) -> bytes:
+    """The chunks of one tensor that are hashed above the limit, joined.
+
+    Raises:
+        CorruptCheckpointError: the file became shorter while it was read.
+    """
+    return b"".join(_read(tensor.file, _samples([tensor])))
+
+
 def tokenizer_files(directory: Path) -> list[Path]:
     """The tokenizer's files that are there, sorted by name."""
     return [path for name in TOKENIZER_FILES if (path := directory / name).is_file()]

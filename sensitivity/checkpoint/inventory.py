@@ -7,6 +7,7 @@ from typing import Final
 
 from sensitivity.checkpoint.configuration import Configuration
 from sensitivity.checkpoint.description import Layer
+from sensitivity.checkpoint.fingerprint import sampled
 from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.errors import AlreadyQuantizedError, CorruptCheckpointError
 
@@ -151,8 +152,21 @@ def _not_parameters(named: Mapping[str, StoredTensor], configuration: Configurat
     names = {name for name in named if name.endswith(family.ignored)}
     _embedding(named, configuration)
     if configuration.tied and f"{family.embedding}.weight" in named:
-        names |= {f"{family.head}.weight", "lm_head.weight"}
+        heads = {f"{family.head}.weight", "lm_head.weight"} & named.keys()
+        for head in heads:
+            _check_tied(named[head], named[f"{family.embedding}.weight"])
+        names |= heads
     return names
+
+
+def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
+    """A head that the configuration calls tied but that differs would be loaded as a matrix of its own."""
+    if head.shape != embedding.shape or (head.dtype == embedding.dtype and sampled(head) != sampled(embedding)):
+        msg = (
+            f"{head.file}: the configuration ties {head.name!r} to the embedding {embedding.name!r}, but they differ: "
+            f"set tie_word_embeddings to false if the head is a matrix of its own"
+        )
+        raise CorruptCheckpointError(msg)
 
 
 def _refuse_further_blocks(named: Mapping[str, StoredTensor], configuration: Configuration) -> None:

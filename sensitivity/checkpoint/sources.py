@@ -38,11 +38,15 @@ def locate(source: str, *, revision: str | None = None) -> Place:
     if "\0" in source or not source.strip():
         msg = f"{source!r} is no source: give a directory of safetensors, a GGUF file or a hub id"
         raise SourceNotFoundError(msg)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return Place(path.absolute(), SourceKind.SAFETENSORS, revision)
-    if path.is_file():
-        return _gguf(path.absolute(), revision)
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return Place(path.absolute(), SourceKind.SAFETENSORS, revision)
+        if path.is_file():
+            return _gguf(path.absolute(), revision)
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, an unknown ~user
+        msg = f"there is no directory or file {source[:200]!r} that can be read ({error}): check the path and its permissions"
+        raise SourceNotFoundError(msg) from error
     if not _HUB_ID.fullmatch(source) or source.endswith(".gguf"):
         msg = f"there is no directory or file {source!r}: check the path, or give a hub id such as org/name"
         raise SourceNotFoundError(msg)

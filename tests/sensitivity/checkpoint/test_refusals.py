@@ -68,6 +68,8 @@ CORRUPT: dict[str, tuple[Break, str]] = {
     "config is not UTF-8": (lambda d: (d / "config.json").write_bytes(b"\xff\xfe{"), "config.json is corrupt"),
     "config says a key twice": (lambda d: (d / "config.json").write_text('{"a": 1, "a": 2}'), "'a' appears twice"),
     "no heads": (lambda d: edit_config(d, num_attention_heads=None), "does not state num_attention_heads"),
+    "tied is a word": (lambda d: edit_config(d, tie_word_embeddings="false"), "instead of true or false"),
+    "a tied head that differs": (lambda d: edit_config(d, tie_word_embeddings=True), "set tie_word_embeddings to false"),
     "heads are words": (lambda d: edit_config(d, num_attention_heads="four"), "is 'four' instead of a positive integer"),
 }  # fmt: skip
 
@@ -111,7 +113,9 @@ def test_shards(case: str, tmp_path: Path) -> None:
         describe(str(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("source", ["/no/such/place", "./nothing", "a/b/c", "missing.gguf", "", " ", "nul\0byte", "~nobody/x"])
+@pytest.mark.parametrize(
+    "source", ["/no/such/place", "./nothing", "a/b/c", "missing.gguf", "", " ", "nul\0byte", "~no-such-user/x", "/" + "x" * 5000]
+)
 def test_nothing_there(source: str) -> None:
     with pytest.raises(SourceNotFoundError, match="directory"):
         describe(source)
@@ -174,10 +178,13 @@ def test_already_quantized(tmp_path: Path) -> None:
         describe(str(tmp_path / "m"))
 
 
-def test_experts_that_are_missing_or_stacked(tmp_path: Path) -> None:
+def test_experts_that_are_missing_or_too_few_to_choose_from(tmp_path: Path) -> None:
     tiny_qwen3_moe(tmp_path / "m")
     edit_config(tmp_path / "m", num_local_experts=5)
     with pytest.raises(CorruptCheckpointError, match="one matrix per expert"):
+        describe(str(tmp_path / "m"))
+    edit_config(tmp_path / "m", num_local_experts=4, num_experts_per_tok=5)
+    with pytest.raises(CorruptCheckpointError, match="num_experts_per_tok is 5, but only 4 are possible"):
         describe(str(tmp_path / "m"))
 
 
@@ -198,6 +205,12 @@ def write_gguf(path: Path, architecture: str, fields: dict[str, int]) -> None:
         ("llama", {"llama.expert_count": 8}, UnknownArchitectureError, "mixture of llama experts"),
         ("llama", {"split.count": 2}, CorruptCheckpointError, "gguf-split --merge"),
         ("llama", {}, CorruptCheckpointError, "does not state attention.head_count"),
+        (
+            "llama",
+            {"llama.attention.head_count": 4, "llama.block_count": 2**32 - 1},
+            CorruptCheckpointError,
+            "only 0 are possible",
+        ),
     ],
 )
 def test_gguf_metadata(
