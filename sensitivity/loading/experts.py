@@ -1,12 +1,22 @@
 """Routed experts as one linear per expert and projection, where transformers keeps them in fused 3-D parameters."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 import torch
 from torch import nn
 
 from sensitivity.errors import UnknownArchitectureError
+
+ROLES: Final = {
+    "gate_proj": "gate_proj",
+    "up_proj": "up_proj",
+    "down_proj": "down_proj",
+    "w1": "gate_proj",
+    "w3": "up_proj",
+    "w2": "down_proj",
+}
+"""Projection of an expert by the kind of its layer; Mixtral numbers them."""
 
 
 class Expert(nn.Module):

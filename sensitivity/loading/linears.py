@@ -7,9 +7,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from sensitivity.checkpoint.description import Layer, ModelDescription
-from sensitivity.checkpoint.families import Family, get_family
 from sensitivity.errors import CorruptCheckpointError
-from sensitivity.loading.experts import RoutedExperts, linear
+from sensitivity.loading.experts import ROLES, RoutedExperts, linear
 
 
 def replace_conv1d(module: nn.Module) -> None:
@@ -32,17 +31,17 @@ def find_blocks(module: nn.Module, description: ModelDescription) -> list[nn.Mod
     raise CorruptCheckpointError(msg)
 
 
-def find_linears(module: nn.Module, description: ModelDescription, layers: Sequence[Layer]) -> dict[str, nn.Linear]:
-    """The linear of every layer, by the layer's name. Experts must be taken apart before.
+def find_linears(module: nn.Module, blocks: Sequence[nn.Module], layers: Sequence[Layer]) -> dict[str, nn.Linear]:
+    """The linear of every layer, by the layer's name.
 
     Raises:
         CorruptCheckpointError: a layer has no linear, or one of another shape.
-        UnknownArchitectureError: the description's architecture.
     """
-    family = get_family(description.architecture)
+    head = module.get_output_embeddings()  # type: ignore[operator]
+    experts = [_routed_experts(block) for block in blocks]
     found: dict[str, nn.Linear] = {}
     for layer in layers:
-        target = _submodule(module, family, layer)
+        target = head if layer.kind == "lm_head" else _locate(module, experts, layer)
         if not isinstance(target, nn.Linear) or (target.out_features, target.in_features) != layer.shape:
             msg = f"the loaded model has no linear of shape {layer.shape} at {layer.name}; register the checkpoint again"
             raise CorruptCheckpointError(msg)
@@ -50,9 +49,22 @@ def find_linears(module: nn.Module, description: ModelDescription, layers: Seque
     return found
 
 
-def _submodule(module: nn.Module, family: Family, layer: Layer) -> nn.Module | None:
+def _routed_experts(block: nn.Module) -> RoutedExperts | None:
+    return next((child for child in block.modules() if isinstance(child, RoutedExperts)), None)
+
+
+def _locate(module: nn.Module, experts: Sequence[RoutedExperts | None], layer: Layer) -> nn.Module | None:
+    if layer.expert is None or layer.block is None:
+        return _submodule(module, layer.name)
+    routed = experts[layer.block] if layer.block < len(experts) else None
+    if routed is None or layer.expert >= len(routed):
+        return None
+    return _submodule(routed[layer.expert], ROLES.get(layer.kind, layer.kind))
+
+
+def _submodule(module: nn.Module, path: str) -> nn.Module | None:
     try:
-        return module.get_submodule(family.module_path(layer.name))
+        return module.get_submodule(path)
     except AttributeError:
         return None
 

@@ -95,7 +95,7 @@ def load_model(description: ModelDescription, *, layers: Collection[str] | None 
     replace_conv1d(module)
     blocks = find_blocks(module, description)
     unfuse(module)
-    linears = find_linears(module, description, wanted)
+    linears = find_linears(module, blocks, wanted)
     check_head(module, description)
     _check_finite(module, linears, description)
     return LoadedModel(module=module, description=description, linears=linears, blocks=blocks)

@@ -249,17 +249,15 @@ def test_refuses_what_was_damaged_since_it_was_described(tmp_path: Path, damage:
 
 def test_refuses_a_head_that_is_stored_beside_an_embedding_it_should_be(tmp_path: Path) -> None:
     directory = tiny_llama(tmp_path, tied=True)
-    state = load_file(shards(directory)[0])
+    path, state = shards(directory)[0], load_file(shards(directory)[0])
     embedding = state["model.embed_tokens.weight"]
-    for head, refused in ((embedding.clone(), False), (embedding + 1, True)):
-        save_file({**state, "lm_head.weight": head}, shards(directory)[0], metadata={"format": "pt"})
-        description = describe(str(directory))
-        assert all(layer.kind != "lm_head" for layer in description.layers)
-        if refused:
-            with pytest.raises(CorruptCheckpointError, match="set tie_word_embeddings to false"):
-                load_model(description)
-        else:
-            assert torch.equal(_logits(load_model(description).module), _logits(_reference(directory)))
+    save_file({**state, "lm_head.weight": embedding.clone()}, path, metadata={"format": "pt"})
+    description = describe(str(directory))
+    assert all(layer.kind != "lm_head" for layer in description.layers)
+    assert torch.equal(_logits(load_model(description).module), _logits(_reference(directory)))
+    save_file({**state, "lm_head.weight": embedding + 1}, path, metadata={"format": "pt"})
+    with pytest.raises(CorruptCheckpointError, match="set tie_word_embeddings to false"):
+        load_model(description)
 
 
 def test_refuses_a_description_of_another_model(tmp_path: Path) -> None:
