@@ -12,7 +12,8 @@ SensitivityError
 │   ├── UnknownFormatError
 │   └── UnsupportedShapeError  a format that cannot store a tensor of this shape
 ├── CalibrationError           empty text, too few tokens
-└── UnknownProbeError
+├── NonFiniteError             a measurement that is NaN or infinite
+└── UnknownProbeError          no such probe, or a hyper-parameter that it does not have
 """
 
 
@@ -64,5 +65,9 @@ class CalibrationError(SensitivityError):
     """The text gives no usable calibration set."""
 
 
+class NonFiniteError(SensitivityError):
+    """A measurement is NaN or infinite."""
+
+
 class UnknownProbeError(SensitivityError):
-    """No probe has this name."""
+    """No probe has this name, or the probe does not have this hyper-parameter."""

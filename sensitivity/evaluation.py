@@ -1,0 +1,204 @@
+"""Assignments measured on held-out text: the fake-quantized model beside the reference, next token by next token.
+
+Perplexity is that of whole sequences without a stride: every token but the first of each sequence is predicted from all
+tokens before it in that sequence.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sensitivity.errors import CalibrationError, CheckpointError, NonFiniteError
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.loading import LoadedModel
+from sensitivity.next_token import hidden_states, next_token_logits, output_head, positions_at_once
+from sensitivity.rounding import get_rounding
+from sensitivity.statistics import Statistics, mean_and_error, observe
+
+BATCH_TOKENS: Final = 2048
+"""Tokens of a forward pass."""
+
+
+class Metric(IntEnum):
+    """What is measured of an assignment: second axis of the statistics. All are means over the tokens of a sequence."""
+
+    KL = 0
+    NLL = 1
+    TOP1_AGREEMENT = 2
+    REFERENCE_NLL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One assignment on held-out text; errors are standard errors over sequences, ``None`` with a single sequence.
+
+    Attributes:
+        sequences: sequences measured.
+        kl: KL(reference ‖ quantized) of the next token, nats per token, full vocabulary.
+        kl_error: its standard error.
+        perplexity: exp(mean NLL) of the quantized model.
+        perplexity_error: by the delta method: perplexity × standard error of the mean NLL.
+        top1_agreement: share of positions where both models put the same token first.
+        top1_error: its standard error.
+        reference_perplexity: exp(mean NLL) of the reference.
+        reference_perplexity_error: by the delta method.
+    """
+
+    sequences: int
+    kl: float
+    kl_error: float | None
+    perplexity: float
+    perplexity_error: float | None
+    top1_agreement: float
+    top1_error: float | None
+    reference_perplexity: float
+    reference_perplexity_error: float | None
+
+
+@torch.no_grad()
+def evaluate(
+    model: LoadedModel,
+    assignments: Sequence[Mapping[str, CandidateFormat]],
+    tokens: Tensor,
+    *,
+    rounding: str = "rtn",
+) -> Statistics:
+    """Measure assignments beside the reference.
+
+    Bodies are run one assignment after the other and only their last hidden states are kept; then every position goes
+    through the head once for each model, so that the reference costs one pass whatever the number of assignments.
+    Log-probabilities are float64, from float32 logits.
+
+    Args:
+        model: the reference; it is the same bits afterwards, also after an exception.
+        assignments: A maps of layer name to candidate format; layers not named keep their weights.
+        tokens: int64 held-out tokens (sequences, length), at least two a sequence.
+        rounding: rounding method.
+
+    Returns:
+        Statistics (A, metrics, 3), a sample a sequence; merge chunks of sequences by addition.
+
+    Raises:
+        CalibrationError: no sequence, or sequences of a single token.
+        NonFiniteError: the reference or an assignment has logits that are NaN or infinite.
+        CheckpointError: a layer that the model does not have.
+        FormatError: a format that cannot store a layer, or an unknown rounding method.
+    """
+    if tokens.ndim != 2 or tokens.shape[0] < 1 or tokens.shape[1] < 2:
+        msg = f"evaluation needs sequences of at least two tokens, got {tuple(tokens.shape)}; give it longer held-out text"
+        raise CalibrationError(msg)
+    reference = _last_hidden(model.module, tokens)
+    quantized, heads = [], []
+    for assignment in assignments:
+        weights = _rounded(model, assignment, rounding)
+        with replaced_weights(weights):
+            quantized.append(_last_hidden(model.module, tokens))
+        head = output_head(model.module)
+        heads.append({linear: weight for linear, weight in weights.items() if linear is head})
+    samples = [
+        _compare_sequence(model.module, sequence, reference[i], [hidden[i] for hidden in quantized], heads)
+        for i, sequence in enumerate(tokens)
+    ]
+    return observe(np.stack(samples))
+
+
+def summarise(statistics: Statistics) -> Summary:
+    """What the statistics of one assignment (metrics, 3) say."""
+    mean, error = mean_and_error(statistics)
+    perplexity, reference = np.exp(mean[Metric.NLL]), np.exp(mean[Metric.REFERENCE_NLL])
+    return Summary(
+        sequences=int(statistics[Metric.KL, 0]),
+        kl=float(mean[Metric.KL]),
+        kl_error=_known(error[Metric.KL]),
+        perplexity=float(perplexity),
+        perplexity_error=_known(perplexity * error[Metric.NLL]),
+        top1_agreement=float(mean[Metric.TOP1_AGREEMENT]),
+        top1_error=_known(error[Metric.TOP1_AGREEMENT]),
+        reference_perplexity=float(reference),
+        reference_perplexity_error=_known(reference * error[Metric.REFERENCE_NLL]),
+    )
+
+
+@contextlib.contextmanager
+def replaced_weights(weights: Mapping[nn.Linear, Tensor]) -> Iterator[None]:
+    """Give linears other weights for a while. The tensors are exchanged, not copied, so what comes back is bit-identical."""
+    originals = {linear: linear.weight.data for linear in weights}
+    try:
+        for linear, weight in weights.items():
+            linear.weight.data = weight
+        yield
+    finally:
+        for linear, weight in originals.items():
+            linear.weight.data = weight
+
+
+def _rounded(model: LoadedModel, assignment: Mapping[str, CandidateFormat], rounding: str) -> dict[nn.Linear, Tensor]:
+    method = get_rounding(rounding)
+    unknown = [name for name in assignment if name not in model.linears]
+    if unknown:
+        msg = f"the model has no layer {', '.join(unknown[:5])}; name layers of its description"
+        raise CheckpointError(msg)
+    return {model.linears[name]: method.fake_quantize(model.linears[name].weight, fmt) for name, fmt in assignment.items()}
+
+
+def _last_hidden(module: nn.Module, tokens: Tensor) -> Tensor:
+    """Float32 hidden states (sequences, length, hidden)."""
+    step = max(1, BATCH_TOKENS // tokens.shape[1])
+    return torch.cat([hidden_states(module, batch) for batch in torch.split(tokens, step)])
+
+
+def _compare_sequence(
+    module: nn.Module,
+    sequence: Tensor,
+    reference: Tensor,
+    quantized: Sequence[Tensor],
+    heads: Sequence[Mapping[nn.Linear, Tensor]],
+) -> np.ndarray:
+    """Means over the tokens of one sequence: float64 (assignments, metrics)."""
+    length = len(sequence)
+    totals = torch.zeros((len(quantized), len(Metric)), dtype=torch.float64)
+    step = positions_at_once(module)
+    for start in range(0, length, step):
+        part = slice(start, min(start + step, length))
+        following = sequence[part.start + 1 : part.stop + 1]
+        expected = _log_probabilities(module, reference[part], "the reference")
+        probabilities = expected.exp()
+        for i, (hidden, head) in enumerate(zip(quantized, heads, strict=True)):
+            with replaced_weights(head):
+                found = _log_probabilities(module, hidden[part], f"assignment {i}")
+            totals[i] += _compare(expected, probabilities, found, following)
+    scale = torch.full((len(Metric),), float(length), dtype=torch.float64)
+    scale[[Metric.NLL, Metric.REFERENCE_NLL]] = length - 1
+    return (totals / scale).numpy()
+
+
+def _log_probabilities(module: nn.Module, hidden: Tensor, whose: str) -> Tensor:
+    """Float64 (positions, vocabulary)."""
+    logits = next_token_logits(module, hidden)
+    if not logits.isfinite().all():
+        advice = "leave out formats whose range the weights exceed (FP16), or fetch the model again"
+        msg = f"the logits of {whose} are NaN or infinite; {advice}"
+        raise NonFiniteError(msg)
+    return torch.log_softmax(logits.double(), dim=-1)
+
+
+def _compare(expected: Tensor, probabilities: Tensor, found: Tensor, following: Tensor) -> Tensor:
+    """Sums over positions, float64 (metrics,); the last position of a sequence has no following token."""
+    rows = torch.arange(len(following))
+    sums = {
+        Metric.KL: (probabilities * (expected - found)).sum(),
+        Metric.NLL: -found[rows, following].sum(),
+        Metric.TOP1_AGREEMENT: (expected.argmax(dim=-1) == found.argmax(dim=-1)).sum(),
+        Metric.REFERENCE_NLL: -expected[rows, following].sum(),
+    }
+    return torch.stack([sums[metric].double() for metric in Metric])
+
+
+def _known(error: float) -> float | None:
+    return float(error) if np.isfinite(error) else None

@@ -1,0 +1,30 @@
+"""A causal language model in two halves: the body up to the last hidden state, and the head from there to logits.
+
+The halves are called apart so that the logits of all tokens (tokens × vocabulary) never exist at once.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def hidden_states(module: nn.Module, tokens: Tensor) -> Tensor:
+    """Last hidden states, shape (sequences, length, hidden), of int64 tokens (sequences, length)."""
+    body = module.base_model
+    return body(input_ids=tokens, use_cache=False).last_hidden_state  # type: ignore[operator, no-any-return]
+
+
+def next_token_logits(module: nn.Module, hidden: Tensor) -> Tensor:
+    """Logits of the next token, shape (..., vocabulary), from hidden states (..., hidden); soft-capped as Gemma 2 does it."""
+    logits: Tensor = output_head(module)(hidden)
+    cap = getattr(module.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def output_head(module: nn.Module) -> nn.Module:
+    """The module that maps hidden states to the vocabulary."""
+    return module.get_output_embeddings()  # type: ignore[operator, no-any-return]
+
+
+def positions_at_once(module: nn.Module) -> int:
+    """How many positions' logits to hold at once: about 32 MiB of them in float32."""
+    return max(1, (1 << 23) // int(module.config.vocab_size))  # type: ignore[union-attr, arg-type]

@@ -1,0 +1,122 @@
+"""What planning and the API must know of probes without torch. Each probe class carries its own entry of this file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sensitivity.errors import UnknownProbeError
+
+ParameterValue = float | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A hyper-parameter that changes a probe's numbers.
+
+    Attributes:
+        default: value if none is given; a given value has the same type.
+        choices: the only values allowed; empty for any.
+        minimum: least value allowed; ``None`` for any.
+    """
+
+    default: ParameterValue
+    choices: tuple[ParameterValue, ...] = ()
+    minimum: float | None = None
+
+    def refusal(self, value: object) -> str | None:
+        """Why the value cannot be used, or ``None`` if it can."""
+        if type(value) is not type(self.default):
+            return f"must be of type {type(self.default).__name__}, not {type(value).__name__}"
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(map(str, self.choices))}"
+        if self.minimum is not None and isinstance(value, int | float) and not value >= self.minimum:
+            return f"must be at least {self.minimum:g}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFacts:
+    """One measurement procedure, as planning sees it.
+
+    Attributes:
+        name: key in the registry and in the cells.
+        code_version: raised whenever the numbers would change; part of a cell's identity.
+        in_nats: the loss is in nats per token.
+        additive: losses of different layers may be added.
+        needs_calibration: the probe runs on tokens.
+        is_random: the probe draws, so its seed is part of a cell's identity.
+        allowed: hyper-parameters by name.
+    """
+
+    name: str
+    code_version: int
+    in_nats: bool
+    additive: bool
+    needs_calibration: bool
+    is_random: bool = False
+    allowed: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, ParameterValue]:
+        """Default hyper-parameters; part of a cell's identity."""
+        return {name: parameter.default for name, parameter in self.allowed.items()}
+
+    def parameters_with(self, given: Mapping[str, object]) -> dict[str, ParameterValue]:
+        """All hyper-parameters: the given ones, and the defaults of the others.
+
+        Raises:
+            UnknownProbeError: a hyper-parameter that the probe does not have, or a value that it does not allow.
+        """
+        chosen = self.parameters
+        for name, value in given.items():
+            if name not in self.allowed:
+                known = ", ".join(self.allowed) or "none"
+                msg = f"the probe {self.name} has no hyper-parameter {name!r}; it has: {known}"
+                raise UnknownProbeError(msg)
+            reason = self.allowed[name].refusal(value)
+            if reason is not None or not isinstance(value, float | int | str):
+                msg = f"the hyper-parameter {name} of the probe {self.name} {reason}"
+                raise UnknownProbeError(msg)
+            chosen[name] = value
+        return chosen
+
+
+ARITHMETICS = ("bfloat16", "float32")
+
+WEIGHT_ERROR = ProbeFacts(name="weight_error", code_version=1, in_nats=False, additive=False, needs_calibration=False)
+OUTPUT_ERROR = ProbeFacts(
+    name="output_error",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    needs_calibration=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
+)
+FISHER = ProbeFacts(
+    name="fisher",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    is_random=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
+)
+
+_FACTS = {facts.name: facts for facts in (FISHER, OUTPUT_ERROR, WEIGHT_ERROR)}
+
+
+def all_probe_facts() -> tuple[ProbeFacts, ...]:
+    """Every probe, by name."""
+    return tuple(_FACTS.values())
+
+
+def get_facts(name: str) -> ProbeFacts:
+    """Facts of the probe of that name.
+
+    Raises:
+        UnknownProbeError: no such probe; the message lists those that exist.
+    """
+    try:
+        return _FACTS[name]
+    except KeyError:
+        msg = f"unknown probe {name!r}: use one of {', '.join(_FACTS)}"
+        raise UnknownProbeError(msg) from None
