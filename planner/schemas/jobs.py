@@ -44,8 +44,10 @@ class Job(Schema):
     done: Annotated[int, Field(description="finished units")]
     total: Annotated[int | None, Field(description="all units; null until a worker has listed them")]
     failed: Annotated[int, Field(description="units that failed for good")]
-    rate: Annotated[float | None, Field(description="units per second since the start; null before the first")]
-    eta_seconds: Annotated[float | None, Field(description="seconds left at this rate; null while unknown")]
+    rate: Annotated[
+        float | None, Field(description="units per second: lately, or over all once it has ended; null before the first")
+    ]
+    eta_seconds: Annotated[float | None, Field(description="seconds left at this rate; null while unknown or not running")]
     reason: Annotated[str | None, Field(description="why it failed, or what is worth knowing")]
     priority: int
     request: Annotated[dict[str, Any], Field(description="what the worker was told to do")]

@@ -1,0 +1,148 @@
+"""Error curves of a model: which settings they were measured in, and the cells of one of them."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from planner.errors import NotFoundError, UnmeasuredError
+from planner.schemas.curves import CellDocument, CurvesDocument, ProbeSettingDocument, ProbeSettingList
+from planner.services.planning_inputs import TRUST_ORDER, find_model, load_layers
+from planner.storage.cells import load_curves, measured_formats
+from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
+from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.statistics import CellStatus
+
+CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error")
+
+
+def list_settings(session: Session, key: str) -> ProbeSettingList:
+    """How a model was measured so far, freshest first.
+
+    Raises:
+        NotFoundError: no such model.
+    """
+    model = find_model(session, key)
+    return ProbeSettingList(model=model.id, items=_settings(session, model))
+
+
+def get_curves(
+    session: Session,
+    key: str,
+    *,
+    probe: str | None = None,
+    setting: str | None = None,
+    formats: Sequence[str] | None = None,
+    layers: str | None = None,
+) -> CurvesDocument:
+    """The cells of one probe setting, layer by layer in model order.
+
+    Args:
+        session: where to read.
+        key: model id, or its name.
+        probe: whose cells; by default the most trusted probe that was run.
+        setting: id of one setting; by default the freshest of the probe.
+        formats: candidate formats; by default every one with a cell.
+        layers: shell-style pattern of layer names.
+
+    Raises:
+        NotFoundError: no such model, or no such setting of it.
+        UnmeasuredError: nothing was measured (with that probe).
+        UnknownFormatError: no such format.
+    """
+    model = find_model(session, key)
+    found = _choose(model, _settings(session, model), probe=probe, setting=setting)
+    names = found.formats if formats is None else [get_format(name).name for name in dict.fromkeys(formats)]
+    wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
+    candidates = [get_format(name) for name in names]
+    curves = load_curves(session, model.id, found.id, candidates, [layer.name for layer in wanted])
+    items = [
+        _cell(layer, name, status=str(curves.status[i, k]), loss=curves.loss[i, k], error=curves.standard_error[i, k])
+        for i, layer in enumerate(wanted)
+        for k, name in enumerate(names)
+        if curves.status[i, k]
+    ]
+    return CurvesDocument(model=model.id, setting=found, unit="nats/token" if found.in_nats else "relative", items=items)
+
+
+def choose_setting(known: Sequence[ProbeSettingDocument], *, setting: str | None = None) -> ProbeSettingDocument:
+    """The setting of that id if it is known; else the freshest of the most trusted probe. ``known`` is not empty."""
+    asked = [item for item in known if item.id == setting]
+    return min(asked or known, key=lambda item: TRUST_ORDER.index(item.probe) if item.probe in TRUST_ORDER else len(TRUST_ORDER))
+
+
+def curves_csv(document: CurvesDocument) -> str:
+    """The cells as CSV with a header line; empty where there is no number."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows([getattr(item, column) for column in CSV_COLUMNS] for item in document.items)
+    return text.getvalue()
+
+
+def _cell(layer: Layer, name: str, *, status: str, loss: float, error: float) -> CellDocument:
+    measured = status == CellStatus.MEASURED
+    return CellDocument(
+        layer=layer.name,
+        kind=layer.kind,
+        block=layer.block,
+        format=name,
+        status=status,
+        loss=float(loss) if measured else None,
+        standard_error=float(error) if measured and error == error else None,  # noqa: PLR0124  (NaN: spread unknown)
+    )
+
+
+def _choose(
+    model: ModelRow, known: Sequence[ProbeSettingDocument], *, probe: str | None, setting: str | None
+) -> ProbeSettingDocument:
+    """The setting asked for; else the freshest of the most trusted probe."""
+    if setting is not None and all(item.id != setting for item in known):
+        msg = f"model {model.name!r} has no cells of probe setting {setting!r}: see GET /v1/models/{model.id}/settings"
+        raise NotFoundError(msg, setting=setting)
+    offered = [item for item in known if probe in (None, item.probe)]
+    if not offered:
+        what = f"with probe {probe!r}" if probe else "yet"
+        msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
+        raise UnmeasuredError(msg, model=model.id)
+    return choose_setting(offered, setting=setting)
+
+
+def _settings(session: Session, model: ModelRow) -> list[ProbeSettingDocument]:
+    by_setting: dict[str, list[MeasuredFormatRow]] = {}
+    for measured in measured_formats(session, model.id):
+        by_setting.setdefault(measured.setting_id, []).append(measured)
+    numbers = [measured.id for group in by_setting.values() for measured in group]
+    counted = select(CellRow.measured_format_id, func.count(), func.count(CellRow.loss))
+    counted = counted.where(CellRow.measured_format_id.in_(numbers)).group_by(CellRow.measured_format_id)
+    counts = {number: (cells, with_number) for number, cells, with_number in session.execute(counted)}
+    rows = session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(by_setting)))
+    items = [_setting_document(row, by_setting[row.id], counts) for row in rows]
+    return sorted(items, key=lambda item: item.age_seconds)
+
+
+def _setting_document(
+    row: ProbeSettingRow, measured: Sequence[MeasuredFormatRow], counts: Mapping[int, tuple[int, int]]
+) -> ProbeSettingDocument:
+    newest = max(item.measured_at for item in measured)
+    seen = {item.format for item in measured}
+    return ProbeSettingDocument(
+        id=row.id,
+        probe=row.probe,
+        code_version=row.code_version,
+        rounding=row.rounding,
+        rounding_version=row.rounding_version,
+        calibration=row.calibration_id,
+        parameters=row.parameters,
+        in_nats=row.in_nats,
+        additive=row.additive,
+        formats=[candidate.name for candidate in all_formats() if candidate.name in seen],
+        cells=sum(counts.get(item.id, (0, 0))[0] for item in measured),
+        measured_cells=sum(counts.get(item.id, (0, 0))[1] for item in measured),
+        last_measured_at=newest,
+        age_seconds=max(0.0, (utc_now() - newest).total_seconds()),
+    )

@@ -1,0 +1,222 @@
+"""Jobs: what is worth queueing, how far it is, and how to stop it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from planner.errors import InvalidRequestError
+from planner.jobs.engine import AbstractJobEngine
+from planner.jobs.job import Job as Snapshot
+from planner.jobs.job import JobState, Pace
+from planner.jobs.rows import ACTIVE, end, snapshot
+from planner.jobs.sql_engine import SqlJobEngine
+from planner.measuring import setting_of
+from planner.rules import matching
+from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
+from planner.services.calibrations import find_calibration
+from planner.services.pagination import page
+from planner.services.planning_inputs import find_model, load_layers
+from planner.storage.cells import load_curves
+from planner.storage.database import Database
+from planner.storage.tables import JobRow
+from sensitivity.checkpoint.description import Layer
+from sensitivity.errors import UnsupportedShapeError
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.registry import get_format
+from sensitivity.probe_facts import get_facts
+
+SENSITIVITY = "sensitivity"
+EVALUATION = "evaluation"
+_LEFT_OUT = "lm_head"
+_NOTHING_MISSING = "every cell asked for is measured already; set force to measure again"
+
+
+def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
+    """Queue the measurement of the cells that are missing.
+
+    A cell that was measured in the same setting is not measured again unless ``force`` is set; if none is missing, the job is
+    done at once. The same request while its job is unfinished gives that job.
+
+    Raises:
+        NotFoundError: no such model or calibration set.
+        InvalidRequestError: a pattern that matches nothing, no layer left, or no calibration set for a probe that needs one.
+        UnknownFormatError: no such format.
+        UnknownProbeError: no such probe, or a parameter that it does not have.
+        UnsupportedShapeError: a format that can store none of the layers.
+    """
+    model = find_model(session, request.model)
+    layers = _selected(load_layers(session, model.id), request)
+    formats = [get_format(name) for name in dict.fromkeys(name.upper() for name in request.formats)]
+    payload: dict[str, Any] = {
+        "probe": request.probe,
+        "probe_parameters": dict(request.probe_parameters),
+        "rounding": request.rounding,
+        "calibration_id": _calibration(session, request),
+        "seed": request.seed,
+    }
+    setting = setting_of(payload)
+    wanted = _storable(layers, formats)
+    known = load_curves(session, model.id, setting.id, formats, [layer.name for layer in layers]).status != ""
+    missing: NDArray[np.bool_] = wanted if request.force else wanted & ~known
+    if not missing.any():
+        return _done_already(session, model.id, payload)
+    payload["formats"] = [formats[k].name for k in np.flatnonzero(missing.any(axis=0))]
+    payload["layers"] = [layers[i].name for i in np.flatnonzero(missing.any(axis=1))]
+    same = _unfinished(session, model.id, payload)
+    if same is not None:
+        return _document(session, snapshot(same))
+    return submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, priority=request.priority)
+
+
+def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], priority: int = 0) -> Job:
+    """Queue a job that is known to be sound.
+
+    Args:
+        session: a write transaction.
+        kind: which handler of the worker does it.
+        model_id: fingerprint of a registered model.
+        payload: what the handler is told.
+        priority: a smaller number is served earlier.
+    """
+    queued = _engine(session).submit(session, kind=kind, model_id=model_id, payload=payload, priority=priority)
+    return _document(session, queued)
+
+
+def get_job(session: Session, job_id: str) -> Job:
+    """A job and how far it is.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    return _document(session, _engine(session).get(session, job_id))
+
+
+def list_jobs(
+    session: Session,
+    *,
+    model: str | None = None,
+    state: JobState | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> JobPage:
+    """Jobs, newest first, of one model or in one state if asked for.
+
+    Raises:
+        NotFoundError: no such model.
+        InvalidRequestError: a cursor that no page gave.
+    """
+    query = select(JobRow)
+    if model is not None:
+        query = query.where(JobRow.model_id == find_model(session, model).id)
+    if state is not None:
+        query = query.where(JobRow.state == state.value)
+    rows, following = page(session, query, key=(JobRow.created_at, JobRow.id), cursor=cursor, limit=limit)
+    return JobPage(items=[_document(session, snapshot(row[0])) for row in rows], next=following)
+
+
+def cancel_job(session: Session, job_id: str) -> Job:
+    """Stop a job before its next unit; a job that is cancelled already stays so.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: it ended in another way before.
+    """
+    return _document(session, _engine(session).cancel(session, job_id))
+
+
+def retry_job(session: Session, job_id: str) -> Job:
+    """Queue a failed or cancelled job again; units that have a result are not run again.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: it is queued or running, or it succeeded.
+    """
+    return _document(session, _engine(session).retry(session, job_id))
+
+
+def _engine(session: Session) -> AbstractJobEngine:
+    return SqlJobEngine(Database.of(session))
+
+
+def _selected(layers: Sequence[Layer], request: SubmitSensitivity) -> list[Layer]:
+    """Layers that the patterns leave, in model order; by default all but the head."""
+    kept = {index for index, layer in enumerate(layers) if layer.kind != _LEFT_OUT}
+    if request.include is not None:
+        kept = {index for pattern in request.include for index in matching(pattern, layers, of="include")}
+    for pattern in request.exclude:
+        kept -= set(matching(pattern, layers, of="exclude"))
+    if not kept:
+        msg = "no layer is left to measure: include more, or exclude less"
+        raise InvalidRequestError(msg)
+    return [layers[index] for index in sorted(kept)]
+
+
+def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
+    if not get_facts(request.probe).needs_calibration:
+        return None
+    if request.calibration is None:
+        msg = f"probe {request.probe!r} runs on text: name a calibration set (POST /v1/calibrations makes one)"
+        raise InvalidRequestError(msg)
+    return find_calibration(session, request.calibration).id
+
+
+def _storable(layers: Sequence[Layer], formats: Sequence[CandidateFormat]) -> NDArray[np.bool_]:
+    """Which format can store which layer, shape (layers, formats)."""
+    shapes = {layer.shape for layer in layers}
+    refusals = {(shape, candidate.name): candidate.refusal(shape) for shape in shapes for candidate in formats}
+    for candidate in formats:
+        reasons = [refusals[shape, candidate.name] for shape in shapes]
+        if all(reasons):
+            msg = f"no selected layer can be stored in {candidate.name} ({reasons[0]}): leave the format out"
+            raise UnsupportedShapeError(msg)
+    table = [[refusals[layer.shape, candidate.name] is None for candidate in formats] for layer in layers]
+    return np.array(table, dtype=bool).reshape(len(layers), len(formats))
+
+
+def _unfinished(session: Session, model_id: str, payload: dict[str, Any]) -> JobRow | None:
+    """A job that does exactly this already."""
+    query = select(JobRow).where(JobRow.model_id == model_id, JobRow.kind == SENSITIVITY, JobRow.state.in_(ACTIVE))
+    return next((row for row in session.scalars(query) if row.payload == payload), None)
+
+
+def _done_already(session: Session, model_id: str, payload: dict[str, Any]) -> Job:
+    payload = {**payload, "formats": [], "layers": []}
+    job = submit(session, kind=SENSITIVITY, model_id=model_id, payload=payload)
+    row = session.get_one(JobRow, job.id)
+    row.total, row.started_at = 0, row.created_at
+    end(row, JobState.SUCCEEDED, _NOTHING_MISSING, row.created_at)
+    session.flush()
+    return _document(session, snapshot(row))
+
+
+def _document(session: Session, job: Snapshot) -> Job:
+    pace = _engine(session).pace(session, job) if job.state is JobState.RUNNING else Pace(_average(job), None)
+    return Job(
+        id=job.id,
+        kind=job.kind,
+        model=job.model_id,
+        state=job.state,
+        done=job.done,
+        total=job.total,
+        failed=job.failed,
+        rate=pace.rate,
+        eta_seconds=pace.eta_seconds,
+        reason=job.reason,
+        priority=job.priority,
+        request=dict(job.payload),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _average(job: Snapshot) -> float | None:
+    """Units per second over the whole life of a job that has ended."""
+    if job.started_at is None or job.finished_at is None or not job.done:
+        return None
+    seconds = (job.finished_at - job.started_at).total_seconds()
+    return job.done / seconds if seconds > 0 else None
