@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     ] = 60.0
     host: Annotated[str, Field(min_length=1, description="address that `bitplan serve` listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port that `bitplan serve` listens on; 0 picks one")] = 8000
+    torch_threads: Annotated[
+        int, Field(ge=1, le=1024, description="threads of a worker's arithmetic; the machine's cores by default")
+    ] = Field(default_factory=lambda: os.cpu_count() or 1)
     model_roots: Annotated[
         tuple[Path, ...] | None,
         NoDecode,

@@ -1,0 +1,167 @@
+"""`bitplan measure`, `calibrations`, `jobs`."""
+
+from typing import Annotated
+
+import typer
+
+from planner.cli import options
+from planner.cli.following import follow
+from planner.cli.reporting import AsJson, out, say, show_json, show_table
+from planner.cli.workspace import open_database
+from planner.schemas.calibrations import CreateCalibration
+from planner.schemas.jobs import SubmitSensitivity
+from planner.services import calibrations as calibration_service
+from planner.services import jobs as service
+from sensitivity.probe_facts import get_facts
+
+DEFAULT_FORMATS = "INT2_G64,INT3_G64,INT4_G64,INT5_G64,INT6_G64,INT8_G64"
+
+calibrations = typer.Typer(no_args_is_help=True, help="Texts that probes and evaluations run on.")
+jobs = typer.Typer(no_args_is_help=True, help="Measurements and evaluations, queued and done.")
+
+Text = Annotated[str, typer.Option("--text", help="'builtin', or a .txt, .jsonl (key text) or .parquet (column text) file.")]
+Sequences = Annotated[int, typer.Option(help="Sequences that probes run on.")]
+SequenceLength = Annotated[int, typer.Option(help="Tokens of each of them.")]
+HeldOut = Annotated[int, typer.Option(help="Sequences kept for evaluation, never probed.")]
+HeldOutLength = Annotated[int, typer.Option(help="Tokens of each of them.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def measure(
+    model: Annotated[str, typer.Argument(help="Model id or name.")],
+    formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")] = DEFAULT_FORMATS,
+    probe: Annotated[str, typer.Option("--probe", "-p", help="fisher, output_error or weight_error.")] = "fisher",
+    text: Text = "builtin",
+    sequences: Sequences = 48,
+    sequence_length: SequenceLength = 256,
+    held_out_sequences: HeldOut = 24,
+    held_out_length: HeldOutLength = 512,
+    seed: Seed = 0,
+    include: Annotated[list[str] | None, typer.Option("--include", help="Layers to measure, by pattern; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Layers to leave out, by pattern; repeatable.")] = None,
+    force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
+    detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure error curves: what each format costs each layer. Interrupted, it goes on where it was."""
+    database = open_database()
+    calibration = None
+    if get_facts(probe).needs_calibration:
+        request = CreateCalibration(
+            source=text,
+            sequences=sequences,
+            sequence_length=sequence_length,
+            held_out_sequences=held_out_sequences,
+            held_out_length=held_out_length,
+            seed=seed,
+        )
+        prepared = calibration_service.prepare(request)
+        with database.session() as session:
+            calibration = calibration_service.create(session, prepared)[0].id
+    submission = SubmitSensitivity(
+        model=model,
+        probe=probe,
+        formats=options.read_list(formats) or [],
+        calibration=calibration,
+        include=include,
+        exclude=exclude or [],
+        seed=seed,
+        force=force,
+    )
+    with database.session() as session:
+        job = service.submit_sensitivity(session, submission)
+    if not detach:
+        job = follow(database, job.id, quiet=as_json)
+    if as_json:
+        show_json(job)
+    elif job.reason:
+        say(job.reason)
+
+
+@calibrations.command("add")
+def add(
+    text: Text = "builtin",
+    name: Annotated[str | None, typer.Option(help="Name to call it by.")] = None,
+    sequences: Sequences = 48,
+    sequence_length: SequenceLength = 256,
+    held_out_sequences: HeldOut = 24,
+    held_out_length: HeldOutLength = 512,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Store a text and how to cut it."""
+    request = CreateCalibration(
+        source=text,
+        name=name,
+        sequences=sequences,
+        sequence_length=sequence_length,
+        held_out_sequences=held_out_sequences,
+        held_out_length=held_out_length,
+        seed=seed,
+    )
+    prepared = calibration_service.prepare(request)
+    with open_database().session() as session:
+        stored, _ = calibration_service.create(session, prepared)
+    if as_json:
+        show_json(stored)
+    else:
+        out.print(f"calibration set {stored.id} ({stored.characters:,} characters of {stored.name})", highlight=False)
+
+
+@calibrations.command("list")
+def list_calibrations(as_json: AsJson = False) -> None:
+    """Stored texts, newest first."""
+    with open_database().read_session() as session:
+        page = calibration_service.list_calibrations(session, limit=200)
+    if as_json:
+        show_json(page)
+        return
+    rows = [
+        [c.name, f"{c.sequences} × {c.sequence_length}", f"{c.held_out_sequences} × {c.held_out_length}", c.id]
+        for c in page.items
+    ]
+    show_table("calibration sets", ["name", "probed", "held out", "id"], rows)
+
+
+@jobs.command("list")
+def list_jobs(as_json: AsJson = False) -> None:
+    """Jobs, newest first."""
+    with open_database().read_session() as session:
+        page = service.list_jobs(session, limit=200)
+    if as_json:
+        show_json(page)
+        return
+    rows = [
+        [j.id, j.kind, j.state.value, f"{j.done}/{j.total if j.total is not None else '?'}", j.reason or ""] for j in page.items
+    ]
+    show_table("jobs", ["id", "kind", "state", "units", "reason"], rows)
+
+
+@jobs.command("show")
+def show(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """One job."""
+    with open_database().read_session() as session:
+        job = service.get_job(session, job_id)
+    if as_json:
+        show_json(job)
+    else:
+        out.print(f"{job.id} {job.kind} {job.state} {job.done}/{job.total} {job.reason or ''}", highlight=False)
+
+
+@jobs.command("follow")
+def follow_job(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """Work on a job here until it ends; goes on where an interrupted one stopped."""
+    job = follow(open_database(), job_id, quiet=as_json)
+    if as_json:
+        show_json(job)
+
+
+@jobs.command("cancel")
+def cancel(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """Stop a job after its present unit; finished units stay."""
+    with open_database().session() as session:
+        job = service.cancel_job(session, job_id)
+    if as_json:
+        show_json(job)
+    else:
+        out.print(f"{job.id} is {job.state}", highlight=False)

@@ -1,0 +1,184 @@
+"""`bitplan bounds`, `plan`, `plans`, `export`, `evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli import options
+from planner.cli.following import follow
+from planner.cli.rendering import show_evaluations, show_plan
+from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
+from planner.cli.workspace import open_database
+from planner.errors import ExportError
+from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
+from planner.services import evaluations as evaluation_service
+from planner.services import exporting
+from planner.services import plans as service
+from planner.services.planning_inputs import find_model
+
+plans = typer.Typer(no_args_is_help=True, help="Stored plans.")
+ModelName = Annotated[str, typer.Argument(help="Model id or name.")]
+PlanId = Annotated[str, typer.Argument(help="Plan id.")]
+
+
+def bounds(
+    model: ModelName,
+    formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")],
+    runtime: options.Runtime = "generic",
+    ignore: options.Ignore = None,
+    context: options.Context = 0,
+    batch: options.Batch = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Smallest and largest plan, before anything is measured."""
+    request = BoundsRequest(
+        formats=options.read_list(formats) or [], runtime=runtime, ignore=ignore, context=context, batch=batch
+    )
+    with open_database().read_session() as session:
+        found = service.bounds(session, model, request)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        [label, f"{size.effective_bits:.4f}", in_bytes(size.file_bytes), in_bytes(size.resident_bytes)]
+        for label, size in (("smallest", found.smallest), ("largest", found.largest))
+    ]
+    show_table(f"{found.layers} layers, {found.groups} groups", ["plan", "effective bits", "file", "resident"], rows)
+
+
+def plan(
+    model: ModelName,
+    bits: options.Bits = None,
+    file: options.File = None,
+    memory: options.Memory = None,
+    context: options.Context = 0,
+    batch: options.Batch = 1,
+    workspace: options.Workspace = "0",
+    formats: options.Formats = None,
+    runtime: options.Runtime = "generic",
+    probe: Annotated[str | None, typer.Option(help="Whose curves to plan with.")] = None,
+    ignore: options.Ignore = None,
+    pin: options.Pins = None,
+    floor: options.Floors = None,
+    ceiling: options.Ceilings = None,
+    menu: options.Menus = None,
+    allow_slack: Annotated[bool, typer.Option(help="Accept a budget above the largest plan.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan now, from stored curves: give one of --bits, --file, --memory."""
+    menus = {pattern: options.read_list(names) or [] for pattern, names in options.read_pairs(menu, "menu").items()}
+    request = PlanRequest(
+        model=model,
+        budget=options.read_budget(bits, file, memory, context, batch, workspace),
+        formats=options.read_list(formats),
+        runtime=runtime,
+        probe=probe,
+        ignore=ignore,
+        pins=options.read_pairs(pin, "pin"),
+        floors=options.read_bits(floor, "floor"),
+        ceilings=options.read_bits(ceiling, "ceiling"),
+        menus=menus,
+        allow_slack=allow_slack,
+    )
+    with open_database().session() as session:
+        document = service.create_plan(session, request)
+    if as_json:
+        show_json(document)
+    else:
+        show_plan(document)
+
+
+@plans.command("list")
+def list_plans(
+    model: Annotated[str | None, typer.Option(help="Only plans of this model.")] = None, as_json: AsJson = False
+) -> None:
+    """Stored plans, newest first."""
+    with open_database().read_session() as session:
+        identity = None if model is None else find_model(session, model).id
+        items, _ = service.list_plans(session, model=identity, limit=200)
+    if as_json:
+        show_json([item.model_dump(mode="json") for item in items])
+        return
+    rows = [
+        [p.id, f"{p.effective_bits:.4f}", in_bytes(p.file_bytes), f"{p.predicted_loss:.4g}", f"{p.gap:.1e}", p.runtime]
+        for p in items
+    ]
+    show_table("plans", ["id", "effective bits", "file", "predicted loss", "gap", "runtime"], rows)
+
+
+@plans.command("show")
+def show(plan_id: PlanId, as_json: AsJson = False) -> None:
+    """One stored plan with its proof."""
+    with open_database().read_session() as session:
+        document = service.get_plan(session, plan_id)
+        measured = evaluation_service.list_evaluations(session, plan_id)
+    if as_json:
+        show_json({"plan": document.model_dump(mode="json"), "evaluations": measured.model_dump(mode="json")["items"]})
+        return
+    show_plan(document)
+    if measured.items:
+        show_evaluations(measured.items)
+
+
+def export(
+    plan_id: PlanId,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="json or compressed-tensors.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Write the whole quantized checkpoint into this new directory.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A plan in the words of the engine that will load it."""
+    with open_database().read_session() as session:
+        exported = exporting.export_plan(session, plan_id, target)
+    if checkpoint is not None:
+        _write_checkpoint(plan_id, checkpoint)
+        if as_json:
+            show_json({"plan": plan_id, "checkpoint": str(checkpoint)})
+        return
+    if output is None:
+        show_json(exported)
+        return
+    _write_text(output, json.dumps(exported, indent=2) + "\n")
+    if as_json:
+        show_json({"plan": plan_id, "output": str(output)})
+    else:
+        say(f"wrote {output}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror}. Name another file with --output"
+        raise ExportError(msg) from error
+
+
+def _write_checkpoint(plan_id: str, directory: Path) -> None:
+    from planner.worker.checkpoints import write_plan_checkpoint
+
+    say("loading the model and rounding its weights …")
+    written = write_plan_checkpoint(open_database(), plan_id, directory)
+    out.print(f"wrote {written}", highlight=False)
+
+
+def evaluate(
+    plan_id: PlanId,
+    calibration: Annotated[str | None, typer.Option(help="Calibration set id; by default that of the plan's curves.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a plan on held-out text, beside uniform under the same budget."""
+    database = open_database()
+    with database.session() as session:
+        job = evaluation_service.submit_evaluation(session, plan_id, EvaluateRequest(calibration=calibration))
+    follow(database, job.id, quiet=as_json)
+    with database.read_session() as session:
+        found = evaluation_service.list_evaluations(session, plan_id)
+    items = [item for item in found.items if item.job == job.id]
+    if as_json:
+        show_json([item.model_dump(mode="json") for item in items])
+    else:
+        show_evaluations(items)

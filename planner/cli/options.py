@@ -1,0 +1,90 @@
+"""Options that several commands share, and how they are read."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from planner.errors import InvalidRequestError
+from planner.schemas.plans import BudgetSpec
+
+Formats = Annotated[str | None, typer.Option("--formats", "-f", help="Candidate formats, comma-separated (INT4_G64,INT8_G64).")]
+Runtime = Annotated[str, typer.Option("--runtime", "-r", help="Engine that will serve the plan (see `bitplan runtimes`).")]
+Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="Layers to leave unquantized, by pattern; repeatable.")]
+Pins = Annotated[list[str] | None, typer.Option("--pin", help="PATTERN=FORMAT; repeatable.")]
+Floors = Annotated[list[str] | None, typer.Option("--floor", help="PATTERN=BITS, least num_bits; repeatable.")]
+Ceilings = Annotated[list[str] | None, typer.Option("--ceiling", help="PATTERN=BITS, greatest num_bits; repeatable.")]
+Menus = Annotated[list[str] | None, typer.Option("--menu", help="PATTERN=FORMAT,FORMAT,…; repeatable.")]
+Bits = Annotated[float | None, typer.Option("--bits", "-b", help="Budget in effective bits per planned weight.")]
+File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the file: 20GB, 18.5GiB, 123456.")]
+Memory = Annotated[str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace.")]
+Context = Annotated[int, typer.Option("--context", "-c", help="Tokens in the KV cache of one sequence, for --memory.")]
+Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory.")]
+Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
+
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def read_bytes(text: str) -> int:
+    """``20GB``, ``18.5GiB`` or ``123456`` as bytes.
+
+    Raises:
+        InvalidRequestError: neither a number nor a number with a unit.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    unit = match.group(2).lower() if match else "?"
+    if match is None or unit not in _UNITS:
+        msg = f"cannot read {text!r} as bytes: write 20GB, 18.5GiB or a plain number of bytes"
+        raise InvalidRequestError(msg)
+    return int(float(match.group(1)) * _UNITS[unit])
+
+
+def read_budget(bits: float | None, file: str | None, memory: str | None, context: int, batch: int, workspace: str) -> BudgetSpec:
+    """The one budget that was given."""
+    return BudgetSpec(
+        effective_bits=bits,
+        file_bytes=None if file is None else read_bytes(file),
+        resident_bytes=None if memory is None else read_bytes(memory),
+        context=context,
+        batch=batch,
+        workspace_bytes=read_bytes(workspace),
+    )
+
+
+def read_list(text: str | None) -> list[str] | None:
+    """A comma-separated list."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_pairs(items: Sequence[str] | None, option: str) -> dict[str, str]:
+    """``PATTERN=VALUE`` items; the pattern may hold ``=`` no more than a layer name may.
+
+    Raises:
+        InvalidRequestError: an item without ``=``, or one pattern twice with different values.
+    """
+    found: dict[str, str] = {}
+    for item in items or ():
+        pattern, sign, value = item.partition("=")
+        if not (sign and pattern and value):
+            msg = f"--{option} {item!r}: write PATTERN=VALUE, for example '*.down_proj=INT8_G64'"
+            raise InvalidRequestError(msg)
+        if found.get(pattern, value) != value:
+            msg = f"--{option} gives {pattern!r} both {found[pattern]} and {value}: keep one"
+            raise InvalidRequestError(msg)
+        found[pattern] = value
+    return found
+
+
+def read_bits(items: Sequence[str] | None, option: str) -> dict[str, int]:
+    """``PATTERN=BITS`` items.
+
+    Raises:
+        InvalidRequestError: a value that is no whole number.
+    """
+    pairs = read_pairs(items, option)
+    wrong = [f"{pattern}={value}" for pattern, value in pairs.items() if not value.isdigit()]
+    if wrong:
+        msg = f"--{option} {wrong[0]!r}: bits are a whole number, for example '*.down_proj=4'"
+        raise InvalidRequestError(msg)
+    return {pattern: int(value) for pattern, value in pairs.items()}

@@ -1,0 +1,50 @@
+"""Plans and evaluations as tables for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from planner.cli.reporting import in_bytes, out, show_table, with_error
+from planner.schemas.plans import Evaluation, PlanDocument
+
+
+def show_plan(document: PlanDocument) -> None:
+    """A plan: what it takes, what it costs, how good it is."""
+    size, proof, predicted = document.size, document.proof, document.predicted
+    out.print(f"[bold]plan {document.id}[/] of {document.model_name} for {document.runtime}", highlight=False)
+    reference = document.references[0]
+    rows = [
+        ["effective bits", f"{size.effective_bits:.4f}"],
+        ["file", f"{in_bytes(size.file_bytes)} ({size.file_bytes:,} bytes)"],
+        ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
+        ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit} ({predicted.probe})"],
+        ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
+        ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
+        ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
+        [reference.label, "does not fit" if reference.loss is None else f"{reference.loss:.4g} {predicted.unit}"],
+        ["solved in", f"{1000 * proof.solve_seconds:.1f} ms"],
+    ]
+    show_table("", ["what", "value"], rows)
+    formats = sorted({choice.format for choice in document.choices}, key=document.formats.index)
+    counts = Counter((choice.kind, choice.format) for choice in document.choices)
+    kinds = list(dict.fromkeys(choice.kind for choice in document.choices))
+    table = [[kind, *(str(counts[kind, fmt] or "·") for fmt in formats)] for kind in kinds]
+    show_table("layers by kind and format", ["kind", *formats], table)
+    for note in document.notes:
+        out.print(f"note: {note}", highlight=False)
+
+
+def show_evaluations(items: Sequence[Evaluation]) -> None:
+    """Measured quality of several assignments."""
+    rows = [
+        [
+            item.label,
+            f"{item.effective_bits:.4f}",
+            with_error(item.kl.value, item.kl.standard_error),
+            with_error(item.perplexity.value, item.perplexity.standard_error, 4),
+            with_error(item.top1_agreement.value, item.top1_agreement.standard_error),
+        ]
+        for item in items
+    ]
+    show_table(
+        "measured on held-out text", ["assignment", "effective bits", "KL (nats/token)", "perplexity", "top-1 agreement"], rows
+    )

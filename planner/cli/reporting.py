@@ -1,0 +1,99 @@
+"""How the command line speaks: tables for people, one JSON document for programs, one sentence for an error."""
+
+import json
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from planner.errors import BudgetError, PlannerError
+from sensitivity.errors import SensitivityError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+BAD_INPUT, BUDGET, JOB_FAILED = 2, 3, 4
+
+out = Console()
+err = Console(stderr=True)
+
+
+class JobFailedError(PlannerError):
+    """A job that ended without success; the reason is its message."""
+
+    code = "job-failed"
+
+
+class ReportingGroup(TyperGroup):
+    """Turns the errors of the domain into one sentence on stderr (or one JSON document) and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; domain errors end the process with their exit code."""
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            message = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+            _fail("invalid-request", message, {}, BAD_INPUT)
+        except SensitivityError as error:
+            _fail(_slug(error), str(error), {}, BAD_INPUT)
+        except PlannerError as error:
+            _fail(error.code, str(error), error.fields, _exit_code(error))
+
+
+def _exit_code(error: PlannerError) -> int:
+    if isinstance(error, BudgetError):
+        return BUDGET
+    return JOB_FAILED if isinstance(error, JobFailedError) else BAD_INPUT
+
+
+def _slug(error: SensitivityError) -> str:
+    """``SourceNotFoundError`` → ``source-not-found``, as REST names it."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
+
+
+def _fail(code: str, message: str, fields: dict[str, object], exit_code: int) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": code, "detail": message, **fields}, default=str) + "\n")
+    else:
+        err.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(exit_code)
+
+
+def show_json(document: BaseModel | list[Any] | dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    text = document.model_dump_json(indent=2) if isinstance(document, BaseModel) else json.dumps(document, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout; numbers align right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def say(message: str) -> None:
+    """A line for people, on stderr, so that stdout stays clean."""
+    err.print(message, highlight=False, soft_wrap=True)
+
+
+def in_bytes(value: int) -> str:
+    """A size for people, decimal units."""
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.2f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} TB"
+
+
+def with_error(value: float, error: float | None, digits: int = 3) -> str:
+    """``value ± error``."""
+    return f"{value:.{digits}g}" if error is None else f"{value:.{digits}g} ± {error:.1g}"

@@ -1,0 +1,87 @@
+"""Evaluations: a stored plan measured on held-out text, as a job, beside uniform under the same budget."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from planner.errors import InvalidRequestError, NotFoundError
+from planner.schemas.base import Page
+from planner.schemas.jobs import Job
+from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument, Size
+from planner.services import jobs
+from planner.services.plans import get_plan
+from planner.storage.tables import CalibrationSetRow, EvaluationRow
+
+
+class EvaluationPage(Page[Evaluation]):
+    """Evaluations, newest job first."""
+
+
+def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) -> Job:
+    """Queue the evaluation of a plan.
+
+    Raises:
+        NotFoundError: no such plan or calibration set.
+        InvalidRequestError: no calibration set is named and the plan's curves were made without one.
+    """
+    document = get_plan(session, plan_id)
+    calibration = request.calibration or document.provenance.calibration
+    if calibration is None:
+        msg = "name a calibration set: the curves of this plan were made without text (POST /v1/calibrations makes one)"
+        raise InvalidRequestError(msg)
+    if session.get(CalibrationSetRow, calibration) is None:
+        msg = f"no calibration set {calibration!r}: see GET /v1/calibrations"
+        raise NotFoundError(msg)
+    payload = {
+        "plan_id": plan_id,
+        "calibration_id": calibration,
+        "rounding": document.provenance.rounding,
+        "assignments": assignments(document, baselines=list(request.baselines)),
+    }
+    return jobs.submit(session, kind="evaluation", model_id=document.model, payload=payload)
+
+
+def assignments(document: PlanDocument, *, baselines: list[str]) -> dict[str, dict[str, Any]]:
+    """What is evaluated: label → layers and size. A baseline that does not fit the budget is left out."""
+    chosen = {choice.layer: choice.format for choice in document.choices}
+    found = {"plan": _assignment(chosen, document.size)}
+    for reference in document.references:
+        if reference.format is not None and reference.size is not None and reference.label.split()[0] in baselines:
+            found[reference.label] = _assignment(dict.fromkeys(chosen, reference.format), reference.size)
+    return found
+
+
+def _assignment(layers: dict[str, str], size: Size) -> dict[str, Any]:
+    return {"layers": layers, "layer_bits": size.layer_bits, "effective_bits": size.effective_bits}
+
+
+def list_evaluations(session: Session, plan_id: str) -> EvaluationPage:
+    """All measurements of a plan, the newest job first, in the order of its assignments.
+
+    Raises:
+        NotFoundError: no such plan.
+    """
+    get_plan(session, plan_id)
+    query = (
+        select(EvaluationRow)
+        .where(EvaluationRow.plan_id == plan_id)
+        .order_by(EvaluationRow.created_at.desc(), EvaluationRow.job_id, EvaluationRow.id)
+    )
+    return EvaluationPage(items=[_document(row) for row in session.scalars(query)])
+
+
+def _document(row: EvaluationRow) -> Evaluation:
+    return Evaluation(
+        label=row.label,
+        plan=row.plan_id,
+        job=row.job_id,
+        calibration=row.calibration_id,
+        sequences=row.sequences,
+        effective_bits=row.effective_bits,
+        size_bits=row.size_bits,
+        kl=Measured(value=row.kl, standard_error=row.kl_error),
+        perplexity=Measured(value=row.perplexity, standard_error=row.perplexity_error),
+        top1_agreement=Measured(value=row.top1_agreement, standard_error=row.top1_error),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,149 @@
+"""What planning reads from the store: the model's layers, the probe setting, and its curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from planner.budget import DTYPE_BITS, Footprint
+from planner.curves import Curves
+from planner.errors import NotFoundError, UnmeasuredError
+from planner.rules import Rules
+from planner.runtimes import get_runtime
+from planner.schemas.plans import PlanRequest, Selection
+from planner.storage.cells import load_curves, measured_formats
+from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
+from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.registry import all_formats, get_format
+
+TRUST_ORDER = ("kl", "coverage", "fisher", "hessian_trace", "output_error", "weight_error")
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The layers of one planning question.
+
+    Attributes:
+        model: the registered model.
+        layers: planned layers, in model order.
+        ignored: layers left unquantized.
+        footprint: what is beside the planned layers.
+        rules: pins, floors, ceilings and menus with canonical format names.
+    """
+
+    model: ModelRow
+    layers: tuple[Layer, ...]
+    ignored: tuple[Layer, ...]
+    footprint: Footprint
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Curves of the planned layers and the setting that they were measured with."""
+
+    setting: ProbeSettingRow
+    curves: Curves
+
+
+def find_model(session: Session, key: str) -> ModelRow:
+    """A model by id, or by name (the newest of that name).
+
+    Raises:
+        NotFoundError: neither exists.
+    """
+    row = session.get(ModelRow, key)
+    if row is None:
+        row = session.scalar(select(ModelRow).where(ModelRow.name == key).order_by(ModelRow.created_at.desc()).limit(1))
+    if row is None:
+        msg = f"no model {key!r}: register it first (bitplan models add PATH, or POST /v1/models)"
+        raise NotFoundError(msg, model=key)
+    return row
+
+
+def load_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
+    """The layers of a model, in model order, without an ORM object for each."""
+    columns = (
+        LayerRow.name,
+        LayerRow.kind,
+        LayerRow.block,
+        LayerRow.expert,
+        LayerRow.out_features,
+        LayerRow.in_features,
+        LayerRow.active_fraction,
+    )
+    rows = session.execute(select(*columns).where(LayerRow.model_id == model_id).order_by(LayerRow.position))
+    return tuple(Layer(*row) for row in rows)
+
+
+def select_layers(session: Session, model: str, request: Selection) -> Selected:
+    """Split a model's layers into planned and ignored ones.
+
+    Raises:
+        NotFoundError: no such model.
+        InvalidRequestError: unknown runtime.
+    """
+    row = find_model(session, model)
+    runtime = get_runtime(request.runtime)
+    layers = load_layers(session, row.id)
+    if request.ignore is None:
+        ignored = [layer.kind in runtime.ignore_kinds for layer in layers]
+    else:
+        ignored = [any(fnmatchcase(layer.name, pattern) for pattern in request.ignore) for layer in layers]
+    planned = tuple(layer for layer, out in zip(layers, ignored, strict=True) if not out)
+    left = tuple(layer for layer, out in zip(layers, ignored, strict=True) if out)
+    left_bytes = sum(layer.parameters for layer in left) * DTYPE_BITS.get(row.dtype, 16) // 8
+    footprint = Footprint(
+        parameters=sum(layer.parameters for layer in planned),
+        fixed_bytes=row.unquantized_bytes + left_bytes,
+        kv_elements_per_token=row.kv_elements_per_token,
+    )
+    return Selected(row, planned, left, footprint, _rules(request))
+
+
+def _rules(request: Selection) -> Rules:
+    return Rules(
+        pins={pattern: get_format(name).name for pattern, name in request.pins.items()},
+        floors=request.floors,
+        ceilings=request.ceilings,
+        menus={pattern: [get_format(name).name for name in menu] for pattern, menu in request.menus.items()},
+    )
+
+
+def load_inputs(session: Session, selected: Selected, request: PlanRequest) -> Inputs:
+    """The curves to plan with.
+
+    Raises:
+        NotFoundError: a setting that this model was not measured in.
+        UnmeasuredError: nothing was measured for this model (and probe).
+    """
+    measured = measured_formats(session, selected.model.id)
+    setting = _find_setting(session, selected.model, measured, request)
+    seen = {row.format for row in measured if row.setting_id == setting.id}
+    if request.formats is None:
+        formats = [fmt for fmt in all_formats() if fmt.name in seen]
+    else:
+        formats = list(dict.fromkeys(get_format(name) for name in request.formats))
+    curves = load_curves(session, selected.model.id, setting.id, formats, [layer.name for layer in selected.layers])
+    return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
+
+
+def _find_setting(
+    session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: PlanRequest
+) -> ProbeSettingRow:
+    """The setting asked for; else the freshest of the most trusted probe."""
+    newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
+    if request.setting is not None and request.setting not in newest:
+        msg = f"model {model.name!r} has no cells of probe setting {request.setting!r}: see GET /v1/models/{model.id}/settings"
+        raise NotFoundError(msg, setting=request.setting)
+    wanted = [request.setting] if request.setting is not None else list(newest)
+    rows = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))
+    rows = [row for row in rows if request.probe in (None, row.probe)]
+    if not rows:
+        what = f"with probe {request.probe!r}" if request.probe else "yet"
+        msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
+        raise UnmeasuredError(msg, model=model.id)
+    rows.sort(key=lambda row: newest[row.id], reverse=True)
+    return min(rows, key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))

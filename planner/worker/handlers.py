@@ -1,0 +1,190 @@
+"""What a worker does for each kind of job: list units, run one, reduce them all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from planner.cells import Cell
+from planner.jobs.handler import AbstractJobHandler, UnitSpec
+from planner.jobs.job import Job
+from planner.measuring import setting_of
+from planner.services.planning_inputs import load_layers
+from planner.storage.cells import store_cells
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
+from planner.worker.loaded_models import LoadedModels
+from sensitivity.evaluation import evaluate, summarise
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.registry import get_format
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.registry import get_probe
+from sensitivity.statistics import CellStatus, cell_status, mean_and_error
+
+EVALUATION_CHUNK = 4
+
+
+@dataclass(slots=True)
+class SensitivityHandler(AbstractJobHandler):
+    """Runs a probe; the cells are written when the last unit is in."""
+
+    models: LoadedModels
+    _runs: dict[str, ProbeRun] = field(default_factory=dict)
+
+    def enumerate(self, job: Job) -> list[UnitSpec]:
+        """Units of the probe run."""
+        sequences, blocks = self._extent(job)
+        units = _probe(job).units(blocks=blocks, sequences=sequences)
+        return [UnitSpec(unit.key, {"indices": list(unit.indices)}) for unit in units]
+
+    def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
+        """Statistics of one unit, shape (layers, formats, 3)."""
+        if job.id not in self._runs:
+            self._runs = {job.id: self._prepare(job)}
+        return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))
+
+    def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
+        """Merge in the order of keys, so that the sums do not depend on who ran what when; write the cells."""
+        self._runs.pop(job.id, None)
+        merged = sum_in_order(results)
+        formats = [get_format(name) for name in job.payload["formats"]]
+        shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
+        cells = cells_of(job.payload["layers"], formats, shapes, merged)
+        store_cells(session, job.model_id, setting_of(job.payload), cells, job_id=job.id)
+
+    def _extent(self, job: Job) -> tuple[int, int]:
+        calibration = job.payload["calibration_id"]
+        with self.models.database.read_session() as session:
+            model = session.get_one(ModelRow, job.model_id)
+            row = session.get(CalibrationSetRow, calibration) if calibration else None
+            return (row.sequences if row else 0), model.blocks
+
+    def _prepare(self, job: Job) -> ProbeRun:
+        model = self.models.get(job.model_id)
+        calibration = job.payload["calibration_id"]
+        tokens = self.models.tokens(job.model_id, calibration).calibration if calibration else None
+        return ProbeRun(
+            model=model,
+            layers=job.payload["layers"],
+            formats=[get_format(name) for name in job.payload["formats"]],
+            rounding=job.payload["rounding"],
+            tokens=tokens,
+            seed=job.payload["seed"],
+        )
+
+
+def _probe(job: Job) -> AbstractProbe:
+    return get_probe(job.payload["probe"], **job.payload["probe_parameters"])
+
+
+def sum_in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Sum of the arrays in the order of their keys."""
+    ordered = sorted(results, key=lambda item: item[0])
+    total = np.zeros_like(ordered[0][1])
+    for _, array in ordered:
+        total = total + array
+    return total
+
+
+def cells_of(
+    layers: Sequence[str],
+    formats: Sequence[CandidateFormat],
+    shapes: Mapping[str, tuple[int, int]],
+    statistics: NDArray[np.float64],
+) -> list[Cell]:
+    """Cells from merged statistics of shape (layers, formats, 3)."""
+    loss, error = mean_and_error(statistics)
+    status = cell_status(statistics)
+    return [
+        _cell(layer, fmt, shapes[layer], status[i, k], loss[i, k], error[i, k], statistics[i, k])
+        for i, layer in enumerate(layers)
+        for k, fmt in enumerate(formats)
+    ]
+
+
+def _cell(
+    layer: str,
+    fmt: CandidateFormat,
+    shape: tuple[int, int],
+    status: CellStatus,
+    loss: float,
+    error: float,
+    statistics: NDArray[np.float64],
+) -> Cell:
+    if fmt.refusal(shape) is not None:
+        status = CellStatus.UNSUPPORTED_SHAPE
+    measured = status is CellStatus.MEASURED
+    n, total, squares = (float(x) for x in statistics)
+    return Cell(
+        layer=layer,
+        format=fmt.name,
+        format_identity=fmt.identity,
+        status=status,
+        loss=float(loss) if measured else None,
+        standard_error=float(error) if measured and np.isfinite(error) else None,
+        samples=n,
+        total=total if np.isfinite(total) else None,
+        total_squares=squares if np.isfinite(squares) else None,
+    )
+
+
+@dataclass(slots=True)
+class EvaluationHandler(AbstractJobHandler):
+    """Measures assignments on held-out text."""
+
+    models: LoadedModels
+
+    def enumerate(self, job: Job) -> list[UnitSpec]:
+        """Chunks of held-out sequences."""
+        with self.models.database.read_session() as session:
+            held_out = session.get_one(CalibrationSetRow, job.payload["calibration_id"]).held_out_sequences
+        starts = range(0, held_out, EVALUATION_CHUNK)
+        return [UnitSpec(f"{s:06d}", {"indices": list(range(s, min(s + EVALUATION_CHUNK, held_out)))}) for s in starts]
+
+    def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
+        """Statistics of one chunk, shape (assignments, metrics, 3)."""
+        model = self.models.get(job.model_id)
+        tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
+        chosen = torch.tensor(unit.payload["indices"], dtype=torch.int64)
+        return evaluate(model, _assignments(job), tokens[chosen])
+
+    def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
+        """Write one evaluation per assignment."""
+        merged = sum_in_order(results)
+        plan_id = job.payload["plan_id"]
+        if plan_id is not None and session.get(PlanRow, plan_id) is None:
+            plan_id = None  # the plan was deleted while it was measured; the measurement stays
+        for (label, assignment), statistics in zip(job.payload["assignments"].items(), merged, strict=True):
+            session.add(_evaluation(job, plan_id, label, assignment, statistics))
+
+
+def _assignments(job: Job) -> list[Mapping[str, CandidateFormat]]:
+    return [
+        {layer: get_format(name) for layer, name in assignment["layers"].items()}
+        for assignment in job.payload["assignments"].values()
+    ]
+
+
+def _evaluation(
+    job: Job, plan_id: str | None, label: str, assignment: Mapping[str, Any], statistics: NDArray[np.float64]
+) -> EvaluationRow:
+    found = summarise(statistics)
+    return EvaluationRow(
+        job_id=job.id,
+        model_id=job.model_id,
+        plan_id=plan_id,
+        calibration_id=job.payload["calibration_id"],
+        label=label,
+        size_bits=assignment["layer_bits"],
+        effective_bits=assignment["effective_bits"],
+        kl=found.kl,
+        kl_error=found.kl_error,
+        perplexity=found.perplexity,
+        perplexity_error=found.perplexity_error,
+        top1_agreement=found.top1_agreement,
+        top1_error=found.top1_error,
+        sequences=found.sequences,
+    )

@@ -1,0 +1,18 @@
+"""A worker with the real handlers: what `bitplan worker`, `bitplan serve` and the command line run."""
+
+import torch
+
+from planner.jobs.sql_engine import SqlJobEngine
+from planner.settings import Settings
+from planner.storage.database import Database
+from planner.worker.handlers import EvaluationHandler, SensitivityHandler
+from planner.worker.loaded_models import LoadedModels
+from planner.worker.loop import Worker
+
+
+def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
+    """A worker on an upgraded database; both of its handlers share the model in memory."""
+    torch.set_num_threads(settings.torch_threads)
+    models = LoadedModels(database)
+    handlers = {"sensitivity": SensitivityHandler(models), "evaluation": EvaluationHandler(models)}
+    return Worker(SqlJobEngine(database, lease_seconds=settings.lease_seconds), handlers, poll_seconds=poll_seconds)

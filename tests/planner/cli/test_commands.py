@@ -1,0 +1,84 @@
+"""The commands on made-up curves: what they print, their JSON, and their exit codes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from planner.cli import workspace
+from planner.cli.app import app
+from tests.synthetic import add_cells, description, setting
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh embedded database with one measured model."""
+    from tests.synthetic import add_model
+
+    monkeypatch.setenv("BITPLAN_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("BITPLAN_DATABASE_URL", raising=False)
+    for cached in (workspace.settings, workspace.open_database):
+        cached.cache_clear()
+    database = workspace.open_database()
+    with database.session() as session:
+        identity = add_model(session)
+        add_cells(session, description(), setting())
+    yield identity
+    database.close()
+    for cached in (workspace.settings, workspace.open_database):
+        cached.cache_clear()
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = RUNNER.invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def run_json(monkeypatch: pytest.MonkeyPatch, *arguments: str, code: int = 0) -> Any:
+    monkeypatch.setattr("sys.argv", ["bitplan", *arguments, "--json"])
+    return json.loads(run(*arguments, "--json", code=code))
+
+
+def test_plan_show_export_round_trip(model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = run_json(monkeypatch, "plan", model, "--bits", "4.25", "--pin", "*.o_proj=INT8_G64")
+    assert plan["size"]["effective_bits"] <= 4.25
+    assert plan["proof"]["status"] == "optimal"
+    assert {c["format"] for c in plan["choices"] if c["kind"] == "o_proj"} == {"INT8_G64"}
+    assert run_json(monkeypatch, "plans", "show", plan["id"])["plan"] == plan
+    assert [item["id"] for item in run_json(monkeypatch, "plans", "list")] == [plan["id"]]
+    exported = tmp_path / "plan.json"
+    run("export", plan["id"], "--target", "json", "--output", str(exported))
+    layers = json.loads(exported.read_text())["layers"]
+    assert {name: entry["format"] for name, entry in layers.items() if name != "lm_head"} == {
+        c["layer"]: c["format"] for c in plan["choices"]
+    }
+    assert "predicted loss" in run("plans", "show", plan["id"])
+
+
+def test_exit_codes_tell_what_went_wrong(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_json(monkeypatch, "plan", "nope", "--bits", "4", code=2)["error"] == "not-found"
+    assert run_json(monkeypatch, "plan", model, code=2)["error"] == "invalid-request"
+    low = run_json(monkeypatch, "plan", model, "--bits", "1", code=3)
+    assert low["error"] == "budget-below-floor"
+    assert low["smallest_feasible"] == 2.25
+    assert run_json(monkeypatch, "plan", model, "--bits", "40", code=3)["error"] == "budget-above-ceiling"
+    assert run_json(monkeypatch, "plan", model, "--bits", "40", "--allow-slack")["size"]["effective_bits"] == 16
+    assert run_json(monkeypatch, "plan", model, "--bits", "7.5", "--formats", "INT7_G64,INT8_G64", code=2)["error"] == "unmeasured"
+    assert run_json(monkeypatch, "models", "add", "/no/such/place", code=2)["error"] == "source-not-found"
+
+
+def test_listings(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_json(monkeypatch, "models", "list")["items"][0]["id"] == model
+    assert len(run_json(monkeypatch, "models", "layers", model)["items"]) == 15
+    bounds = run_json(monkeypatch, "bounds", model, "--formats", "INT2_G64,INT8_G64", "--runtime", "vllm")
+    assert bounds["groups"] == 8
+    assert {item["name"] for item in run_json(monkeypatch, "runtimes")} == {"generic", "vllm"}
+    assert any(item["name"] == "NVFP4" for item in run_json(monkeypatch, "formats"))
+    assert run_json(monkeypatch, "jobs", "list")["items"] == []
+    assert run_json(monkeypatch, "db", "upgrade")["upgraded"]

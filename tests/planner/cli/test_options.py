@@ -1,0 +1,50 @@
+"""How budgets and pairs are read from the command line."""
+
+import pytest
+from pydantic import ValidationError
+
+from planner.cli.options import read_bits, read_budget, read_bytes, read_pairs
+from planner.errors import InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("123456", 123456),
+        ("20GB", 20 * 10**9),
+        ("18.5GiB", int(18.5 * 2**30)),
+        ("1.5 mb", 1_500_000),
+        ("7ki", 7168),
+        (".5k", 500),
+    ],
+)
+def test_bytes_with_units(text: str, value: int) -> None:
+    assert read_bytes(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "GB", "20XB", "-3GB", "1e9", "i", "4iB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="20GB"):
+        read_bytes(text)
+
+
+def test_exactly_one_budget() -> None:
+    assert read_budget(None, None, "1GB", 4096, 2, "10MB").model_dump(exclude_none=True) == {
+        "resident_bytes": 10**9,
+        "context": 4096,
+        "batch": 2,
+        "workspace_bytes": 10**7,
+    }
+    for bits, file in ((None, None), (4.0, "1GB")):
+        with pytest.raises(ValidationError, match="exactly one"):
+            read_budget(bits, file, None, 0, 1, "0")
+
+
+def test_pairs() -> None:
+    assert read_pairs(["*.q=INT4_G64", "*.q=INT4_G64"], "pin") == {"*.q": "INT4_G64"}
+    assert read_bits(["*=3"], "floor") == {"*": 3}
+    for wrong in (["*.q"], ["=INT4_G64"], ["*.q=INT4_G64", "*.q=INT8_G64"]):
+        with pytest.raises(InvalidRequestError, match="--pin"):
+            read_pairs(wrong, "pin")
+    with pytest.raises(InvalidRequestError, match="whole number"):
+        read_bits(["*=4.5"], "floor")
