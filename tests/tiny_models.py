@@ -225,7 +225,7 @@ def tiny_gguf(path: Path, *, seed: int = 0, blocks: int = 2, hidden: int = 64, f
     state = load_file(shards(directory)[0])
     writer = GGUFWriter(str(path), "llama")
     _write_llama_fields(writer, config)
-    _write_byte_vocabulary(writer)
+    write_byte_vocabulary(writer)
     for name, tensor in state.items():
         _add_llama_tensor(writer, name, tensor, config)
     writer.write_header_to_file()
@@ -249,7 +249,8 @@ def _write_llama_fields(writer: GGUFWriter, config: dict[str, int]) -> None:
     writer.add_vocab_size(config["vocab_size"])
 
 
-def _write_byte_vocabulary(writer: GGUFWriter) -> None:
+def write_byte_vocabulary(writer: GGUFWriter) -> None:
+    """The tokenizer of ``byte_tokenizer`` as a GGUF's metadata."""
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(list(_byte_vocabulary()))

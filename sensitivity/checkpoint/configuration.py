@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sensitivity.checkpoint.families import GGUF_ARCHITECTURES, Family, get_family
 from sensitivity.checkpoint.gguf_header import GgufHeader
+from sensitivity.checkpoint.gguf_limits import refuse_what_is_not_read
 from sensitivity.errors import AlreadyQuantizedError, CorruptCheckpointError, UnknownArchitectureError
 
 
@@ -79,7 +80,7 @@ def from_gguf(header: GgufHeader) -> Configuration:
     """Read a GGUF's metadata. The head is tied exactly when the file has no ``output.weight``.
 
     Raises:
-        UnknownArchitectureError: its ``general.architecture`` is not one that can be loaded.
+        UnknownArchitectureError: its ``general.architecture`` is not one that can be loaded, or needs what cannot.
         CorruptCheckpointError: a size is missing or not a positive integer.
     """
     path, metadata = header.weights.path, header.metadata
@@ -92,6 +93,7 @@ def from_gguf(header: GgufHeader) -> Configuration:
     if (sizes.get("split.count") or 1) > 1:
         msg = f"{path} is one of several parts: merge them with llama.cpp's gguf-split --merge and register the result"
         raise CorruptCheckpointError(msg)
+    refuse_what_is_not_read(header)
     family = get_family(GGUF_ARCHITECTURES[name])
     heads = sizes.require("attention.head_count")
     experts = sizes.require("expert_count") if family.experts else 0

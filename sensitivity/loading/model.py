@@ -19,7 +19,11 @@ from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading.experts import unfuse
 from sensitivity.loading.linears import check_head, find_blocks, find_linears, replace_conv1d
 
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError)
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError, SafetensorError)
+_ADVICE = {
+    SourceKind.SAFETENSORS: "fetch its files again",
+    SourceKind.GGUF: "fetch it again, or register the model's safetensors checkpoint instead",
+}
 _SOME_WORDS = "two words"
 
 
@@ -131,7 +135,7 @@ def _load(description: ModelDescription) -> nn.Module:
                 **_location(description),
             )
     except _LOAD_ERRORS as error:
-        msg = f"{description.source} cannot be loaded ({_first_line(error)}); fetch its files again"
+        msg = f"{description.source} cannot be loaded ({_first_line(error)}); {_ADVICE[description.kind]}"
         raise CorruptCheckpointError(msg) from error
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
