@@ -1,0 +1,63 @@
+"""The HTTP service. Start it with `bitplan serve`; any ASGI server can run ``create_app``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api import openapi, problems
+from api.request_context import BodyLimit, RequestContext
+from api.routes import calibrations, catalogue, health, jobs, models, plans
+from api.web import pages
+from planner.settings import Settings
+from planner.storage.database import Database
+
+MAX_BODY_BYTES = 40 * 2**20
+
+
+def create_app(settings: Settings | None = None, database: Database | None = None) -> FastAPI:
+    """The service over one database.
+
+    Args:
+        settings: of this process; read from the environment by default.
+        database: an open database, which stays the caller's to close; by default the one that the settings name.
+
+    Raises:
+        InvalidRequestError: an environment variable without a usable value.
+        StorageError: the database URL is malformed.
+    """
+    settings = settings or Settings.load()
+    own = Database(settings.resolved_database_url) if database is None else None
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        if own is not None:
+            own.close()
+
+    app = FastAPI(
+        title="bitplan",
+        version=version("bitplan"),
+        description="Measure once what each format costs each layer; then plan any bit budget in milliseconds, with a proof.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    app.state.database = database or own
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(RequestContext)
+    for module in (health, catalogue, models, calibrations, jobs, plans):
+        app.include_router(module.router)
+    pages.install(app)
+    openapi.install(app)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: what a generated client calls the operation."""
+    return route.name

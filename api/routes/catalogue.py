@@ -1,0 +1,26 @@
+"""Candidate formats, runtimes and probes."""
+
+from fastapi import APIRouter
+
+from planner.schemas.catalogue import FormatList, ProbeList, RuntimeList
+from planner.services import catalogue
+
+router = APIRouter(prefix="/v1", tags=["catalogue"])
+
+
+@router.get("/formats")
+def list_formats() -> FormatList:
+    """Every candidate format, fewest bits first."""
+    return catalogue.list_formats()
+
+
+@router.get("/runtimes")
+def list_runtimes() -> RuntimeList:
+    """Engines that may serve a plan, and what they accept."""
+    return catalogue.list_runtimes()
+
+
+@router.get("/probes")
+def list_probes() -> ProbeList:
+    """Measurement procedures with their default hyper-parameters."""
+    return catalogue.list_probes()

@@ -1,0 +1,86 @@
+"""Plans: make, look, export, measure."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from api.dependencies import DatabaseOf, Identity, Limit
+from planner.schemas.base import Page
+from planner.schemas.jobs import Job
+from planner.schemas.plans import EvaluateRequest, PlanDocument, PlanRequest, PlanSummary
+from planner.services import evaluations, exporting, plans
+from planner.services.evaluations import EvaluationPage
+from planner.services.models import find_model
+
+router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+
+class PlanPage(Page[PlanSummary]):
+    """Stored plans, newest first."""
+
+
+@router.post("", status_code=201)
+def create_plan(request: PlanRequest, database: DatabaseOf, response: Response) -> PlanDocument:
+    """Plan now, from stored curves: the best assignment within the budget, with its proof."""
+    with database.session() as session:
+        plan = plans.create_plan(session, request)
+    response.headers["location"] = f"/v1/plans/{plan.id}"
+    return plan
+
+
+@router.get("")
+def list_plans(
+    database: DatabaseOf,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{1,32}$", description="`next` of the previous page")] = None,
+    model: Annotated[
+        str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="of one model")
+    ] = None,
+) -> PlanPage:
+    """Stored plans, newest first."""
+    with database.read_session() as session:
+        identity = None if model is None else find_model(session, model).id
+        items, following = plans.list_plans(session, model=identity, before=cursor, limit=limit)
+    return PlanPage(items=items, next=following)
+
+
+@router.get("/{plan}")
+def get_plan(plan: Identity, database: DatabaseOf) -> PlanDocument:
+    """One plan, whole."""
+    with database.read_session() as session:
+        return plans.get_plan(session, plan)
+
+
+@router.get("/{plan}/export")
+def export_plan(
+    plan: Identity,
+    database: DatabaseOf,
+    target: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=40,
+            pattern=r"^[a-z0-9-]+$",
+            description="json, compressed-tensors; by default the runtime's first",
+        ),
+    ] = None,
+) -> dict[str, Any]:
+    """The plan in the words of the engine that will load it."""
+    with database.read_session() as session:
+        return exporting.export_plan(session, plan, target)
+
+
+@router.post("/{plan}/evaluate", status_code=202)
+def evaluate_plan(plan: Identity, request: EvaluateRequest, database: DatabaseOf, response: Response) -> Job:
+    """Queue a measurement of the plan on held-out text, beside uniform under the same budget."""
+    with database.session() as session:
+        job = evaluations.submit_evaluation(session, plan, request)
+    response.headers["location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.get("/{plan}/evaluations")
+def list_evaluations(plan: Identity, database: DatabaseOf) -> EvaluationPage:
+    """What was measured of the plan, the newest job first."""
+    with database.read_session() as session:
+        return evaluations.list_evaluations(session, plan)

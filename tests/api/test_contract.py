@@ -1,0 +1,97 @@
+"""The service fuzzed against its own OpenAPI document: short, deterministic, on SQLite."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import create_app
+from planner.settings import Settings
+from planner.storage.database import Database
+from tests import synthetic
+from tests.api.test_openapi import SNAPSHOT
+
+_DOCUMENTED = {
+    (method.upper(), path): operation
+    for path, operations in json.loads(SNAPSHOT.read_text())["paths"].items()
+    if not path.endswith("/events")  # a stream, which has a test of its own
+    for method, operation in operations.items()
+}
+OPERATIONS = list(_DOCUMENTED)
+_MODES = [(operation, GenerationMode.POSITIVE) for operation in OPERATIONS] + [
+    (operation, GenerationMode.NEGATIVE)
+    for operation, document in _DOCUMENTED.items()
+    if "parameters" in document or "requestBody" in document  # nothing else can be wrong
+]
+_CONTRACT = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+_SHORT = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
+    """The document of a service over a database with one measured model; streams are left to their own test."""
+    folder = tmp_path_factory.mktemp("fuzzing")
+    database = Database(f"sqlite:///{folder / 'bitplan.db'}")
+    database.upgrade()
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    app = create_app(Settings(data_dir=folder, model_roots=(folder,)), database)
+    yield schemathesis.openapi.from_asgi("/openapi.json", app)
+    database.close()
+
+
+@pytest.mark.parametrize(("operation", "mode"), _MODES)
+def test_whatever_comes_is_answered_as_documented(
+    service: schemathesis.BaseSchema, operation: tuple[str, str], mode: GenerationMode
+) -> None:
+    method, path = operation
+
+    @_SHORT
+    @given(case=service[path][method].as_strategy(generation_mode=mode))
+    def check(case: Case[Any]) -> None:
+        case.call_and_validate(checks=[*_CONTRACT, negative_data_rejection])
+
+    check()
+
+
+@pytest.mark.parametrize("operation", [item for item in OPERATIONS if item[0] != "DELETE"])
+def test_a_model_that_exists_is_answered_as_documented(service: schemathesis.BaseSchema, operation: tuple[str, str]) -> None:
+    method, path = operation
+
+    @_SHORT
+    @given(case=service[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def check(case: Case[Any]) -> None:
+        if "model" in case.path_parameters:
+            case.path_parameters["model"] = "toy"
+        if isinstance(case.body, dict) and "model" in case.body:
+            case.body["model"] = "toy"
+        case.call_and_validate(checks=_CONTRACT)
+
+    check()
