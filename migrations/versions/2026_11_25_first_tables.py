@@ -28,7 +28,6 @@ def upgrade() -> None:
     _units()
     _cells()
     _evaluations()
-    _plan_choices()
 
 
 def _calibration_sets() -> None:
@@ -202,7 +201,6 @@ def _units() -> None:
         sa.Column("lease_owner", sa.String(length=100), nullable=True),
         sa.Column("lease_token", sa.String(length=32), nullable=True),
         sa.Column("lease_until", _TIME, nullable=True),
-        sa.Column("not_before", _TIME, nullable=True),
         sa.Column("result", sa.LargeBinary(), nullable=True),
         sa.Column("seconds", sa.Float(), nullable=True),
         sa.Column("finished_at", _TIME, nullable=True),
@@ -270,18 +268,3 @@ def _evaluations() -> None:
     )
     op.create_index("ix_evaluations_model_id", "evaluations", ["model_id"])
     op.create_index("ix_evaluations_plan_id", "evaluations", ["plan_id"])
-
-
-def _plan_choices() -> None:
-    op.create_table(
-        "plan_choices",
-        sa.Column("plan_id", sa.String(length=32), nullable=False),
-        sa.Column("layer_id", _ID, nullable=False),
-        sa.Column("format", sa.String(length=60), nullable=False),
-        sa.Column("size_bits", sa.BigInteger(), nullable=False),
-        sa.Column("loss", sa.Float(precision=53), nullable=False),
-        sa.ForeignKeyConstraint(["layer_id"], ["layers.id"], name=op.f("fk_plan_choices_layer_id_layers"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_choices_plan_id_plans"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("plan_id", "layer_id", name=op.f("pk_plan_choices")),
-    )
-    op.create_index("ix_plan_choices_layer_id", "plan_choices", ["layer_id"])

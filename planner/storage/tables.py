@@ -224,8 +224,8 @@ class JobRow(Base):
 class UnitRow(Base):
     """The smallest piece of a job that is done or not done; its result and its completion are one transaction.
 
-    ``lease_token`` is new with every claim: who does not hold it cannot complete the unit. After a failed attempt the unit
-    waits until ``not_before``.
+    ``lease_token`` is new with every claim: who does not hold it cannot complete the unit. Nobody may claim the unit before
+    ``lease_until``; after a failed attempt that is the end of its backoff.
     """
 
     __tablename__ = "units"
@@ -241,7 +241,6 @@ class UnitRow(Base):
     lease_owner: Mapped[str | None] = mapped_column(String(100))
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None]
-    not_before: Mapped[datetime | None]
     result: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     seconds: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[datetime | None]
@@ -268,19 +267,6 @@ class PlanRow(Base):
     gap: Mapped[float] = mapped_column(Float(53))
     document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    choices: Mapped[list["PlanChoiceRow"]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
-
-
-class PlanChoiceRow(Base):
-    """The format that a plan gives a layer."""
-
-    __tablename__ = "plan_choices"
-
-    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
-    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True, index=True)
-    format: Mapped[str] = mapped_column(String(60))
-    size_bits: Mapped[int] = mapped_column(BigInteger)
-    loss: Mapped[float] = mapped_column(Float(53))
 
 
 class EvaluationRow(Base):

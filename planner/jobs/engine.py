@@ -1,0 +1,152 @@
+"""The port of every job engine; a durable-execution library can slip under it.
+
+Who asks (REST, command line) passes a session: what it does is part of the caller's transaction. Who works (a worker) passes
+none: each step is a transaction of the engine's own. A job goes through three steps: *enumerate* (once), *unit* (once each),
+*finish* (once). "Once" is about what is recorded: a step whose worker died is begun again, and a fencing token sees to it that
+only who holds the lease records.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from planner.jobs.handler import UnitSpec
+from planner.jobs.job import Job, JobState, Pace
+
+__all__ = ["AbstractJobEngine", "Job", "JobState", "Lease", "Pace", "Reduce", "Step", "UnitSpec"]
+
+Reduce = Callable[[Session, Job, Sequence[tuple[str, NDArray[np.float64]]]], None]
+
+
+class Step(StrEnum):
+    """What a lease is for."""
+
+    ENUMERATE = "enumerate"
+    UNIT = "unit"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do one step of a job, until somebody else gets it.
+
+    Attributes:
+        step: what to do.
+        job: the job as it was when the lease was given.
+        unit: which unit, for ``Step.UNIT``.
+        token: fencing token, new with every lease.
+        worker_id: who got it.
+    """
+
+    step: Step
+    job: Job
+    unit: UnitSpec | None
+    token: str
+    worker_id: str
+
+
+class AbstractJobEngine(ABC):
+    """Queued work with leases. ``lease_seconds`` is how long a worker may be silent."""
+
+    lease_seconds: float
+
+    @abstractmethod
+    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], priority: int = 0) -> Job:
+        """Queue a job."""
+
+    @abstractmethod
+    def get(self, session: Session, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+
+    @abstractmethod
+    def list_jobs(
+        self,
+        session: Session,
+        *,
+        model_id: str | None = None,
+        states: Collection[JobState] = (),
+        limit: int = 50,
+        after: Job | None = None,
+    ) -> list[Job]:
+        """Jobs, newest first, of a model, in some states, after (older than) a job."""
+
+    @abstractmethod
+    def pace(self, session: Session, job: Job) -> Pace:
+        """Rate and remaining seconds."""
+
+    @abstractmethod
+    def cancel(self, session: Session, job_id: str) -> Job:
+        """Stop a job before its next unit; the results that it has are kept. A cancelled job stays cancelled.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it succeeded or failed already.
+        """
+
+    @abstractmethod
+    def retry(self, session: Session, job_id: str) -> Job:
+        """Queue a failed or cancelled job again: only the units without a result are run.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it is queued or running, or it succeeded.
+        """
+
+    @abstractmethod
+    def has_work(self, kinds: Collection[str]) -> bool:
+        """Whether any job of these kinds is queued or running."""
+
+    @abstractmethod
+    def claim(self, worker_id: str, kinds: Collection[str]) -> Lease | None:
+        """The next step of any job of these kinds, or ``None`` if nothing can be begun right now."""
+
+    @abstractmethod
+    def extend(self, lease: Lease) -> bool:
+        """Heartbeat: hold the lease for another ``lease_seconds``. False if it is lost."""
+
+    @abstractmethod
+    def release(self, lease: Lease) -> None:
+        """Give a step back unfinished, without counting it as an attempt. Does nothing if the lease is lost."""
+
+    @abstractmethod
+    def record_units(self, lease: Lease, units: Sequence[UnitSpec]) -> None:
+        """End of ``Step.ENUMERATE``: these are all units.
+
+        Raises:
+            LeaseLostError: somebody else has the job now, or it was cancelled.
+            PermanentError: two units have one key, or a key is too long.
+        """
+
+    @abstractmethod
+    def record_result(self, lease: Lease, result: NDArray[np.float64], *, seconds: float) -> None:
+        """End of ``Step.UNIT``: result, completion and the job's count, in one transaction. Kept even if the job has ended.
+
+        Raises:
+            LeaseLostError: somebody else has the unit now.
+        """
+
+    @abstractmethod
+    def finish(self, lease: Lease, reduce: Reduce) -> None:
+        """``Step.FINISH``: run ``reduce`` and let the job succeed, in one transaction.
+
+        Raises:
+            LeaseLostError: somebody else has the job now, or it was cancelled.
+        """
+
+    @abstractmethod
+    def fail(self, lease: Lease, reason: str, *, permanent: bool) -> None:
+        """The step raised: try it again later, or, if that cannot help or was done too often, let the job fail.
+
+        Raises:
+            LeaseLostError: somebody else has the step now.
+        """

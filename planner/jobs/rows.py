@@ -1,0 +1,117 @@
+"""What happens to a job's and a unit's row; every function runs inside the caller's transaction."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy.orm import Session
+
+from planner.errors import NotFoundError
+from planner.jobs.engine import Lease, Step
+from planner.jobs.errors import LeaseLostError
+from planner.jobs.job import Job, JobState
+from planner.storage.tables import JobRow, UnitRow
+
+ACTIVE = (JobState.QUEUED.value, JobState.RUNNING.value)
+
+
+def snapshot(row: JobRow) -> Job:
+    """The row as a frozen value."""
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        model_id=row.model_id,
+        payload=row.payload,
+        state=JobState(row.state),
+        priority=row.priority,
+        reason=row.reason,
+        total=row.total,
+        done=row.done,
+        failed=row.failed,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def active(kinds: Collection[str]) -> ColumnElement[bool]:
+    """Jobs of these kinds that have not ended."""
+    return and_(JobRow.state.in_(ACTIVE), JobRow.kind.in_(sorted(kinds)))
+
+
+def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    """The query, locking what it reads and reading what it locks (SQLite's write session is a lock already)."""
+    return query.with_for_update(skip_locked=skip, key_share=True).execution_options(populate_existing=True)
+
+
+def find_job(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """The row of a job, locked if asked.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    query = select(JobRow).where(JobRow.id == job_id)
+    row: JobRow | None = session.scalars(locked(query) if lock else query).one_or_none()
+    if row is None:
+        msg = f"no job {job_id!r}; `bitplan jobs` and GET /v1/jobs list them"
+        raise NotFoundError(msg, job=job_id)
+    return row
+
+
+def held(lease: Lease) -> tuple[type[JobRow | UnitRow], ColumnElement[bool]]:
+    """Table and condition of the row that the lease still holds."""
+    if lease.unit is None:
+        return JobRow, and_(JobRow.id == lease.job.id, JobRow.lease_token == lease.token)
+    return UnitRow, and_(UnitRow.job_id == lease.job.id, UnitRow.key == lease.unit.key, UnitRow.lease_token == lease.token)
+
+
+def hold_job(session: Session, lease: Lease) -> JobRow:
+    """The job's row, locked, if the lease holds it.
+
+    Raises:
+        LeaseLostError: it does not.
+    """
+    row: JobRow | None = session.scalars(locked(select(JobRow).where(held(lease)[1]))).one_or_none()
+    if row is None:
+        raise _lost(lease)
+    return row
+
+
+def hold_unit(session: Session, lease: Lease) -> tuple[JobRow, UnitRow]:
+    """The job's row and the unit's, locked in this order, if the lease holds the unit.
+
+    Raises:
+        LeaseLostError: it does not.
+    """
+    job: JobRow | None = session.scalars(locked(select(JobRow).where(JobRow.id == lease.job.id))).one_or_none()
+    unit: UnitRow | None = session.scalars(locked(select(UnitRow).where(held(lease)[1]))).one_or_none()
+    if job is None or unit is None:
+        raise _lost(lease)
+    return job, unit
+
+
+def let_go(row: JobRow | UnitRow) -> None:
+    """End the lease on the row; its token fences off who held it."""
+    row.lease_token, row.lease_owner, row.lease_until = None, None, None
+
+
+def end(job: JobRow, state: JobState, reason: str | None, now: datetime) -> None:
+    """Bring a job to a final state; who enumerates or finishes it is fenced off."""
+    job.state, job.reason, job.finished_at = state.value, reason, now
+    let_go(job)
+
+
+def bury(job: JobRow, unit: UnitRow, reason: str, now: datetime) -> None:
+    """Fail a unit for good, and its job unless that has ended already."""
+    unit.state, unit.reason, unit.finished_at = JobState.FAILED.value, reason, now
+    let_go(unit)
+    job.failed += 1
+    if job.state in ACTIVE:
+        end(job, JobState.FAILED, f"unit {unit.key}: {reason}", now)
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    what = f"step '{lease.step}'" if lease.step is not Step.UNIT or lease.unit is None else f"unit {lease.unit.key}"
+    msg = f"the lease on {what} of job {lease.job.id} is lost: another worker took it over, or the job was stopped or deleted"
+    return LeaseLostError(msg, job=lease.job.id)
