@@ -43,11 +43,9 @@ def mean_and_error(statistics: Statistics) -> tuple[NDArray[np.float64], NDArray
     return mean, error
 
 
-def cell_status(statistics: Statistics) -> NDArray[np.object_]:
-    """Status of each cell: no sample, a sum that is not finite, or measured."""
+def cell_status(statistics: Statistics) -> NDArray[np.str_]:
+    """``CellStatus`` of each cell as text: no sample, a sum that is not finite, or measured."""
     n = statistics[..., 0]
     finite = np.isfinite(statistics).all(axis=-1)
-    status = np.full(n.shape, CellStatus.MEASURED, dtype=object)
-    status[~finite] = CellStatus.NON_FINITE
-    status[n == 0] = CellStatus.NO_TOKENS
-    return status
+    known = np.where(finite, CellStatus.MEASURED.value, CellStatus.NON_FINITE.value)
+    return np.where(n == 0, CellStatus.NO_TOKENS.value, known)

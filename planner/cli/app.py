@@ -7,6 +7,7 @@ from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, plan, plans
 from planner.cli.commands_running import db, demo, serve, worker
 from planner.cli.reporting import ReportingGroup
+from planner.logs import configure_logs
 
 app = typer.Typer(
     cls=ReportingGroup,
@@ -26,7 +27,8 @@ for command in (formats, runtimes, measure, bounds, plan, evaluate, export, serv
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. Only the long-running commands log below WARNING."""
+    configure_logs("WARNING")
     app()
 
 

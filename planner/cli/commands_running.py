@@ -8,6 +8,7 @@ import typer
 
 from planner.cli.reporting import AsJson, out, show_json
 from planner.cli.workspace import open_database, settings
+from planner.logs import configure_logs
 from planner.storage.database import Database
 
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
@@ -35,6 +36,7 @@ def serve(
     from planner.worker.supervisor import supervised_worker
 
     database = open_database()
+    configure_logs(settings().log_level)
     host, port = host or settings().host, settings().port if port is None else port
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
     with supervised_worker(settings(), enabled=not no_worker):
@@ -47,6 +49,7 @@ def worker(
     """A worker alone: claims units of queued jobs until it is stopped."""
     from planner.worker.process import make_worker
 
+    configure_logs(settings().log_level)
     running = make_worker(open_database(), settings())
     running.stop_on_signals()
     out.print(f"worker {running.worker_id} on {open_database()!r}", highlight=False)

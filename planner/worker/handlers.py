@@ -99,7 +99,7 @@ def cells_of(
     loss, error = mean_and_error(statistics)
     status = cell_status(statistics)
     return [
-        _cell(layer, fmt, shapes[layer], status[i, k], loss[i, k], error[i, k], statistics[i, k])
+        _cell(layer, fmt, shapes[layer], CellStatus(str(status[i, k])), loss[i, k], error[i, k], statistics[i, k])
         for i, layer in enumerate(layers)
         for k, fmt in enumerate(formats)
     ]
