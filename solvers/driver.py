@@ -1,0 +1,145 @@
+"""The one way to solve: run a solver, then recompute everything it says."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from solvers.errors import UnsupportedProblemError
+from solvers.problem import Floats, Integers, Problem, chosen_losses, total_loss, total_sizes
+from solvers.solution import Solution, Stats, Status
+from solvers.solver import AbstractSolver, Answer, Deadline, no_multipliers
+
+BLOCK = 16_384  # classes looked at together: what one block needs stays in the processor's cache
+
+
+def solve(problem: Problem, solver: AbstractSolver, *, deadline: float | None = None) -> Solution:
+    """Run ``solver`` and certify its answer.
+
+    The totals are recomputed from the choice (sizes in int64, loss in float64) and the Lagrangian bound from the
+    multipliers. A solver that breaks a budget, takes a forbidden item or returns something else than a choice gets the
+    status FAILED with the reason: its answer is not passed on.
+
+    Args:
+        problem: what to solve.
+        solver: how.
+        deadline: wall seconds from now after which the solver hands in its incumbent. Reading the problem, the bound and
+            a first incumbent are always computed, so very large problems can take longer than a very short deadline.
+
+    Raises:
+        UnsupportedProblemError: the solver does not take such a problem; the message names what does.
+        SettingError: a negative deadline.
+    """
+    started = time.perf_counter()
+    stop = Deadline.after(deadline)
+    refusal = solver.refusal(problem)
+    if refusal is not None:
+        raise UnsupportedProblemError(refusal)
+    solution = _solve(problem, solver, stop)
+    return replace(solution, stats=replace(solution.stats, solver=repr(solver), seconds=time.perf_counter() - started))
+
+
+def _solve(problem: Problem, solver: AbstractSolver, stop: Deadline) -> Solution:
+    smallest = problem.smallest_sizes()
+    short = smallest > problem.budgets
+    if short.any():
+        r = int(short.argmax())
+        reason = f"budget {problem.budgets[r]} of row {r} is below {smallest[r]}, the sum of the smallest allowed items"
+        return _without_choice(problem, Status.INFEASIBLE, smallest, reason)
+    answer = solver.run(problem, stop) if problem.classes else Answer(Status.OPTIMAL, np.empty(0, dtype=np.int64))
+    if answer.status is Status.INFEASIBLE and len(problem.budgets) > 1:  # each row alone is feasible, all together are not
+        return _without_choice(problem, Status.INFEASIBLE, smallest, answer.reason)
+    fault = find_fault(problem, answer)
+    if fault is not None:
+        return _without_choice(problem, Status.FAILED, smallest, fault)
+    return _certified(problem, answer, smallest)
+
+
+def find_fault(problem: Problem, answer: Answer) -> str | None:
+    """What is wrong with an answer, in one sentence; ``None`` when it may be certified."""
+    choice = answer.choice
+    if choice is None or answer.status in (Status.FAILED, Status.INFEASIBLE):
+        return answer.reason or f"the solver returned no choice, with status {answer.status}"
+    if choice.shape != (problem.classes,) or choice.dtype.kind not in "iu":
+        return f"the choice has shape {choice.shape} and dtype {choice.dtype}; {problem.classes} whole numbers were due"
+    if choice.size and not 0 <= int(choice.min()) <= int(choice.max()) < problem.items:
+        return f"the choice leaves the range of items 0..{problem.items - 1}"
+    forbidden = ~np.isfinite(chosen_losses(problem, choice))
+    if forbidden.any():
+        i = int(forbidden.argmax())
+        return f"the choice takes item {choice[i]} of class {i}, whose loss is inf"
+    totals = total_sizes(problem, choice)
+    if (totals > problem.budgets).any():
+        return f"the choice has sizes {totals.tolist()}, over the budgets {problem.budgets.tolist()}"
+    return _find_multiplier_fault(problem, answer.multipliers)
+
+
+def _find_multiplier_fault(problem: Problem, multipliers: Floats | None) -> str | None:
+    if multipliers is None:
+        return None
+    good = multipliers.shape == problem.budgets.shape and bool(np.isfinite(multipliers).all()) and bool((multipliers >= 0).all())
+    return None if good else f"the multipliers {multipliers.tolist()} are not one finite number >= 0 for each budget"
+
+
+def excess_over_bound(problem: Problem, choice: Integers, multipliers: Floats) -> float:
+    """How far a feasible choice lies above the Lagrangian bound, without cancellation: Σ reduced costs + λ·slack.
+
+    The reduced cost of class i is ``max_k (loss[i,c] − loss[i,k]) + λ·(size[i,c] − size[i,k])``, never negative because k =
+    c is one of the k; the slack is ``budget − size``. Subtracting it from the loss gives ``Σ_i min_k(loss + λ·size) − λ·budget``.
+    """
+    totals = total_sizes(problem, choice)
+    slacks = [int(budget) - int(total) for budget, total in zip(problem.budgets, totals, strict=True)]
+    parts = [float(price) * slack for price, slack in zip(multipliers, slacks, strict=True)]
+    for start in range(0, problem.classes, BLOCK):
+        parts.append(float(_reduced_costs(problem, choice, multipliers, slice(start, start + BLOCK)).sum()))
+    return math.fsum(parts)
+
+
+def _reduced_costs(problem: Problem, choice: Integers, multipliers: Floats, block: slice) -> Floats:
+    loss = problem.loss[block].T
+    rows, chosen = np.arange(loss.shape[1]), choice[block]
+    saving = loss[chosen, rows] - loss
+    for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
+        saving += price * (sizes.T[chosen, rows] - sizes.T)
+    largest: Floats = saving.max(axis=0)
+    return largest
+
+
+def relative_gap(loss: float, bound: float) -> float:
+    """(loss − bound)/|loss|; 0 when both are equal, ``inf`` when only the loss is 0."""
+    if loss == bound:
+        return 0.0
+    return (loss - bound) / abs(loss) if loss else math.inf
+
+
+def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution:
+    assert answer.choice is not None  # noqa: S101  (find_fault has seen it)
+    choice = answer.choice.astype(np.int64)
+    multipliers = no_multipliers(problem) if answer.multipliers is None else answer.multipliers.astype(np.float64)
+    loss = total_loss(problem, choice)
+    bound = loss - excess_over_bound(problem, choice, multipliers)
+    closed = bound == loss
+    status = Status.OPTIMAL if closed else answer.status
+    proof = "bound" if closed else answer.stats.proof
+    lower = loss if status is Status.OPTIMAL else bound
+    stats = replace(answer.stats, lagrangian_bound=bound, lagrangian_gap=relative_gap(loss, bound), proof=proof)
+    return _frozen(
+        Solution(
+            status, choice, loss, total_sizes(problem, choice), lower, relative_gap(loss, lower), multipliers, smallest, stats
+        )
+    )
+
+
+def _without_choice(problem: Problem, status: Status, smallest: Integers, reason: str) -> Solution:
+    rows = problem.budgets.shape[0]
+    nothing, zeros = np.empty(0, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+    bound = math.inf if status is Status.INFEASIBLE else -math.inf
+    stats = Stats(lagrangian_bound=bound, lagrangian_gap=math.inf)
+    return _frozen(Solution(status, nothing, math.inf, zeros, bound, math.inf, np.zeros(rows), smallest, stats, reason))
+
+
+def _frozen(solution: Solution) -> Solution:
+    for array in (solution.choice, solution.sizes, solution.multipliers, solution.smallest_sizes):
+        array.setflags(write=False)
+    return solution

@@ -1,0 +1,157 @@
+"""Exhaustive search of the core: dynamic programming over lists of undominated partial choices.
+
+A state is a set of moves in the classes seen so far: (size change w, reduced cost c). One state dominates another when it is
+no larger and its loss ``c − λ·w`` is no greater. Classes come in the order of their cheapest move *per unit of size*, so
+that the classes that remain ask at least the rate ``down`` for every unit that a state must still give back and ``up`` for
+every unit that it may still take: a state whose ``c + max(down·(w − slack), min(up, λ)·(slack − w))`` reaches the gap of the
+incumbent is dropped. This is the list with LP bounds of Pisinger (1995, *A minimal algorithm for the multiple-choice
+knapsack problem*) written in reduced costs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.moves import Corner, Moves
+from solvers.problem import Floats, Integers
+from solvers.solver import Deadline
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search of the core ended with.
+
+    Attributes:
+        gap: gap of the best choice known.
+        chosen: int64, the moves that make it; ``None`` when nothing beat the incumbent.
+        finished: nothing better exists.
+        states: partial choices kept, over all classes.
+    """
+
+    gap: float
+    chosen: Integers | None
+    finished: bool
+    states: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Core:
+    """The moves that may be part of a better choice, class by class.
+
+    Attributes:
+        moves: sorted so that a class is one run, the class with the cheapest move per unit of size first.
+        starts: int64 ``[C + 1]``, where the runs begin, and the end.
+        cheapest: float64 ``[C + 1]``, least cost of a move in this class and those after it; ``inf`` at the end.
+        up: float64 ``[C + 1]``, least cost per unit of a move that adds size, from this class on.
+        down: float64 ``[C + 1]``, least cost per unit of a move that gives size back, from this class on.
+    """
+
+    moves: Moves
+    starts: Integers
+    cheapest: Floats
+    up: Floats
+    down: Floats
+
+
+def gather_core(corner: Corner, moves: Moves, gap: float) -> Core:
+    """Reduced-cost fixing: the moves that cost less than ``gap`` and change something, sorted for the search."""
+    kept = moves.pick((corner.cost + moves.cost < gap) & ((moves.size != 0) | (moves.cost < 0)))
+    rate = np.maximum(kept.cost, 0.0) / np.maximum(np.abs(kept.size), 1)
+    by_class = np.lexsort((rate, kept.klass))
+    kept, rate = kept.pick(by_class), rate[by_class]
+    begins = np.flatnonzero(np.diff(kept.klass, prepend=-1))
+    run_order = np.argsort(rate[begins], kind="stable")
+    lengths = np.diff(begins, append=kept.count)[run_order]
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    within = np.arange(kept.count) - np.repeat(starts[:-1], lengths)
+    order = np.repeat(begins[run_order], lengths) + within
+    kept, rate = kept.pick(order), rate[order]
+    up, down = np.where(kept.size > 0, rate, np.inf), np.where(kept.size < 0, rate, np.inf)
+    return Core(kept, starts, _least_from(kept.cost, starts), _least_from(up, starts), _least_from(down, starts))
+
+
+def _least_from(values: Floats, starts: Integers) -> Floats:
+    """The least value of each run and of all runs after it; ``inf`` after the last."""
+    padded = np.append(values, np.inf)
+    least: Floats = np.minimum.accumulate(padded[::-1])[::-1][starts]
+    return least
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """How the states of one class came from those before: ``origin = move·parents + parent``, move 0 being none."""
+
+    origin: NDArray[np.int64]
+    parents: int
+    start: int
+
+
+def search_core(corner: Corner, core: Core, gap: float, max_states: int, deadline: Deadline) -> Found:
+    """Find the best choice of the core below ``gap`` and prove it, unless a limit ends the search.
+
+    Args:
+        corner: the LP choice that the moves start from.
+        core: the moves.
+        gap: gap of the incumbent; only a smaller one counts.
+        max_states: states to keep over all classes before giving up.
+        deadline: looked at before each class.
+    """
+    size, cost = np.zeros(1, dtype=np.int64), np.array([corner.cost])
+    steps: list[_Step] = []
+    chosen: Integers | None = None
+    states, price, slack = 0, corner.multiplier, corner.slack
+    starts, cheapest = core.starts.tolist(), core.cheapest.tolist()
+    for j in range(len(starts) - 1):
+        if corner.cost + cheapest[j] >= gap or size.shape[0] == 0:
+            break
+        if states > max_states or deadline.passed():
+            return Found(gap, chosen, finished=False, states=states)
+        rates = (min(float(core.down[j + 1]), gap), min(float(core.up[j + 1]), price))
+        size, cost, step = _extend(size, cost, core.moves, slice(starts[j], starts[j + 1]), corner=corner, gap=gap, rates=rates)
+        steps.append(step)
+        states += size.shape[0]
+        fitting = int(size.searchsorted(slack, side="right")) - 1
+        if fitting >= 0 and (better := float(cost[fitting]) + price * (slack - int(size[fitting]))) < gap:
+            gap, chosen = better, _trace(steps, fitting)
+    return Found(gap, chosen, finished=True, states=states)
+
+
+def _extend(
+    size: Integers, cost: Floats, moves: Moves, run: slice, *, corner: Corner, gap: float, rates: tuple[float, float]
+) -> tuple[Integers, Floats, _Step]:
+    """All states of one class more that may still matter, by size, their loss falling strictly."""
+    parents = size.shape[0]
+    size = np.concatenate((size, (size + moves.size[run, None]).ravel()))
+    cost = np.concatenate((cost, (cost + moves.cost[run, None]).ravel()))
+    over = (size - corner.slack).astype(np.float64)
+    bound = np.maximum(over * rates[0], over * -rates[1])
+    bound += cost
+    origin = np.flatnonzero(bound < gap)
+    origin = origin[size[origin].argsort(kind="stable")]
+    size, cost = size[origin], cost[origin]
+    kept = _undominated(size, cost - corner.multiplier * size)
+    return size[kept], cost[kept], _Step(origin[kept], parents, run.start)
+
+
+def _undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
+    """Of states sorted by size, those with less loss than all before them, and of equal sizes the last of these."""
+    kept = np.ones(size.shape[0], dtype=bool)
+    if size.shape[0] < 2:
+        return kept
+    np.less(loss[1:], np.minimum.accumulate(loss)[:-1], out=kept[1:])
+    twins = size[1:] == size[:-1]
+    if twins.any():
+        rows = np.flatnonzero(kept)
+        kept[rows[:-1][np.diff(size[rows]) == 0]] = False
+    return kept
+
+
+def _trace(steps: list[_Step], state: int) -> Integers:
+    """The moves behind a state, from its last class back to the first."""
+    chosen = []
+    for step in reversed(steps):
+        move, state = divmod(int(step.origin[state]), step.parents)
+        if move:
+            chosen.append(step.start + move - 1)
+    return np.array(chosen, dtype=np.int64)

@@ -1,0 +1,186 @@
+"""Moves away from the LP choice: what each costs over the bound and how much of the budget it takes.
+
+The gap of a choice is ``Σ reduced costs + λ·(capacity − size)``: a move is worth its size change times λ, less its reduced
+cost. Only moves whose reduced cost is below the gap of the incumbent can be part of a better choice (reduced-cost fixing),
+and among these a good incumbent is found by filling ties and by the best pair.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.excess import BLOCK, Excess
+from solvers.problem import Floats, Integers, Problem
+
+POOL = 4_096  # moves that the first pass over a large problem is made to return
+PAIRED = 8_192  # cheapest moves among which the best pair is looked for
+TIE = 1e-14  # reduced costs below this share of the largest value are ties
+
+
+@dataclass(slots=True, eq=False)
+class Corner:
+    """A choice at the LP optimum and where it stands.
+
+    Attributes:
+        choice: int64 ``[N]``, the item of every class.
+        multiplier: λ, excess loss per unit of size.
+        cost: Σ reduced costs of the choice, 0 up to rounding.
+        slack: capacity that the choice leaves, exact.
+    """
+
+    choice: Integers
+    multiplier: float
+    cost: float
+    slack: int
+
+    @property
+    def gap(self) -> float:
+        """Excess loss over the bound: reduced costs + λ·slack."""
+        return self.cost + self.multiplier * self.slack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moves:
+    """Items other than the chosen ones; all arrays of shape ``[M]``.
+
+    Attributes:
+        klass: class of the move.
+        item: the item that it takes instead.
+        cost: reduced cost of that item, less that of the chosen one.
+        size: exact change of size.
+    """
+
+    klass: Integers
+    item: Integers
+    cost: Floats
+    size: Integers
+
+    def pick(self, which: NDArray[np.bool_] | Integers) -> "Moves":
+        """Some of the moves, in the order given."""
+        return Moves(self.klass[which], self.item[which], self.cost[which], self.size[which])
+
+    @property
+    def count(self) -> int:
+        """M, the number of moves."""
+        return int(self.klass.shape[0])
+
+
+def _reduced(excess: Excess, multiplier: float, block: slice | Integers) -> Floats:
+    value = excess.size[:, block] * multiplier
+    value += excess.loss[:, block]
+    value -= value.min(axis=0)
+    return value
+
+
+def corner_at(problem: Problem, excess: Excess, choice: Integers, multiplier: float) -> Corner:
+    """Where a choice stands: its reduced costs, and its slack in exact integers."""
+    rows, cost = np.arange(excess.classes), 0.0
+    for start in range(0, excess.classes, BLOCK):
+        block = slice(start, start + BLOCK)
+        cost += float(_reduced(excess, multiplier, block)[choice[block], rows[: choice[block].shape[0]]].sum())
+    taken = int((problem.sizes[0, rows, choice] - excess.smallest).sum())
+    return Corner(choice, multiplier, cost, excess.capacity - taken)
+
+
+def moves_within(problem: Problem, excess: Excess, corner: Corner, limit: float) -> Moves:
+    """All moves of reduced cost ≤ ``limit``; one pass over the problem."""
+    classes, items, costs = [], [], []
+    for start in range(0, excess.classes, BLOCK):
+        block = slice(start, start + BLOCK)
+        cost, chosen = _reduced(excess, corner.multiplier, block), corner.choice[block]
+        rows = np.arange(chosen.shape[0])
+        own = cost[chosen, rows]
+        cost[chosen, rows] = np.inf
+        item, row = np.nonzero(cost <= limit)
+        classes.append(row + start)
+        items.append(item)
+        costs.append(cost[item, row] - own[row])
+    klass, item = np.concatenate(classes), np.concatenate(items)
+    return Moves(klass, item, np.concatenate(costs), _size_change(problem, corner, klass, item))
+
+
+def _size_change(problem: Problem, corner: Corner, klass: Integers, item: Integers) -> Integers:
+    sizes = problem.sizes[0]
+    change: Integers = sizes[klass, item] - sizes[klass, corner.choice[klass]]
+    return change
+
+
+def first_limit(excess: Excess, corner: Corner) -> float:
+    """A reduced cost that about ``POOL`` moves stay below, from a strided sample; the gap itself for a small problem."""
+    cells = excess.loss.size
+    if cells <= 8 * POOL:
+        return corner.gap
+    picked = np.arange(0, excess.classes, max(excess.classes // POOL, 1))
+    cost = _reduced(excess, corner.multiplier, picked)
+    cost[corner.choice[picked], np.arange(picked.shape[0])] = np.inf
+    rank = min(cost.size - 1, cost.size * POOL // cells + 1)
+    return min(corner.gap, float(np.partition(cost, rank, axis=None)[rank]))
+
+
+def fill_ties(problem: Problem, corner: Corner, moves: Moves) -> Moves:
+    """Take moves that cost nothing and fit, the largest first, into the corner itself (changed in place).
+
+    Without this a multiplier at which many items tie leaves the corner far below the budget and every gap wide.
+
+    Returns:
+        The moves as seen from the new corner.
+    """
+    ties = np.flatnonzero((moves.cost <= TIE * (moves.cost.max(initial=0.0) + corner.gap)) & (moves.size > 0))
+    ties = ties[np.argsort(-moves.size[ties], kind="stable")]
+    taken, slack = [np.empty(0, dtype=np.int64)], corner.slack
+    while (ties := ties[moves.size[ties] <= slack]).size:
+        first = ties[np.sort(np.unique(moves.klass[ties], return_index=True)[1])]
+        total = np.cumsum(moves.size[first])
+        fitting = first[: int(np.searchsorted(total, slack, side="right"))]
+        slack -= int(total[fitting.shape[0] - 1])
+        taken.append(fitting)
+        ties = ties[~np.isin(moves.klass[ties], moves.klass[fitting])]
+    return rebase(problem, corner, moves, np.concatenate(taken))
+
+
+def rebase(problem: Problem, corner: Corner, moves: Moves, taken: Integers) -> Moves:
+    """Make some moves, at most one a class, part of the corner; the items that they replace become moves."""
+    if taken.size == 0:
+        return moves
+    klass, item, own = moves.klass[taken], moves.item.copy(), moves.cost[taken]
+    shift = np.zeros(corner.choice.shape[0])
+    shift[klass] = own
+    cost = moves.cost - shift[moves.klass]
+    cost[taken] = -own
+    item[taken] = corner.choice[klass]
+    corner.slack -= int(moves.size[taken].sum())
+    corner.cost += float(own.sum())
+    corner.choice[klass] = moves.item[taken]
+    return Moves(moves.klass, item, cost, _size_change(problem, corner, moves.klass, item))
+
+
+def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
+    """The gap after the best one or two moves of different classes that fit, and which they are (none, one or two).
+
+    For every move its partner is the most valuable of the moves that still fit beside it (prefix maxima over the sizes), so
+    the whole search is one sort. A partner of the same class is passed over: this is a heuristic for the incumbent, not the
+    proof.
+    """
+    near = np.arange(moves.count) if moves.count <= PAIRED else np.sort(np.argpartition(moves.cost, PAIRED)[:PAIRED])
+    order = near[np.argsort(moves.size[near], kind="stable")]
+    size, value = moves.size[order], corner.multiplier * moves.size[order] - moves.cost[order]
+    fitting = int(np.searchsorted(size, corner.slack, side="right"))
+    gains = np.zeros(1) if fitting == 0 else np.array([0.0, value[:fitting].max()])
+    best, chosen = (float(gains[-1]), order[[int(value[:fitting].argmax())]]) if gains.max() > 0 else (0.0, order[:0])
+    if order.size > 1:
+        pair_gain, pair = _pair(moves.klass[order], size, value, corner.slack)
+        if pair_gain > best:
+            best, chosen = pair_gain, order[pair]
+    return corner.gap - best, chosen
+
+
+def _pair(klass: Integers, size: Integers, value: Floats, slack: int) -> tuple[float, Integers]:
+    """Largest sum of the values of two moves, sorted by size, that fit together; and their positions."""
+    top = np.maximum.accumulate(value)
+    at = np.maximum.accumulate(np.where(value >= top, np.arange(value.shape[0]), 0))
+    last = np.searchsorted(size, slack - size, side="right") - 1
+    partner = at[last]
+    sums = np.where((last >= 0) & (klass[partner] != klass), value + value[partner], -np.inf)
+    best = int(sums.argmax())
+    return float(sums[best]), np.array([best, partner[best]])
