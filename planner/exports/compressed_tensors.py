@@ -1,9 +1,14 @@
 """compressed-tensors' ``quantization_config``, as vLLM and transformers read it from ``config.json``.
 
-Targets are exact layer names: the library and vLLM give patterns different precedence, and a pattern for
-layer 1 also matches layer 10 unless it is anchored. What is written is read back by an independent reader before it is returned.
+Targets are exact layer names: the library and vLLM give patterns different precedence, and a pattern for layer 1 also
+matches layer 10 unless it is anchored. Only the experts of a block that share a format are one anchored pattern, because
+transformers finds the experts' scheme by it. What is written is read back by an independent reader before it is returned.
+
+Limits of transformers 5.24 (vLLM has neither): it decodes all experts of a model with one scheme, and cannot load layers
+with zero points.
 """
 
+import re
 from typing import ClassVar
 
 from planner.errors import ExportError
@@ -66,13 +71,14 @@ def weight_arguments(fmt: CandidateFormat) -> Json:
 
 def _quantization_config(assignment: Assignment, model: ExportedModel) -> Json:
     targets: dict[CandidateFormat, list[str]] = {}
+    patterns = _expert_patterns(assignment, model)
     ignore = [HEAD] if all(layer.name != HEAD for layer in model.layers) else []
     for layer in model.layers:
         fmt = assignment.get(layer.name)
         if fmt is None or not fmt.is_quantized:
             ignore.append(layer.name)
         else:
-            targets.setdefault(fmt, []).append(layer.name)
+            targets.setdefault(fmt, []).append(patterns.get(layer.name, layer.name))
     if any(layer.expert is not None for layer in model.layers):
         ignore.extend(ROUTER_PATTERNS)
     storage = {compression_format(fmt) for fmt in targets}
@@ -81,11 +87,30 @@ def _quantization_config(assignment: Assignment, model: ExportedModel) -> Json:
         "format": storage.pop() if len(storage) == 1 else MIXED,
         "quantization_status": "compressed",
         "config_groups": {
-            fmt.name.lower(): {"targets": names, "weights": weight_arguments(fmt), "format": compression_format(fmt)}
+            fmt.name.lower(): {
+                "targets": list(dict.fromkeys(names)),
+                "weights": weight_arguments(fmt),
+                "format": compression_format(fmt),
+            }
             for fmt, names in targets.items()
         },
         "ignore": ignore,
     }
+
+
+def _expert_patterns(assignment: Assignment, model: ExportedModel) -> dict[str, str]:
+    """Layer name → the pattern of its block's experts, where all of them are planned and share one format."""
+    blocks: dict[str, list[Layer]] = {}
+    for layer in model.layers:
+        if layer.expert is not None:
+            blocks.setdefault(layer.name.rpartition(f".{layer.expert}.")[0], []).append(layer)
+    found: dict[str, str] = {}
+    for parent, layers in blocks.items():
+        if len({assignment.get(layer.name) for layer in layers}) == 1:
+            kinds = sorted({layer.name.rpartition(".")[2] for layer in layers})
+            pattern = rf"re:^{re.escape(parent)}\.\d+\.({'|'.join(kinds)})$"
+            found.update({layer.name: pattern for layer in layers})
+    return found
 
 
 def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:

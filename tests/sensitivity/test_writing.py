@@ -9,13 +9,14 @@ import torch
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from planner.exports import ExportedModel, get_exporter
 from planner.runtimes import get_runtime
+from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.description import Layer
 from sensitivity.errors import CheckpointError, CorruptCheckpointError, UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
@@ -24,7 +25,7 @@ from sensitivity.formats.registry import get_format
 from sensitivity.rounding import fake_quantize
 from sensitivity.writing import SHARD_BYTES, SafetensorsState, write_checkpoint
 from tests.planner.exports.example import example_model, mixed_plan
-from tests.tiny_models import tiny_llama
+from tests.tiny_models import tiny_llama, tiny_qwen3_moe
 
 MODEL = example_model()
 MIXED = mixed_plan(MODEL)
@@ -182,6 +183,24 @@ def test_a_tied_head_is_written_once(tmp_path: Path) -> None:
     names = set(load_file(directory / "model.safetensors"))
     assert len(names & {"lm_head.weight", "model.embed_tokens.weight"}) == 1
     assert torch.equal(logits(load(directory, torch.bfloat16)), logits(fake_quantized(source, PLAN, torch.bfloat16)))
+
+
+@pytest.mark.parametrize(("experts", "others"), [("INT4_G32", "INT8_CHANNEL"), ("INT8_G32", "FP8")])
+def test_transformers_loads_a_mixture(tmp_path: Path, experts: str, others: str) -> None:
+    source = tiny_qwen3_moe(tmp_path / "source")
+    found = describe(str(source))
+    model = ExportedModel(found.fingerprint, found.source, found.architecture, found.dtype, found.layers)
+    names = {layer.name: experts if layer.expert is not None else others for layer in found.layers if layer.kind != "lm_head"}
+    plan = {name: get_format(fmt) for name, fmt in names.items()}
+    state = SafetensorsState(sorted(source.glob("*.safetensors")))
+    config = quantization_config(plan, model)
+    directory = write_checkpoint(state, plan, tmp_path / "written", config=config_of(source), quantization_config=config)
+    reference = tmp_path / "reference"
+    shutil.copytree(source, reference)
+    rounded = {name.removesuffix(".weight"): tensor for name, tensor in state.items()}
+    rounded.update({name: fake_quantize(rounded[name], fmt).bfloat16() for name, fmt in plan.items()})
+    save_file({name: rounded[name.removesuffix(".weight")] for name in state}, reference / "model.safetensors", {"format": "pt"})
+    assert torch.equal(logits(load(directory, torch.bfloat16)), logits(load(reference, torch.bfloat16)))
 
 
 def test_nothing_is_left_behind_when_a_layer_fails(source: Path, tmp_path: Path) -> None:

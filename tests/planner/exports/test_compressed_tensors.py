@@ -88,6 +88,20 @@ def test_routers_of_a_mixture_are_ignored() -> None:
     assert [any(re.match(p, name) for p in patterns) for name in torch_names] == [True, True, False]
 
 
+def test_experts_that_share_a_format_are_one_anchored_pattern() -> None:
+    model = mixture_model()
+    plan = {layer.name: get_format("INT4_G32") for layer in model.layers}
+    groups = exported(plan, model)["config_groups"]
+    assert isinstance(groups, dict)
+    assert groups["int4_g32"]["targets"] == [r"re:^model\.layers\.0\.mlp\.experts\.\d+\.(down_proj|gate_proj|up_proj)$"]
+    plan[model.layers[0].name] = get_format("INT8_G32")
+    config = exported(plan, model)
+    assert read_assignment(config, model) == plan
+    groups = config["config_groups"]
+    assert isinstance(groups, dict)
+    assert groups["int8_g32"]["targets"] == [model.layers[0].name]
+
+
 @pytest.mark.parametrize("fmt", [fmt for fmt in all_formats() if fmt.is_quantized], ids=lambda fmt: fmt.name)
 def test_every_format_is_read_back_or_refused(fmt: CandidateFormat) -> None:
     model = example_model(head=False)
