@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
@@ -15,6 +16,9 @@ from planner.settings import Settings
 from planner.storage.database import Database
 
 MAX_BODY_BYTES = 40 * 2**20
+# Endpoints are bound by the interpreter and by the database's one writer: more threads only wait for each other, each with
+# memory of its own. Requests beyond these wait in the order in which they came.
+THREADS = 8
 
 
 def create_app(settings: Settings | None = None, database: Database | None = None) -> FastAPI:
@@ -33,6 +37,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = THREADS
         yield
         if own is not None:
             own.close()
