@@ -11,6 +11,7 @@ from sensitivity.errors import CorruptCheckpointError, FormatError, UnsupportedS
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 from sensitivity.formats.registry import all_formats, get_format
 from sensitivity.rounding import codec_for, decode, encode, fake_quantize, fake_quantize_many, get_rounding
+from sensitivity.rounding_facts import VERSIONS
 from tests.sensitivity.rounding.matrices import nasty_matrices
 
 FORMATS = all_formats()
@@ -134,3 +135,8 @@ def test_rounding_methods_are_found_by_name() -> None:
     assert torch.equal(method.fake_quantize(MATRICES["random"], fmt), fake_quantize(MATRICES["random"], fmt))
     with pytest.raises(FormatError, match="rtn"):
         get_rounding("gptq?")
+
+
+def test_what_planning_knows_of_the_methods_is_true() -> None:
+    for name, known in VERSIONS.items():
+        assert get_rounding(name).version == known
