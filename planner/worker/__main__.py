@@ -1,0 +1,38 @@
+"""`python -m planner.worker --parent-pid N`: the worker beside `bitplan serve`; its settings come from the environment."""
+
+import argparse
+import os
+import sys
+
+from planner.errors import PlannerError
+from planner.logs import configure_logs
+from planner.settings import Settings
+from planner.storage.database import Database
+from planner.worker.parent import follow_parent
+
+
+def main() -> None:
+    """Work until the parent is gone or a signal says stop."""
+    parser = argparse.ArgumentParser(prog="python -m planner.worker", description="A worker of bitplan.")
+    parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer our parent")
+    parent_pid: int | None = parser.parse_args().parent_pid
+    if parent_pid is not None:
+        follow_parent(parent_pid)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        settings = Settings.load()
+        configure_logs(settings.log_level)
+        database = Database(settings.resolved_database_url)
+        database.check_version()
+    except PlannerError as error:
+        sys.exit(f"bitplan worker: {error}")
+
+    from planner.worker.process import make_worker  # torch: seconds, after everything that can fail at once
+
+    worker = make_worker(database, settings)
+    worker.stop_on_signals()
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()
