@@ -1,13 +1,19 @@
 """Empty → head on both databases, and no other version is worked with."""
 
+from pathlib import Path
+
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, inspect, text
 
 from planner.errors import StorageError
 from planner.storage.database import Database
 from planner.storage.tables import Base
+
+_ROOT = Path(__file__).parents[3]
 
 
 def test_an_empty_database_reaches_the_tables_that_the_code_declares(empty_database_url: URL) -> None:
@@ -43,3 +49,10 @@ def test_a_database_of_a_newer_version_is_refused_and_not_touched(database: Data
         database.upgrade()
     with database.read_session() as session:
         assert session.scalar(text("SELECT version_num FROM alembic_version")) == "from_the_future"
+
+
+def test_alembics_own_check_finds_nothing_to_migrate(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITPLAN_DATABASE_URL", database.full_url)
+    config = Config(_ROOT / "alembic.ini")
+    config.set_main_option("script_location", str(_ROOT / "migrations"))
+    command.check(config)
