@@ -21,7 +21,7 @@ def in_bytes(size: float) -> str:
 def in_count(number: float) -> str:
     """A large count: ``135 M``."""
     for step, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= step:
+        if number >= 0.9995 * step:
             return f"{number / step:.3g} {suffix}"
     return f"{number:.0f}"
 
@@ -43,7 +43,8 @@ def duration(seconds: float | None) -> str:
     """A length of time with one unit: ``40 s``, ``3 min``."""
     if seconds is None:
         return "–"
-    return next((f"{seconds / step:.0f} {unit}" for step, unit in _STEPS if seconds >= step), f"{seconds:.0f} s")
+    whole = round(seconds)
+    return next((f"{whole / step:.0f} {unit}" for step, unit in _STEPS if whole >= step), f"{whole} s")
 
 
 def ago(time: datetime) -> str:

@@ -101,9 +101,10 @@ def _fill(loss: float | None, least: float | None, greatest: float | None) -> st
         return None
     if loss <= 0 or least is None or greatest is None:
         return colour(0)
-    if least == greatest:
+    if math.log(least) == math.log(greatest):
         return colour(0.5)
-    return colour(math.log(loss / least) / math.log(greatest / least))
+    low, high = math.log(least), math.log(greatest)
+    return colour((math.log(loss) - low) / (high - low))
 
 
 def _label(block: int | None, at: int, count: int) -> str:
