@@ -36,7 +36,8 @@ class SensitivityHandler(AbstractJobHandler):
 
     def enumerate(self, job: Job) -> list[UnitSpec]:
         """Units of the probe run."""
-        sequences, blocks = self._extent(job)
+        with self.models.database.read_session() as session:
+            blocks, sequences = session.get_one(ModelRow, job.model_id).blocks, _sequences(session, job)
         units = _probe(job).units(blocks=blocks, sequences=sequences)
         return [UnitSpec(unit.key, {"indices": list(unit.indices)}) for unit in units]
 
@@ -49,18 +50,13 @@ class SensitivityHandler(AbstractJobHandler):
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Merge in the order of keys, so that the sums do not depend on who ran what when; write the cells."""
         self._runs.pop(job.id, None)
-        merged = sum_in_order(results)
+        if not results:
+            return
+        merged = _probe(job).completed(sum_in_order(results), sequences=_sequences(session, job))
         formats = [get_format(name) for name in job.payload["formats"]]
         shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
         cells = cells_of(job.payload["layers"], formats, shapes, merged)
         store_cells(session, job.model_id, setting_of(job.payload), cells, job_id=job.id)
-
-    def _extent(self, job: Job) -> tuple[int, int]:
-        calibration = job.payload["calibration_id"]
-        with self.models.database.read_session() as session:
-            model = session.get_one(ModelRow, job.model_id)
-            row = session.get(CalibrationSetRow, calibration) if calibration else None
-            return (row.sequences if row else 0), model.blocks
 
     def _prepare(self, job: Job) -> ProbeRun:
         model = self.models.get(job.model_id)
@@ -78,6 +74,12 @@ class SensitivityHandler(AbstractJobHandler):
 
 def _probe(job: Job) -> AbstractProbe:
     return get_probe(job.payload["probe"], **job.payload["probe_parameters"])
+
+
+def _sequences(session: Session, job: Job) -> int:
+    """Sequences that the probe runs on; 0 for a probe without data."""
+    calibration = job.payload["calibration_id"]
+    return session.get_one(CalibrationSetRow, calibration).sequences if calibration else 0
 
 
 def sum_in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> NDArray[np.float64]:
@@ -149,7 +151,7 @@ class EvaluationHandler(AbstractJobHandler):
         model = self.models.get(job.model_id)
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
         chosen = torch.tensor(unit.payload["indices"], dtype=torch.int64)
-        return evaluate(model, _assignments(job), tokens[chosen])
+        return evaluate(model, _assignments(job), tokens[chosen], rounding=job.payload["rounding"])
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Write one evaluation per assignment."""

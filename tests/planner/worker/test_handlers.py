@@ -15,7 +15,7 @@ def test_the_order_of_arrival_does_not_change_a_bit() -> None:
     results = [(f"{i:03d}", rng.lognormal(sigma=9, size=(2, 2, 3))) for i in range(40)]
     expected = sum_in_order(results)
     for _ in range(5):
-        rng.shuffle(results)  # type: ignore[arg-type]
+        rng.shuffle(results)
         np.testing.assert_array_equal(sum_in_order(results), expected)
 
 
