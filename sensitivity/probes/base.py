@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
+from sensitivity.errors import CalibrationError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.loading import LoadedModel
+from sensitivity.probe_facts import ProbeFacts
 from sensitivity.statistics import Statistics
 
 
@@ -36,7 +39,7 @@ class ProbeRun:
         rounding: rounding method (``rtn``).
         tokens: int64 calibration tokens of shape ``(sequences, sequence_length)``; ``None`` for probes without data.
         seed: seed of everything random in the run.
-        cache: what a probe wants to keep between units of this process (rounded weights, activations at a block's door).
+        cache: what a probe wants to keep between units of this process (rounding errors, hidden states at a block's door).
     """
 
     model: LoadedModel
@@ -45,25 +48,44 @@ class ProbeRun:
     rounding: str
     tokens: torch.Tensor | None
     seed: int
-    cache: dict[str, object] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def calibration_tokens(self) -> torch.Tensor:
+        """The tokens.
+
+        Raises:
+            CalibrationError: the run has none.
+        """
+        if self.tokens is None or self.tokens.numel() == 0:
+            msg = "this probe runs on text; give the run a calibration set"
+            raise CalibrationError(msg)
+        return self.tokens
+
+    def storable(self, layer: str) -> list[int]:
+        """Indices of the formats that can store the layer; its other cells keep count 0."""
+        linear = self.model.linears[layer]
+        shape = (linear.out_features, linear.in_features)
+        return [k for k, fmt in enumerate(self.formats) if fmt.refusal(shape) is None]
+
+    def layers_of_block(self, block: int) -> list[tuple[int, str]]:
+        """Index and name of the layers to measure in a block; ``len(model.blocks)`` stands for those outside all blocks."""
+        wanted = None if block == len(self.model.blocks) else block
+        return [(i, name) for i, name in enumerate(self.layers) if self.model.block_of(name) == wanted]
+
+    def no_statistics(self) -> Statistics:
+        """Statistics of shape ``(layers, formats, 3)`` without a sample."""
+        return np.zeros((len(self.layers), len(self.formats), 3))
 
 
 class AbstractProbe(ABC):
-    """One measurement procedure. Concrete probes are final and hold only hyper-parameters.
+    """One measurement procedure. Concrete probes are final, frozen, and hold only hyper-parameters.
 
     Class attributes:
-        name: key in the registry and in the cells.
-        code_version: raised whenever the numbers would change; part of a cell's identity.
-        in_nats: the loss is in nats per token.
-        additive: losses of different layers may be added.
-        needs_calibration: the probe runs on tokens.
+        facts: name, version, unit and hyper-parameters, as planning knows them.
     """
 
-    name: ClassVar[str]
-    code_version: ClassVar[int]
-    in_nats: ClassVar[bool]
-    additive: ClassVar[bool]
-    needs_calibration: ClassVar[bool]
+    facts: ClassVar[ProbeFacts]
 
     @abstractmethod
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
@@ -73,7 +95,21 @@ class AbstractProbe(ABC):
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
         """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero."""
 
+    def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
+        """Statistics of the whole run from the sum of all units' statistics; most probes have nothing to add.
+
+        Args:
+            merged: sum over all units of the run, shape ``(layers, formats, 3)``.
+            sequences: sequences of the calibration set, 0 without one.
+        """
+        return merged
+
     @property
     def parameters(self) -> Mapping[str, float | int | str]:
         """Hyper-parameters that change the numbers; part of a cell's identity."""
-        return {}
+        return {name: getattr(self, name) for name in self.facts.allowed}
+
+
+def block_units(blocks: int) -> list[Unit]:
+    """A unit for each block, and a last one for the layers outside all blocks."""
+    return [Unit(key=f"{index:06d}", indices=(index,)) for index in range(blocks + 1)]

@@ -1,0 +1,23 @@
+"""All probes, found by name."""
+
+from sensitivity.probe_facts import get_facts
+from sensitivity.probes.base import AbstractProbe
+from sensitivity.probes.fisher import Fisher
+from sensitivity.probes.weight_error import WeightError
+
+_PROBES: dict[str, type[AbstractProbe]] = {probe.facts.name: probe for probe in (Fisher, WeightError)}
+
+
+def probes() -> tuple[str, ...]:
+    """Names of all probes."""
+    return tuple(_PROBES)
+
+
+def get_probe(name: str, **parameters: float | int | str) -> AbstractProbe:
+    """The probe of that name with these hyper-parameters; those not given have their defaults.
+
+    Raises:
+        UnknownProbeError: no such probe (the message lists those that exist), or a hyper-parameter that it does not have.
+    """
+    facts = get_facts(name)
+    return _PROBES[name](**facts.parameters_with(parameters))
