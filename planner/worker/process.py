@@ -1,5 +1,7 @@
 """A worker with the real handlers: what `bitplan worker`, `bitplan serve` and the command line run."""
 
+from functools import cache
+
 import torch
 
 from planner.jobs.sql_engine import SqlJobEngine
@@ -11,8 +13,13 @@ from planner.worker.loop import Worker
 
 
 def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
-    """A worker on an upgraded database; both of its handlers share the model in memory."""
+    """A worker on an upgraded database; all workers of a process, one after the other, share the model in memory."""
     torch.set_num_threads(settings.torch_threads)
-    models = LoadedModels(database)
+    models = _loaded_models(database)
     handlers = {"sensitivity": SensitivityHandler(models), "evaluation": EvaluationHandler(models)}
     return Worker(SqlJobEngine(database, lease_seconds=settings.lease_seconds), handlers, poll_seconds=poll_seconds)
+
+
+@cache
+def _loaded_models(database: Database) -> LoadedModels:
+    return LoadedModels(database)
