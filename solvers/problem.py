@@ -157,7 +157,7 @@ def _check_losses(problem: Problem) -> None:
         msg = f"{problem.classes} classes without an item: give every class at least one candidate"
         raise NoAllowedItemError(msg)
     if problem.all_allowed:
-        _check_total(float(np.abs(loss).max(axis=1, initial=0.0).sum()))
+        _check_total(loss)
         return
     for wrong, word in ((np.isnan(loss), "NaN"), (loss == -np.inf, "-inf")):
         if wrong.any():
@@ -169,12 +169,13 @@ def _check_losses(problem: Problem) -> None:
     if empty.any():
         msg = f"class {int(empty.argmax())} may take none of its {problem.items} items (every loss is inf); allow one at least"
         raise NoAllowedItemError(msg)
+    _check_total(np.where(allowed, loss, 0.0))
+
+
+def _check_total(loss: Floats) -> None:
     with np.errstate(over="ignore"):
-        _check_total(float(np.abs(np.where(allowed, loss, 0.0)).max(axis=1).sum()))
-
-
-def _check_total(largest_loss: float) -> None:
-    if not largest_loss < np.finfo(np.float64).max / 4:
+        largest = float(np.abs(loss).max(axis=1, initial=0.0).sum())
+    if not largest < np.finfo(np.float64).max / 4:
         msg = "the losses add up past float64; scale them down"
         raise ProblemError(msg)
 
