@@ -11,7 +11,7 @@ from planner.schemas.jobs import Job
 from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument, Size
 from planner.services import jobs
 from planner.services.plans import get_plan
-from planner.storage.tables import CalibrationSetRow, EvaluationRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow
 
 
 class EvaluationPage(Page[Evaluation]):
@@ -65,8 +65,9 @@ def list_evaluations(session: Session, plan_id: str) -> EvaluationPage:
     get_plan(session, plan_id)
     query = (
         select(EvaluationRow)
+        .join(JobRow, JobRow.id == EvaluationRow.job_id)
         .where(EvaluationRow.plan_id == plan_id)
-        .order_by(EvaluationRow.created_at.desc(), EvaluationRow.job_id, EvaluationRow.id)
+        .order_by(JobRow.created_at.desc(), JobRow.id, EvaluationRow.id)
     )
     return EvaluationPage(items=[_document(row) for row in session.scalars(query)])
 
