@@ -147,7 +147,7 @@ def test_a_text_with_too_few_tokens_fails_the_job_with_the_numbers(
     tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, tmp_path / "llama"), calibrate(database, TEXT[:600])
 
-    def every_other(_self: object, text: str, *, add_special_tokens: bool) -> list[int]:
+    def every_other(_self: object, text: str, *, add_special_tokens: bool, **_options: object) -> list[int]:
         assert not add_special_tokens
         return list(text.encode()[::2])
 
