@@ -19,12 +19,12 @@ class ProgramResult:
     """What HiGHS made of the core.
 
     Attributes:
-        chosen: int64, moves that beat the incumbent and keep the capacity exactly; ``None`` when there are none.
+        chosen: moves that beat the incumbent and keep the capacity exactly; ``None`` when there are none.
         proven: HiGHS closed its tree, and what it calls best keeps the capacity in exact integers.
         nodes: branch-and-bound nodes.
     """
 
-    chosen: Integers | None
+    chosen: Moves | None
     proven: bool
     nodes: int
 
@@ -59,7 +59,7 @@ def solve_core_program(
     if not _keeps_rules(corner, moves, chosen):
         return ProgramResult(None, proven=False, nodes=nodes)
     reached = corner.gap + float((moves.cost[chosen] - corner.multiplier * moves.size[chosen]).sum())
-    return ProgramResult(chosen if reached < gap else None, proven=result.status == 0, nodes=nodes)
+    return ProgramResult(moves.pick(chosen) if reached < gap else None, proven=result.status == 0, nodes=nodes)
 
 
 def _rows(corner: Corner, moves: Moves, unit: int) -> list[LinearConstraint]:

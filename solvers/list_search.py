@@ -24,13 +24,13 @@ class Found:
 
     Attributes:
         gap: gap of the best choice known.
-        chosen: int64, the moves that make it; ``None`` when nothing beat the incumbent.
-        finished: nothing better exists.
+        chosen: the moves that make it; ``None`` when nothing beat the incumbent.
+        finished: every choice of the core was searched: nothing better exists.
         states: partial choices kept, over all classes.
     """
 
     gap: float
-    chosen: Integers | None
+    chosen: Moves | None
     finished: bool
     states: int
 
@@ -87,7 +87,9 @@ class _Step:
     start: int
 
 
-def search_core(corner: Corner, core: Core, gap: float, max_states: int, deadline: Deadline) -> Found:
+def search_core(
+    corner: Corner, core: Core, gap: float, *, max_states: int, deadline: Deadline, width: int | None = None
+) -> Found:
     """Find the best choice of the core below ``gap`` and prove it, unless a limit ends the search.
 
     Args:
@@ -96,10 +98,12 @@ def search_core(corner: Corner, core: Core, gap: float, max_states: int, deadlin
         gap: gap of the incumbent; only a smaller one counts.
         max_states: states to keep over all classes before giving up.
         deadline: looked at before each class.
+        width: keep no more states than this a class, those of least bound: a quick search for a better incumbent.
     """
     size, cost = np.zeros(1, dtype=np.int64), np.array([corner.cost])
     steps: list[_Step] = []
-    chosen: Integers | None = None
+    chosen: Moves | None = None
+    cut = False
     states, price, slack = 0, corner.multiplier, corner.slack
     starts, cheapest = core.starts.tolist(), core.cheapest.tolist()
     for j in range(len(starts) - 1):
@@ -109,12 +113,15 @@ def search_core(corner: Corner, core: Core, gap: float, max_states: int, deadlin
             return Found(gap, chosen, finished=False, states=states)
         rates = (min(float(core.down[j + 1]), gap), min(float(core.up[j + 1]), price))
         size, cost, step = _extend(size, cost, core.moves, slice(starts[j], starts[j + 1]), corner=corner, gap=gap, rates=rates)
+        if width is not None and size.shape[0] > width:
+            cut = True
+            size, cost, step = _narrowed(size, cost, step, corner=corner, rates=rates, width=width)
         steps.append(step)
         states += size.shape[0]
         fitting = int(size.searchsorted(slack, side="right")) - 1
         if fitting >= 0 and (better := float(cost[fitting]) + price * (slack - int(size[fitting]))) < gap:
-            gap, chosen = better, _trace(steps, fitting)
-    return Found(gap, chosen, finished=True, states=states)
+            gap, chosen = better, core.moves.pick(_trace(steps, fitting))
+    return Found(gap, chosen, finished=not cut, states=states)
 
 
 def _extend(
@@ -124,14 +131,27 @@ def _extend(
     parents = size.shape[0]
     size = np.concatenate((size, (size + moves.size[run, None]).ravel()))
     cost = np.concatenate((cost, (cost + moves.cost[run, None]).ravel()))
-    over = (size - corner.slack).astype(np.float64)
-    bound = np.maximum(over * rates[0], over * -rates[1])
-    bound += cost
-    origin = np.flatnonzero(bound < gap)
+    origin = np.flatnonzero(_bounds(size, cost, corner.slack, rates) < gap)
     origin = origin[size[origin].argsort(kind="stable")]
     size, cost = size[origin], cost[origin]
     kept = _undominated(size, cost - corner.multiplier * size)
     return size[kept], cost[kept], _Step(origin[kept], parents, run.start)
+
+
+def _bounds(size: Integers, cost: Floats, slack: int, rates: tuple[float, float]) -> Floats:
+    """Least gap that a choice from each state can have: ``cost + max(down·over, −up·over)`` with ``over = size − slack``."""
+    over = (size - slack).astype(np.float64)
+    bound = np.maximum(over * rates[0], over * -rates[1])
+    bound += cost
+    return bound
+
+
+def _narrowed(
+    size: Integers, cost: Floats, step: _Step, *, corner: Corner, rates: tuple[float, float], width: int
+) -> tuple[Integers, Floats, _Step]:
+    """The ``width`` states of least bound, still by size."""
+    kept = np.sort(np.argpartition(_bounds(size, cost, corner.slack, rates), width)[:width])
+    return size[kept], cost[kept], _Step(step.origin[kept], step.parents, step.start)
 
 
 def _undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:

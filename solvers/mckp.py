@@ -15,6 +15,9 @@ from solvers.problem import Integers, Problem, total_loss
 from solvers.solution import Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline
 
+LONG_LIST = 200_000  # states after which a better incumbent is looked for first
+WIDTH = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Mckp(AbstractSolver):
@@ -63,18 +66,24 @@ class Mckp(AbstractSolver):
             return Answer(Status.OPTIMAL, corner.choice, multipliers, Stats(proof="search"))
         moves, gap, chosen = _first_incumbent(problem, excess, corner)
         core = gather_core(corner, moves, gap)
-        incumbent = _apply(corner, moves, chosen)
-        found = search_core(corner, core, gap, self.max_states, deadline)
-        stats = _core_stats(core, found)
-        if found.chosen is not None:
-            incumbent = _apply(corner, core.moves, found.chosen)
-        if found.finished:
-            return Answer(Status.OPTIMAL, incumbent, multipliers, stats)
-        answer = Answer(Status.LIMIT, incumbent, multipliers, stats)
+        found = self._search(corner, core, gap, deadline)
+        incumbent = _apply(corner, found.chosen or chosen)
+        answer = Answer(Status.OPTIMAL if found.finished else Status.LIMIT, incumbent, multipliers, _core_stats(core, found))
         allowance = self.program_gap * abs(total_loss(problem, incumbent))
-        if self.max_nodes == 0 or math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
+        if found.finished or self.max_nodes == 0 or math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
             return answer
         return self._program(corner, core, found, answer, excess.unit, deadline)
+
+    def _search(self, corner: Corner, core: Core, gap: float, deadline: Deadline) -> Found:
+        """List search; when the list grows long, again from the incumbent of a narrow search, with fewer moves left."""
+        first = search_core(corner, core, gap, max_states=min(self.max_states, LONG_LIST), deadline=deadline)
+        if first.finished or self.max_states <= LONG_LIST:
+            return first
+        narrow = search_core(corner, core, first.gap, max_states=self.max_states, deadline=deadline, width=WIDTH)
+        rest = gather_core(corner, core.moves, narrow.gap)
+        last = search_core(corner, rest, narrow.gap, max_states=self.max_states, deadline=deadline)
+        chosen = last.chosen or narrow.chosen or first.chosen
+        return Found(last.gap, chosen, finished=last.finished, states=first.states + narrow.states + last.states)
 
     def _program(self, corner: Corner, core: Core, found: Found, answer: Answer, unit: int, deadline: Deadline) -> Answer:
         """Let HiGHS finish on what is left of the core."""
@@ -82,7 +91,7 @@ class Mckp(AbstractSolver):
         if rest.count > self.max_core:
             return answer
         result = solve_core_program(corner, rest, found.gap, unit=unit, max_nodes=self.max_nodes, deadline=deadline)
-        choice = answer.choice if result.chosen is None else _apply(corner, rest, result.chosen)
+        choice = answer.choice if result.chosen is None else _apply(corner, result.chosen)
         stats = replace(answer.stats, proof="milp" if result.proven else "", nodes=result.nodes)
         return Answer(Status.OPTIMAL if result.proven else Status.LIMIT, choice, answer.multipliers, stats)
 
@@ -102,7 +111,7 @@ def _feasible_corner(problem: Problem, excess: Excess) -> Corner:
         room -= max(-4.0 * corner.slack, abs(room) * 2.0**-50)
 
 
-def _first_incumbent(problem: Problem, excess: Excess, corner: Corner) -> tuple[Moves, float, Integers]:
+def _first_incumbent(problem: Problem, excess: Excess, corner: Corner) -> tuple[Moves, float, Moves]:
     """The moves that can matter, the gap of a first incumbent, and the moves that make it."""
     limit = first_limit(excess, corner)
     moves = fill_ties(problem, corner, moves_within(problem, excess, corner, limit))
@@ -113,9 +122,9 @@ def _first_incumbent(problem: Problem, excess: Excess, corner: Corner) -> tuple[
     return moves, gap, chosen
 
 
-def _apply(corner: Corner, moves: Moves, chosen: Integers) -> Integers:
+def _apply(corner: Corner, moves: Moves) -> Integers:
     choice = corner.choice.copy()
-    choice[moves.klass[chosen]] = moves.item[chosen]
+    choice[moves.klass] = moves.item
     return choice
 
 

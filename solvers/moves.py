@@ -155,8 +155,8 @@ def rebase(problem: Problem, corner: Corner, moves: Moves, taken: Integers) -> M
     return Moves(moves.klass, item, cost, _size_change(problem, corner, moves.klass, item))
 
 
-def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
-    """The gap after the best one or two moves of different classes that fit, and which they are (none, one or two).
+def best_pair(corner: Corner, moves: Moves) -> tuple[float, Moves]:
+    """The gap after the best one or two moves of different classes that fit, and these moves (none, one or two).
 
     For every move its partner is the most valuable of the moves that still fit beside it (prefix maxima over the sizes), so
     the whole search is one sort. A partner of the same class is passed over: this is a heuristic for the incumbent, not the
@@ -172,7 +172,7 @@ def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
         pair_gain, pair = _pair(moves.klass[order], size, value, corner.slack)
         if pair_gain > best:
             best, chosen = pair_gain, order[pair]
-    return corner.gap - best, chosen
+    return corner.gap - best, moves.pick(chosen)
 
 
 def _pair(klass: Integers, size: Integers, value: Floats, slack: int) -> tuple[float, Integers]:
