@@ -30,9 +30,8 @@ class Mckp(AbstractSolver):
 
     Attributes:
         max_states: partial choices that the search of the core may keep before HiGHS takes over (some 8 bytes each).
-        max_nodes: branch-and-bound nodes that HiGHS may open on the core; 0 leaves HiGHS out. The same limit ends at the
-        same place on
-            every machine, which a time limit does not; a node of a core of 600 moves takes some 6 ms.
+        max_nodes: branch-and-bound nodes that HiGHS may open on the core; 0 leaves HiGHS out. Unlike a time limit it ends at
+            the same place on every machine; a node of a core of 600 moves takes some 6 ms.
         max_core: moves above which the core is not given to HiGHS.
         program_gap: HiGHS is not asked about a relative gap below this; the status is then LIMIT, with the gap.
     """
