@@ -1,0 +1,117 @@
+"""Walking a model block by block: hidden states wait at the door of a block for all batches at once."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from sensitivity.loading import LoadedModel
+from sensitivity.next_token import hidden_states
+from sensitivity.probes.base import ProbeRun
+
+BATCH_TOKENS: Final = 2048
+"""Tokens of a forward pass, unless a single sequence is longer."""
+
+Watching = Callable[[nn.Module, slice], AbstractContextManager[None]]
+"""What is entered while a block runs on a batch: called with the block and the sequences of the batch."""
+
+
+def batches_of(tokens: Tensor) -> Iterator[slice]:
+    """Sequences of each batch."""
+    step = max(1, BATCH_TOKENS // tokens.shape[1])
+    for first in range(0, len(tokens), step):
+        yield slice(first, min(first + step, len(tokens)))
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockCall:
+    """What a model passes to a block beside the hidden states: masks, positions. The same whatever the states are."""
+
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Batch:
+    sequences: slice
+    states: Tensor
+    calls: list[_BlockCall]
+
+
+class BlockWalk:
+    """Hidden states of a whole run at the door of one block.
+
+    Units that follow each other cost one forward pass together. A unit that is run alone, or out of order, starts again at the
+    embeddings and goes through the same operations on the same batches, so it finds the same bits.
+
+    Attributes:
+        block: index of the block whose door the states are at.
+    """
+
+    def __init__(self, model: LoadedModel, tokens: Tensor) -> None:
+        self.block = 0
+        self._model = model
+        self._tokens = tokens
+        self._batches = self._start()
+
+    @classmethod
+    def of(cls, run: ProbeRun) -> "BlockWalk":
+        """The walk of this run, kept in its cache."""
+        if "block walk" not in run.cache:
+            run.cache["block walk"] = cls(run.model, run.calibration_tokens)
+        found: BlockWalk = run.cache["block walk"]
+        return found
+
+    @torch.no_grad()
+    def cross(self, block: int, watching: Watching) -> None:
+        """Go to the door of a block, then through it, batch by batch, and on to the next door.
+
+        Args:
+            block: index of the block.
+            watching: entered while the block runs on each batch.
+        """
+        if block < self.block:
+            self.block, self._batches = 0, self._start()
+        while self.block < block:
+            self._advance(lambda *_: contextlib.nullcontext())
+        self._advance(watching)
+
+    def _advance(self, watching: Watching) -> None:
+        """Through one block with all batches; after an exception the states are still at the door that they were at."""
+        block = self._model.blocks[self.block]
+        behind = []
+        for batch in self._batches:
+            call = batch.calls[self.block]
+            with watching(block, batch.sequences):
+                behind.append(block(batch.states, *call.arguments, **call.keywords))
+        for batch, states in zip(self._batches, behind, strict=True):
+            batch.states = states
+        self.block += 1
+
+    @torch.no_grad()
+    def _start(self) -> list[_Batch]:
+        return [_Batch(part, *_enter(self._model, self._tokens[part])) for part in batches_of(self._tokens)]
+
+
+def _enter(model: LoadedModel, tokens: Tensor) -> tuple[Tensor, list[_BlockCall]]:
+    """States at the first block's door and the calls of all blocks, from a forward pass in which blocks do nothing."""
+    calls: list[_BlockCall] = []
+    doors: list[Tensor] = []
+
+    def skip(states: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        calls.append(_BlockCall(arguments, keywords))
+        doors.append(states)
+        return states
+
+    try:
+        for block in model.blocks:
+            block.forward = skip
+        hidden_states(model.module, tokens)
+    finally:
+        for block in model.blocks:
+            vars(block).pop("forward", None)
+    return doors[0], calls

@@ -1,0 +1,147 @@
+"""Energy of a layer's output, and of its change in every format, sequence by sequence: ``Σ_t ‖A x_t‖²`` for A = W and each ΔW."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from sensitivity.probes.base import ProbeRun
+from sensitivity.probes.rounding_errors import DTYPES, RoundingErrors
+from sensitivity.probes.sequence_rows import Routing, SequenceRows, on_input
+
+STRIP: Final = 192
+"""Columns of a strip of a symmetric product; what lies below the diagonal strips is not computed."""
+
+GRAM_BYTES: Final = 1 << 30
+"""The most that the products AᵀA of one layer may take."""
+
+
+def strip_product(rows: Tensor) -> Tensor:
+    """``XᵀX`` of each sequence without what lies below its diagonal strips, where it stays zero.
+
+    Args:
+        rows: shape (sequences, rows, features).
+
+    Returns:
+        Shape (sequences, features, features).
+    """
+    sequences, _, features = rows.shape
+    product = rows.new_zeros((sequences, features, features))
+    for first in range(0, features, STRIP):
+        strip = slice(first, first + STRIP)
+        product[:, strip, first:] = rows[:, :, strip].transpose(1, 2) @ rows[:, :, first:]
+    return product
+
+
+def doubled_off_diagonal(product: Tensor) -> Tensor:
+    """A ``strip_product`` with every element beside the diagonal strips doubled, in place: it stands for two."""
+    for first in range(0, product.shape[-1], STRIP):
+        product[:, first : first + STRIP, first + STRIP :] *= 2
+    return product
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One layer's matrices: W, then ΔW in each format that can store it, (1 + K, out, in) or as grams (1 + K, in, in)."""
+
+    position: int
+    name: str
+    matrices: Tensor
+    as_gram: bool
+
+    def energies(self, inputs: Tensor, gram: Tensor | None) -> Tensor:
+        """Float64 (sequences, 1 + K) of inputs (sequences, rows, in), whose ``strip_product`` is ``gram``."""
+        if gram is not None:
+            return (gram.flatten(1) @ self.matrices.flatten(1).T).double()
+        outputs = (inputs @ matrix.T for matrix in self.matrices)
+        return torch.stack([output.float().square().sum(dim=(1, 2)) for output in outputs], dim=-1).double()
+
+
+@dataclass(slots=True)
+class OutputEnergies:
+    """Energies of some layers of a run.
+
+    With ``H_s = Σ_t x_t x_tᵀ`` over the tokens of a sequence, ``Σ_t ‖A x_t‖² = tr(A H_s Aᵀ) = ⟨H_s, AᵀA⟩``. So ``AᵀA`` is
+    computed once for each format and costs nothing per token; H_s is shared by layers with the same input; and every
+    sequence is a sample of its own for the price of an inner product. Where a run has too few tokens for that to pay,
+    ``A x`` itself is summed.
+
+    Attributes:
+        run: the run.
+        layers: index in the run and name of each layer, P of them.
+        arithmetic: of the products; all are accumulated in float32 at least.
+        energies: float64 (sequences, P, 1 + formats): W first; formats that cannot store a layer stay 0.
+        reached: whether the layer saw a token of the sequence, bool (sequences, P).
+    """
+
+    run: ProbeRun
+    layers: Sequence[tuple[int, str]]
+    arithmetic: str
+    energies: Tensor = field(init=False)
+    reached: Tensor = field(init=False)
+    _layers: list[_Layer] = field(init=False)
+    _last: tuple[Tensor, Tensor, Tensor | None] | None = None
+
+    def __post_init__(self) -> None:
+        sequences = len(self.run.calibration_tokens)
+        shape = (sequences, len(self.layers), 1 + len(self.run.formats))
+        self.energies = torch.zeros(shape, dtype=torch.float64)
+        self.reached = torch.zeros(shape[:2], dtype=torch.bool)
+        self._layers = [self._prepare(position, name) for position, (_, name) in enumerate(self.layers)]
+
+    @contextlib.contextmanager
+    def watching(self, scope: nn.Module, sequences: slice) -> Iterator[None]:
+        """Observe what goes into the layers below ``scope`` while these sequences are run through it."""
+        routing = Routing(scope, sequences.stop - sequences.start)
+        handles = [*routing.handles, *(self._watch(layer, routing, sequences) for layer in self._layers)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._last = None
+
+    def observe(self, name: str, inputs: Tensor, sequences: slice) -> None:
+        """Observe inputs (sequences, length, in) of a layer that is not run itself."""
+        layer = next(layer for layer in self._layers if layer.name == name)
+        self._add(layer, inputs, SequenceRows(len(inputs)), sequences)
+
+    def _watch(self, layer: _Layer, routing: Routing, sequences: slice) -> torch.utils.hooks.RemovableHandle:
+        linear = self.run.model.linears[layer.name]
+        return on_input(linear, lambda rows, _: self._add(layer, rows, routing.rows(linear), sequences))
+
+    @torch.no_grad()
+    def _add(self, layer: _Layer, rows: Tensor, places: SequenceRows, sequences: slice) -> None:
+        inputs, gram = self._arranged(rows, places, as_gram=layer.as_gram)
+        columns = [0, *(1 + k for k in self.run.storable(layer.name))]
+        self.energies[sequences, layer.position, columns] += layer.energies(inputs, gram)
+        counts = places.counts
+        self.reached[sequences, layer.position] |= torch.ones((), dtype=torch.bool) if counts is None else counts > 0
+
+    def _arranged(self, rows: Tensor, places: SequenceRows, *, as_gram: bool) -> tuple[Tensor, Tensor | None]:
+        """Inputs and their gram; layers with the same input (q, k and v) share both."""
+        known = self._last
+        if known is None or known[0] is not rows:
+            known = rows, places.arrange(rows).to(DTYPES[self.arithmetic]), None
+        if as_gram and known[2] is None:
+            known = *known[:2], strip_product(known[1])
+        self._last = known
+        return known[1], known[2] if as_gram else None
+
+    @torch.no_grad()
+    def _prepare(self, position: int, name: str) -> _Layer:
+        dtype = DTYPES[self.arithmetic]
+        weight = self.run.model.linears[name].weight.to(dtype)
+        matrices = torch.cat([weight[None], RoundingErrors(self.run, dtype).stack(name)])
+        as_gram = _gram_pays(matrices, self.run.calibration_tokens.numel())
+        return _Layer(position, name, doubled_off_diagonal(strip_product(matrices)) if as_gram else matrices, as_gram)
+
+
+def _gram_pays(matrices: Tensor, tokens: int) -> bool:
+    """Whether ``AᵀA`` once and ``XᵀX`` for all tokens is less work than ``A x`` for all tokens, and fits in memory."""
+    count, out_features, in_features = matrices.shape
+    less_work = count * out_features * in_features + tokens * in_features < count * tokens * out_features
+    return less_work and count * in_features**2 * matrices.element_size() <= GRAM_BYTES
