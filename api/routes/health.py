@@ -7,17 +7,18 @@ from fastapi import APIRouter
 from api.dependencies import DatabaseOf
 from planner.schemas.problems import Health
 
+VERSION = version("bitplan")
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
 async def healthz() -> Health:
     """The process answers."""
-    return Health(version=version("bitplan"))
+    return Health(version=VERSION)
 
 
 @router.get("/readyz")
 def readyz(database: DatabaseOf) -> Health:
     """The database answers and has this version's schema; 503 otherwise."""
     database.check_version()
-    return Health(version=version("bitplan"))
+    return Health(version=VERSION)

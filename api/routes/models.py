@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
+from api.answers import json_answer
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
@@ -63,11 +64,11 @@ def delete_model(model: ModelKey, database: DatabaseOf) -> None:
         models.delete_model(session, model)
 
 
-@router.get("/{model}/layers")
-def list_layers(model: ModelKey, database: DatabaseOf) -> LayerList:
+@router.get("/{model}/layers", response_model=LayerList)
+def list_layers(model: ModelKey, database: DatabaseOf) -> Response:
     """Its quantizable layers, in model order."""
     with database.read_session() as session:
-        return models.list_layers(session, model)
+        return json_answer(models.list_layers(session, model))
 
 
 @router.get("/{model}/bounds")
@@ -113,9 +114,9 @@ def get_curves(
     layers: LayerPattern = None,
     representation: CurvesFormat = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> CurvesDocument | Response:
+) -> Response:
     """The cells of one probe setting, layer by layer in model order."""
     with database.read_session() as session:
         found = curves.get_curves(session, model, probe=probe, setting=setting, formats=formats, layers=layers)
     as_csv = representation == "csv" or (representation is None and (accept or "").startswith("text/csv"))
-    return Response(curves.curves_csv(found), media_type="text/csv; charset=utf-8") if as_csv else found
+    return Response(curves.curves_csv(found), media_type="text/csv; charset=utf-8") if as_csv else json_answer(found)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from api.answers import json_answer
 from api.dependencies import DatabaseOf, Identity, Limit
 from planner.schemas.base import Page
 from planner.schemas.jobs import Job
@@ -19,13 +20,15 @@ class PlanPage(Page[PlanSummary]):
     """Stored plans, newest first."""
 
 
-@router.post("", status_code=201)
-def create_plan(request: PlanRequest, database: DatabaseOf, response: Response) -> PlanDocument:
+@router.post("", status_code=201, response_model=PlanDocument)
+def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
     """Plan now, from stored curves: the best assignment within the budget, with its proof."""
+    with database.read_session() as session:
+        plan = plans.make_plan(session, request)
+    # a transaction of its own: no solver holds the database's one writer
     with database.session() as session:
-        plan = plans.create_plan(session, request)
-    response.headers["location"] = f"/v1/plans/{plan.id}"
-    return plan
+        plans.store_plan(session, plan)
+    return json_answer(plan, status=201, location=f"/v1/plans/{plan.id}")
 
 
 @router.get("")
@@ -44,11 +47,11 @@ def list_plans(
     return PlanPage(items=items, next=following)
 
 
-@router.get("/{plan}")
-def get_plan(plan: Identity, database: DatabaseOf) -> PlanDocument:
+@router.get("/{plan}", response_model=PlanDocument)
+def get_plan(plan: Identity, database: DatabaseOf) -> Response:
     """One plan, whole."""
     with database.read_session() as session:
-        return plans.get_plan(session, plan)
+        return json_answer(plans.get_plan(session, plan))
 
 
 @router.get("/{plan}/export")

@@ -28,10 +28,12 @@ from planner.schemas.plans import (
     Reference,
     Size,
 )
-from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
+from planner.services.planning_inputs import Inputs, Selected, find_model, load_inputs, select_layers
 from planner.solving import BITS_PER_MEGABYTE, Solved, check_ceiling, check_floor, solve_plan, uniform_column
 from planner.storage.tables import PlanRow, ProbeSettingRow, utc_now
 from sensitivity.formats.registry import get_format
+
+_VERSION = version("bitplan")
 
 
 def bounds(session: Session, model: str, request: BoundsRequest) -> Bounds:
@@ -54,7 +56,14 @@ def bounds(session: Session, model: str, request: BoundsRequest) -> Bounds:
 
 
 def create_plan(session: Session, request: PlanRequest) -> PlanDocument:
-    """Plan now: solve, prove, store.
+    """Plan now: solve, prove, store, in one write transaction; raises what ``make_plan`` raises."""
+    document = make_plan(session, request)
+    store_plan(session, document)
+    return document
+
+
+def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
+    """Solve and prove, without storing: needs a reader only, so plans that are made at once do not wait for each other.
 
     Raises:
         NotFoundError: no such model or probe setting.
@@ -73,9 +82,17 @@ def create_plan(session: Session, request: PlanRequest) -> PlanDocument:
         check_ceiling(finite.largest_bits, budget, selected.footprint)
     budget_bits = budget.layer_bits(selected.footprint)
     solved = solve_plan(finite, curves, budget_bits, solver=solvers.Mckp(), deadline=request.deadline_seconds)
-    document = _document(request, budget, selected, inputs, finite, curves, solved)
+    return _document(request, budget, selected, inputs, finite, curves, solved)
+
+
+def store_plan(session: Session, document: PlanDocument) -> None:
+    """Keep a plan that was made.
+
+    Raises:
+        NotFoundError: the model was deleted since.
+    """
+    find_model(session, document.model)
     session.add(_row(document))
-    return document
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:
@@ -199,7 +216,7 @@ def _provenance(selected: Selected, setting: ProbeSettingRow) -> Provenance:
         probe_parameters=setting.parameters,
         rounding=setting.rounding,
         calibration=setting.calibration_id,
-        bitplan=version("bitplan"),
+        bitplan=_VERSION,
     )
 
 
@@ -284,13 +301,12 @@ def _row(document: PlanDocument) -> PlanRow:
 
 
 def _summary(row: PlanRow) -> PlanSummary:
-    document = PlanDocument.model_validate(row.document)
     return PlanSummary(
         id=row.id,
         model=row.model_id,
         runtime=row.runtime,
-        probe=document.predicted.probe,
-        budget=document.budget,
+        probe=row.document["predicted"]["probe"],
+        budget=BudgetSpec.model_validate(row.document["budget"]),
         status=row.status,
         effective_bits=row.effective_bits,
         file_bytes=row.file_bytes,
