@@ -1,5 +1,7 @@
 """The running service: no torch in it, little memory, plans in milliseconds."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +44,15 @@ def test_torch_is_not_in_the_process(worked: Served) -> None:
     assert "planner.services.plans" in modules
     assert modules & FORBIDDEN == set()
     assert [name for name in worked.libraries() if "torch" in name] == []
+
+
+def test_what_the_command_line_adds_to_the_process_has_no_torch_either() -> None:
+    """`bitplan serve` is the service, its command line and the supervisor of a worker in one process."""
+    code = "import sys, planner.cli.app, planner.worker.supervisor, api.app; print(*sorted(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    modules = set(told.stdout.split())
+    assert "planner.worker.supervisor" in modules
+    assert modules & FORBIDDEN == set()
 
 
 def test_it_stays_under_200_megabytes(worked: Served) -> None:
