@@ -168,12 +168,14 @@ def _write_checkpoint(plan_id: str, directory: Path) -> None:
 def evaluate(
     plan_id: PlanId,
     calibration: Annotated[str | None, typer.Option(help="Calibration set id; by default that of the plan's curves.")] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Without uniform beside it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a plan on held-out text, beside uniform under the same budget."""
     database = open_database()
+    request = EvaluateRequest(calibration=calibration, baselines=[] if alone else ["uniform"])
     with database.session() as session:
-        job = evaluation_service.submit_evaluation(session, plan_id, EvaluateRequest(calibration=calibration))
+        job = evaluation_service.submit_evaluation(session, plan_id, request)
     follow(database, job.id, quiet=as_json)
     with database.read_session() as session:
         found = evaluation_service.list_evaluations(session, plan_id)
