@@ -42,15 +42,15 @@ class Calibration(Schema):
     """A calibration set: the text is kept by the service, so that every worker cuts the same tokens."""
 
     id: Annotated[str, Field(description="fingerprint over the text and every number below")]
-    name: str
-    source: str
-    sequences: int
-    sequence_length: int
-    held_out_sequences: int
-    held_out_length: int
-    seed: int
+    name: Annotated[str, Field(description="what it is called")]
+    source: Annotated[str, Field(description="'builtin', the file that was read, or 'text of the request'")]
+    sequences: Annotated[int, Field(description="sequences that probes run on")]
+    sequence_length: Annotated[int, Field(description="tokens of each of them")]
+    held_out_sequences: Annotated[int, Field(description="sequences kept for evaluation, never probed")]
+    held_out_length: Annotated[int, Field(description="tokens of each of them")]
+    seed: Annotated[int, Field(description="seed of the sampling")]
     characters: Annotated[int, Field(description="length of the text")]
-    created_at: datetime
+    created_at: Annotated[datetime, Field(description="when it was stored")]
 
 
 class CalibrationPage(Page[Calibration]):

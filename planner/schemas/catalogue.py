@@ -10,13 +10,13 @@ from planner.schemas.base import Parameters, Schema
 class FormatDocument(Schema):
     """A candidate format: one way to store a weight matrix."""
 
-    name: Annotated[str, Field(examples=["INT4_G64"])]
+    name: Annotated[str, Field(examples=["INT4_G64"], description="name to ask for it by")]
     num_bits: Annotated[int, Field(description="bits of one stored element")]
     type: Annotated[str, Field(description="'int', 'float' or 'normal_float'")]
     strategy: Annotated[str, Field(description="which elements share a scale: tensor, channel, group, tensor_group, unquantized")]
     group_size: Annotated[int | None, Field(description="elements along the input dimension that share a scale")]
     symmetric: Annotated[bool, Field(description="without a zero point")]
-    scale_dtype: str | None
+    scale_dtype: Annotated[str | None, Field(description="number format of the scales; null without scales")]
     scale_bits: Annotated[int, Field(description="stored bits of one scale")]
     zero_point_bits: Annotated[int, Field(description="stored bits of one zero point")]
     tensor_bits: Annotated[int, Field(description="extra bits stored once a tensor")]
@@ -26,14 +26,14 @@ class FormatDocument(Schema):
 class FormatList(Schema):
     """Every candidate format, fewest bits first."""
 
-    items: list[FormatDocument]
+    items: Annotated[list[FormatDocument], Field(description="candidate formats")]
 
 
 class RuntimeDocument(Schema):
     """An engine that may serve a plan, and what it accepts."""
 
-    name: str
-    description: str
+    name: Annotated[str, Field(description="name to ask for it by")]
+    description: Annotated[str, Field(description="what it is")]
     ignore_kinds: Annotated[list[str], Field(description="layer kinds left unquantized unless a request says otherwise")]
     tied_kinds: Annotated[list[list[str]], Field(description="kinds that share one format within one module")]
     tie_experts: Annotated[bool, Field(description="all routed experts of a block share one format")]
@@ -43,13 +43,13 @@ class RuntimeDocument(Schema):
 class RuntimeList(Schema):
     """Every runtime."""
 
-    items: list[RuntimeDocument]
+    items: Annotated[list[RuntimeDocument], Field(description="runtimes")]
 
 
 class ProbeDocument(Schema):
     """A measurement procedure."""
 
-    name: str
+    name: Annotated[str, Field(description="name to ask for it by")]
     code_version: Annotated[int, Field(description="raised whenever the numbers would change; part of a cell's identity")]
     in_nats: Annotated[bool, Field(description="the loss is in nats per token")]
     additive: Annotated[bool, Field(description="losses of different layers may be added")]
@@ -60,4 +60,4 @@ class ProbeDocument(Schema):
 class ProbeList(Schema):
     """Every probe."""
 
-    items: list[ProbeDocument]
+    items: Annotated[list[ProbeDocument], Field(description="probes")]

@@ -37,10 +37,10 @@ class SubmitSensitivity(Schema):
 class Job(Schema):
     """Queued work and how far it is."""
 
-    id: str
+    id: Annotated[str, Field(description="id of the job")]
     kind: Annotated[str, Field(description="'sensitivity' or 'evaluation'")]
     model: Annotated[str, Field(description="model id")]
-    state: JobState
+    state: Annotated[JobState, Field(description="where it is on its way")]
     done: Annotated[int, Field(description="finished units")]
     total: Annotated[int | None, Field(description="all units; null until a worker has listed them")]
     failed: Annotated[int, Field(description="units that failed for good")]
@@ -49,11 +49,11 @@ class Job(Schema):
     ]
     eta_seconds: Annotated[float | None, Field(description="seconds left at this rate; null while unknown or not running")]
     reason: Annotated[str | None, Field(description="why it failed, or what is worth knowing")]
-    priority: int
+    priority: Annotated[int, Field(description="a smaller number is served earlier")]
     request: Annotated[dict[str, Any], Field(description="what the worker was told to do")]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Annotated[datetime, Field(description="when it was submitted")]
+    started_at: Annotated[datetime | None, Field(description="when a worker took it first")]
+    finished_at: Annotated[datetime | None, Field(description="when it reached its end")]
 
 
 class JobPage(Page[Job]):

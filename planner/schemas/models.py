@@ -33,9 +33,9 @@ class Model(Schema):
     """A registered checkpoint."""
 
     id: Annotated[str, Field(description="fingerprint: SHA-256 over configuration, tensor headers and shard contents")]
-    name: str
+    name: Annotated[str, Field(description="what it is called")]
     source: Annotated[str, Field(description="directory, file or hub id, as it was given")]
-    revision: str | None
+    revision: Annotated[str | None, Field(description="revision of a hub id; null for local files")]
     kind: Annotated[str, Field(description="'safetensors' or 'gguf'")]
     architecture: Annotated[str, Field(description="model_type of the configuration")]
     dtype: Annotated[str, Field(description="dtype in which unquantized tensors are kept")]
@@ -45,9 +45,11 @@ class Model(Schema):
     layer_parameters: Annotated[int, Field(description="weights of the layers")]
     unquantized_bytes: Annotated[int, Field(description="bytes of all that is no layer: embeddings, norms, biases, routers")]
     kv_elements_per_token: Annotated[int, Field(description="elements one token adds to the K and V caches")]
-    vocab_size: int
-    context_length: int | None
-    created_at: datetime
+    vocab_size: Annotated[int, Field(description="tokens of its vocabulary")]
+    context_length: Annotated[
+        int | None, Field(description="greatest number of positions; null when the configuration does not say")
+    ]
+    created_at: Annotated[datetime, Field(description="when it was registered")]
 
 
 class ModelPage(Page[Model]):
@@ -61,8 +63,8 @@ class LayerDocument(Schema):
     kind: Annotated[str, Field(description="role: q_proj, down_proj, lm_head, …")]
     block: Annotated[int | None, Field(description="index of the transformer block; null outside the blocks")]
     expert: Annotated[int | None, Field(description="index of the routed expert; null for dense layers")]
-    out_features: int
-    in_features: int
+    out_features: Annotated[int, Field(description="rows of the weight matrix")]
+    in_features: Annotated[int, Field(description="columns of the weight matrix: scales are shared along these")]
     parameters: Annotated[int, Field(description="weights of the matrix, without bias")]
     active_fraction: Annotated[float, Field(description="share of tokens that a routed expert sees on average; 1 if dense")]
 
@@ -70,5 +72,5 @@ class LayerDocument(Schema):
 class LayerList(Schema):
     """Layers of a model, in model order."""
 
-    model: str
-    items: list[LayerDocument]
+    model: Annotated[str, Field(description="id of the model")]
+    items: Annotated[list[LayerDocument], Field(description="layers, in model order")]

@@ -68,7 +68,7 @@ class PlanRequest(Selection):
     """What to plan."""
 
     model: Annotated[str, Field(min_length=1, max_length=200, description="model id, or its name")]
-    budget: BudgetSpec
+    budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
     formats: Annotated[
         list[FormatName] | None,
         Field(min_length=1, max_length=200, description="candidate formats; by default every format that was measured"),
@@ -91,9 +91,9 @@ class PlanRequest(Selection):
 class BoundsRequest(Selection):
     """Which plan sizes are possible."""
 
-    formats: Annotated[list[FormatName], Field(min_length=1, max_length=200)]
-    context: Annotated[int, Field(ge=0, le=2**31)] = 0
-    batch: Annotated[int, Field(ge=1, le=2**20)] = 1
+    formats: Annotated[list[FormatName], Field(min_length=1, max_length=200, description="candidate formats")]
+    context: Annotated[int, Field(ge=0, le=2**31, description="tokens in the KV cache of one sequence")] = 0
+    batch: Annotated[int, Field(ge=1, le=2**20, description="sequences served at once")] = 1
 
 
 class Size(Schema):
@@ -109,43 +109,43 @@ class Size(Schema):
 class Bounds(Schema):
     """Smallest and largest plan, before any measuring."""
 
-    model: str
-    runtime: str
-    formats: list[str]
+    model: Annotated[str, Field(description="id of the model")]
+    runtime: Annotated[str, Field(description="engine that would serve the plan")]
+    formats: Annotated[list[str], Field(description="candidate formats")]
     layers: Annotated[int, Field(description="planned layers")]
     groups: Annotated[int, Field(description="layer groups: layers that must share a format count once")]
-    smallest: Size
-    largest: Size
+    smallest: Annotated[Size, Field(description="every layer group in its smallest format")]
+    largest: Annotated[Size, Field(description="every layer group in its largest format")]
 
 
 class NextFormat(Schema):
     """The next larger format of a layer group and what it would buy."""
 
-    format: str
-    more_bits: int
-    loss_change: float
+    format: Annotated[str, Field(description="candidate format")]
+    more_bits: Annotated[int, Field(description="stored bits that it takes beyond the chosen one")]
+    loss_change: Annotated[float, Field(description="predicted loss there minus here; negative where it helps")]
 
 
 class Choice(Schema):
     """What the plan gives one layer."""
 
-    layer: str
-    kind: str
-    block: int | None
+    layer: Annotated[str, Field(description="name of the layer")]
+    kind: Annotated[str, Field(description="its kind: q_proj, down_proj, …")]
+    block: Annotated[int | None, Field(description="its transformer block; null outside of the blocks")]
     group: Annotated[int, Field(description="layers of one group share their format")]
-    format: str
-    size_bits: int
+    format: Annotated[str, Field(description="candidate format that it is stored in")]
+    size_bits: Annotated[int, Field(description="exact stored bits, with scales, zero points and padding")]
 
 
 class GroupChoice(Schema):
     """What the plan gives one layer group, and why."""
 
-    layers: list[str]
-    format: str
-    size_bits: int
-    predicted_loss: float
-    standard_error: float
-    next_up: NextFormat | None
+    layers: Annotated[list[str], Field(description="names of the layers that share the format")]
+    format: Annotated[str, Field(description="candidate format of all of them")]
+    size_bits: Annotated[int, Field(description="exact stored bits of all of them")]
+    predicted_loss: Annotated[float, Field(description="sum of their losses in this format, by the curves")]
+    standard_error: Annotated[float, Field(description="of predicted_loss")]
+    next_up: Annotated[NextFormat | None, Field(description="what the next larger format would buy; null at the largest")]
     fragile: Annotated[
         bool,
         Field(description="another format would win if the losses moved by one standard error, at this price of a bit"),
@@ -155,110 +155,114 @@ class GroupChoice(Schema):
 class Prediction(Schema):
     """What the curves say the plan costs. Not a measurement."""
 
-    loss: float
+    loss: Annotated[float, Field(description="sum of the losses of all layer groups")]
     standard_error: Annotated[float, Field(description="cells taken as independent")]
     unit: Annotated[str, Field(description="'nats/token' or 'relative'")]
-    probe: str
+    probe: Annotated[str, Field(description="whose curves say so")]
 
 
 class Proof(Schema):
     """How good the plan is among all plans of this problem."""
 
-    status: str
-    advice: str
-    lower_bound: float
+    status: Annotated[str, Field(description="outcome of the solver")]
+    advice: Annotated[str, Field(description="what the status means and what to do about it")]
+    lower_bound: Annotated[float, Field(description="no plan within this budget has a smaller predicted loss")]
     gap: Annotated[float, Field(description="(loss − lower_bound) / |loss|")]
     multiplier: Annotated[float, Field(description="λ of the Lagrangian bound: loss per stored bit")]
     lagrangian_bound: Annotated[float, Field(description="Σ min(loss + λ·size) − λ·budget: recompute it from the curves")]
     budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers")]
     slack_bits: Annotated[int, Field(description="bits of the budget that the plan leaves")]
-    solver: str
-    solve_seconds: float
+    solver: Annotated[str, Field(description="which solver found it")]
+    solve_seconds: Annotated[float, Field(description="time of the solver alone")]
 
 
 class Reference(Schema):
     """A baseline under the same budget."""
 
-    label: str
-    format: str | None
-    loss: float | None
-    size: Size | None
+    label: Annotated[str, Field(description="'uniform INT4_G64', or 'uniform' where no single format fits")]
+    format: Annotated[str | None, Field(description="candidate format of every layer; null where none fits")]
+    loss: Annotated[float | None, Field(description="predicted loss; null where none fits")]
+    size: Annotated[Size | None, Field(description="exact sizes; null where none fits")]
 
 
 class Provenance(Schema):
     """What the plan stands on."""
 
-    fingerprint: str
-    setting: str
-    probe: str
-    probe_version: int
-    probe_parameters: dict[str, float | int | str | bool | None]
-    rounding: str
-    calibration: str | None
-    bitplan: str
+    fingerprint: Annotated[str, Field(description="SHA-256 of the checkpoint: the model's id")]
+    setting: Annotated[str, Field(description="id of the probe setting")]
+    probe: Annotated[str, Field(description="measurement procedure")]
+    probe_version: Annotated[int, Field(description="of the probe's code")]
+    probe_parameters: Annotated[
+        dict[str, float | int | str | bool | None], Field(description="hyper-parameters, seed included where the probe draws")
+    ]
+    rounding: Annotated[str, Field(description="rounding method")]
+    calibration: Annotated[str | None, Field(description="id of the calibration set; null for a probe without data")]
+    bitplan: Annotated[str, Field(description="version of bitplan that planned")]
 
 
 class PlanSummary(Schema):
     """A stored plan in a list."""
 
-    id: str
-    model: str
-    runtime: str
-    probe: str
-    budget: BudgetSpec
-    status: str
-    effective_bits: float
-    file_bytes: int
-    predicted_loss: float
-    gap: float
-    created_at: datetime
+    id: Annotated[str, Field(description="id of the plan")]
+    model: Annotated[str, Field(description="id of the model")]
+    runtime: Annotated[str, Field(description="engine that will serve the plan")]
+    probe: Annotated[str, Field(description="whose curves it was planned with")]
+    budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
+    status: Annotated[str, Field(description="outcome of the solver")]
+    effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
+    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    predicted_loss: Annotated[float, Field(description="what the curves say the plan costs, in the probe's unit")]
+    gap: Annotated[float, Field(description="(loss − lower bound) / |loss|; 0 is proven optimal")]
+    created_at: Annotated[datetime, Field(description="when it was made")]
 
 
 class PlanDocument(Schema):
     """A plan: immutable, with its proof and its provenance."""
 
-    id: str
-    created_at: datetime
-    model: str
-    model_name: str
-    runtime: str
-    formats: list[str]
-    budget: BudgetSpec
-    size: Size
-    predicted: Prediction
-    proof: Proof
+    id: Annotated[str, Field(description="id of the plan")]
+    created_at: Annotated[datetime, Field(description="when it was made")]
+    model: Annotated[str, Field(description="id of the model")]
+    model_name: Annotated[str, Field(description="what the model was called then")]
+    runtime: Annotated[str, Field(description="engine that will serve the plan")]
+    formats: Annotated[list[str], Field(description="candidate formats that the plan chose from")]
+    budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
+    size: Annotated[Size, Field(description="exact sizes of the plan")]
+    predicted: Annotated[Prediction, Field(description="what the curves say the plan costs")]
+    proof: Annotated[Proof, Field(description="how good it is among all plans of this problem")]
     binding: Annotated[str | None, Field(description="the budget that stops the plan from getting better, if any")]
     price_per_megabyte: Annotated[float, Field(description="loss that one more megabyte (10^6 bytes) would buy, at the margin")]
-    references: list[Reference]
-    choices: list[Choice]
-    groups: list[GroupChoice]
-    ignored: list[str]
-    notes: list[str]
-    provenance: Provenance
-    request: PlanRequest
+    references: Annotated[list[Reference], Field(description="baselines under the same budget")]
+    choices: Annotated[list[Choice], Field(description="format of every planned layer, in model order")]
+    groups: Annotated[list[GroupChoice], Field(description="format of every layer group, and why")]
+    ignored: Annotated[list[str], Field(description="layers left unquantized")]
+    notes: Annotated[list[str], Field(description="what is worth knowing about the curves")]
+    provenance: Annotated[Provenance, Field(description="what the plan stands on")]
+    request: Annotated[PlanRequest, Field(description="what was asked for")]
 
 
 class Measured(Schema):
     """A quantity with its standard error over sequences."""
 
-    value: float
-    standard_error: float | None
+    value: Annotated[float, Field(description="mean")]
+    standard_error: Annotated[float | None, Field(description="over sequences; null when one sequence cannot tell")]
 
 
 class Evaluation(Schema):
     """An assignment measured on held-out text."""
 
     label: Annotated[str, Field(description="'plan', 'uniform INT4_G64', or 'reference'")]
-    plan: str | None
-    job: str
-    calibration: str
-    sequences: int
-    effective_bits: float
-    size_bits: int
-    kl: Measured
-    perplexity: Measured
-    top1_agreement: Measured
-    created_at: datetime
+    plan: Annotated[str | None, Field(description="id of the plan that it belongs to")]
+    job: Annotated[str, Field(description="id of the job that measured it")]
+    calibration: Annotated[str, Field(description="calibration set whose held-out part was used")]
+    sequences: Annotated[int, Field(description="held-out sequences")]
+    effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
+    size_bits: Annotated[int, Field(description="stored bits of the planned layers")]
+    kl: Annotated[
+        Measured, Field(description="KL(reference ‖ quantized) of the next token, mean per token, nats, full vocabulary")
+    ]
+    perplexity: Annotated[Measured, Field(description="exp(mean negative log-likelihood of the text)")]
+    top1_agreement: Annotated[Measured, Field(description="share of positions where both models prefer the same token")]
+    created_at: Annotated[datetime, Field(description="when it was stored")]
 
 
 class EvaluateRequest(Schema):

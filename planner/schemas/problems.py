@@ -11,7 +11,7 @@ class FieldProblem(Schema):
     """One field of a request that cannot be used."""
 
     location: Annotated[list[str | int], Field(description="path to the field: body, query or path, then names")]
-    message: str
+    message: Annotated[str, Field(description="what is wrong with it")]
     code: Annotated[str, Field(description="pydantic's type of the error")]
 
 
@@ -34,5 +34,5 @@ class Problem(Schema):
 class Health(Schema):
     """The process answers, or the service can do its work."""
 
-    status: Literal["ok"] = "ok"
-    version: str
+    status: Annotated[Literal["ok"], Field(description="always ok: anything else is a problem document")] = "ok"
+    version: Annotated[str, Field(description="of bitplan")]

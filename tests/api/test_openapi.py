@@ -1,4 +1,4 @@
-"""The OpenAPI document: a snapshot, and a short deterministic fuzzing of the service against it."""
+"""The OpenAPI document: a snapshot, and a description of everything in it."""
 
 import json
 import os
@@ -27,3 +27,7 @@ def test_every_operation_and_every_field_is_described(client: TestClient) -> Non
             assert "application/problem+json" in operation["responses"]["4XX"]["content"], f"{method} {path}"
             for parameter in operation.get("parameters", ()):
                 assert parameter.get("description"), f"{method} {path}: {parameter['name']}"
+    for name, schema in document["components"]["schemas"].items():
+        assert schema.get("description"), name
+        for field, content in schema.get("properties", {}).items():
+            assert content.get("description"), f"{name}.{field}"
