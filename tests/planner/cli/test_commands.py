@@ -69,7 +69,9 @@ def test_exit_codes_tell_what_went_wrong(model: str, monkeypatch: pytest.MonkeyP
     assert low["smallest_feasible"] == 2.25
     assert run_json(monkeypatch, "plan", model, "--bits", "40", code=3)["error"] == "budget-above-ceiling"
     assert run_json(monkeypatch, "plan", model, "--bits", "40", "--allow-slack")["size"]["effective_bits"] == 16
-    assert run_json(monkeypatch, "plan", model, "--bits", "7.5", "--formats", "INT7_G64,INT8_G64", code=2)["error"] == "unmeasured"
+    assert (
+        run_json(monkeypatch, "plan", model, "--bits", "7.5", "--formats", "INT7_G64,INT8_G64", code=2)["error"] == "unmeasured"
+    )
     assert run_json(monkeypatch, "models", "add", "/no/such/place", code=2)["error"] == "source-not-found"
 
 
