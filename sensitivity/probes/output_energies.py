@@ -12,28 +12,24 @@ from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.rounding_errors import DTYPES, RoundingErrors
 from sensitivity.probes.sequence_rows import Routing, SequenceRows, on_input
 
-STRIP: Final = 192
+STRIP: Final = 384
 """Columns of a strip of a symmetric product; what lies below the diagonal strips is not computed."""
 
 GRAM_BYTES: Final = 1 << 30
 """The most that the products AᵀA of one layer may take."""
 
 
-def strip_product(rows: Tensor) -> Tensor:
-    """``XᵀX`` of each sequence without what lies below its diagonal strips, where it stays zero.
+def strip_product(rows: Tensor, out: Tensor) -> Tensor:
+    """``XᵀX`` of each sequence without what lies below its diagonal strips, which stays as it is in ``out``: zero.
 
     Args:
         rows: shape (sequences, rows, features).
-
-    Returns:
-        Shape (sequences, features, features).
+        out: shape (sequences, features, features), written and returned.
     """
-    sequences, _, features = rows.shape
-    product = rows.new_zeros((sequences, features, features))
-    for first in range(0, features, STRIP):
+    for first in range(0, rows.shape[-1], STRIP):
         strip = slice(first, first + STRIP)
-        product[:, strip, first:] = rows[:, :, strip].transpose(1, 2) @ rows[:, :, first:]
-    return product
+        torch.bmm(rows[:, :, strip].transpose(1, 2), rows[:, :, first:], out=out[:, strip, first:])
+    return out
 
 
 def doubled_off_diagonal(product: Tensor) -> Tensor:
@@ -84,6 +80,7 @@ class OutputEnergies:
     reached: Tensor = field(init=False)
     _layers: list[_Layer] = field(init=False)
     _last: tuple[Tensor, Tensor, Tensor | None] | None = None
+    _squares: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sequences = len(self.run.calibration_tokens)
@@ -127,9 +124,16 @@ class OutputEnergies:
         if known is None or known[0] is not rows:
             known = rows, places.arrange(rows).to(DTYPES[self.arithmetic]), None
         if as_gram and known[2] is None:
-            known = *known[:2], strip_product(known[1])
+            known = *known[:2], strip_product(known[1], self._square(known[1]))
         self._last = known
         return known[1], known[2] if as_gram else None
+
+    def _square(self, inputs: Tensor) -> Tensor:
+        """Where the gram of these inputs goes: used again for the next inputs of this width, zero below the strips."""
+        sequences, _, features = inputs.shape
+        if (sequences, features) not in self._squares:
+            self._squares[sequences, features] = inputs.new_zeros((sequences, features, features))
+        return self._squares[sequences, features]
 
     @torch.no_grad()
     def _prepare(self, position: int, name: str) -> _Layer:
@@ -137,7 +141,10 @@ class OutputEnergies:
         weight = self.run.model.linears[name].weight.to(dtype)
         matrices = torch.cat([weight[None], RoundingErrors(self.run, dtype).stack(name)])
         as_gram = _gram_pays(matrices, self.run.calibration_tokens.numel())
-        return _Layer(position, name, doubled_off_diagonal(strip_product(matrices)) if as_gram else matrices, as_gram)
+        if as_gram:
+            count, _, features = matrices.shape
+            matrices = doubled_off_diagonal(strip_product(matrices, matrices.new_zeros((count, features, features))))
+        return _Layer(position, name, matrices, as_gram)
 
 
 def _gram_pays(matrices: Tensor, tokens: int) -> bool:

@@ -50,9 +50,10 @@ class ScoreProducts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the hooks out."""
+        """Take the hooks out, and let go of the graph: its hooks hold this object, so it would never be freed."""
         for handle in self._handles:
             handle.remove()
+        self._last = None
 
     def _watch(self, index: int, name: str, routing: Routing) -> RemovableHandle:
         linear = self.run.model.linears[name]

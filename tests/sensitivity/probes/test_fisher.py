@@ -1,5 +1,7 @@
 """The sampled Fisher against the exact one (the vocabulary enumerated), plain autograd, and itself in other groupings."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -9,9 +11,12 @@ import torch
 from sensitivity.errors import CalibrationError, CorruptCheckpointError
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
+from sensitivity.next_token import hidden_states
 from sensitivity.probes.base import Unit
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.label_scores import draw_labels, uniforms
+from sensitivity.probes.rounding_errors import RoundingErrors
+from sensitivity.probes.score_products import ScoreProducts
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error
 from tests.sensitivity.probes.dense import (
     FORMATS,
@@ -191,6 +196,18 @@ def test_the_model_is_left_as_it_was(llama: LoadedModel) -> None:
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in llama.module.parameters())
     with torch.no_grad():
         assert torch.equal(log_probabilities(llama, tokens), before)
+
+
+def test_nothing_of_a_batch_stays_in_memory(llama: LoadedModel) -> None:
+    """Hooks of the graph hold the products and the products' cache could hold the graph: a cycle that Python cannot see."""
+    run = make_run(llama, random_tokens(2, 8))
+    errors = RoundingErrors.of(run, "float32")
+    with ScoreProducts(run, errors, sequences=2, draws=1) as scores, torch.enable_grad():
+        hidden_states(llama.module, random_tokens(2, 8)).sum().backward()  # type: ignore[no-untyped-call]
+    left = weakref.ref(scores)
+    del scores
+    gc.collect()
+    assert left() is None
 
 
 def test_labels_follow_the_distribution() -> None:

@@ -1,0 +1,47 @@
+"""`output_error` beside the bare forward pass over the same tokens, in one run, on SmolLM2-135M."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sensitivity.checkpoint.reading import describe
+from sensitivity.formats.registry import get_format
+from sensitivity.loading import load_model
+from sensitivity.probes.base import ProbeRun
+from sensitivity.probes.output_error import OutputError
+from sensitivity.rounding import fake_quantize
+from tests.benchmarks.timing import Turns
+
+LIMIT = 1.3
+SEQUENCES, LENGTH, BATCH = 48, 256, 8
+FORMATS = [get_format(f"INT{bits}_G64") for bits in (2, 3, 4, 5, 6, 8)]
+
+
+@pytest.mark.benchmark
+@pytest.mark.real
+@torch.no_grad()
+def test_output_error_costs_little_more_than_a_forward_pass(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The limit is for the forward pass; rounding, which any probe must do, comes on top."""
+    model = load_model(describe(str(smollm2)))
+    tokens = torch.randint(0, 49152, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
+    run = ProbeRun(model, list(model.linears), FORMATS, "rtn", tokens, seed=0)
+    turns = Turns()
+    batches = list(torch.split(tokens, BATCH))
+    probe = OutputError()
+    units = probe.units(blocks=len(model.blocks), sequences=SEQUENCES)
+    for index, unit in enumerate(units):
+        if index % (len(units) // len(batches)) == 0 and batches:
+            with turns.timed("bare forward"):
+                model.module(input_ids=batches.pop(), use_cache=False)
+        with turns.timed("output_error"):
+            probe.run(run, unit)
+        with turns.timed("rounding"):
+            for _, name in run.layers_of_block(unit.indices[0]):
+                for fmt in FORMATS:
+                    fake_quantize(model.linears[name].weight, fmt)
+    assert not batches
+    with capsys.disabled():
+        title = f"output_error, {len(run.layers)} layers × {len(FORMATS)} formats, {SEQUENCES} × {LENGTH} tokens"
+        print(turns.report(title, "output_error", bare="bare forward"))  # noqa: T201
+    assert turns.wall["output_error"] - turns.wall["rounding"] <= LIMIT * turns.wall["bare forward"]
