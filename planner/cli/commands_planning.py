@@ -105,7 +105,7 @@ def list_plans(
         [p.id, f"{p.effective_bits:.4f}", in_bytes(p.file_bytes), f"{p.predicted_loss:.4g}", f"{p.gap:.1e}", p.runtime]
         for p in items
     ]
-    show_table("plans", ["id", "effective bits", "file", "predicted loss", "gap", "runtime"], rows)
+    show_table("plans", ["id", "bits", "file", "predicted", "gap", "runtime"], rows)
 
 
 @plans.command("show")

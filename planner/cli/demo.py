@@ -169,18 +169,18 @@ def _show(document: dict[str, Any], made: list[PlanDocument], measured: list[lis
             predicted = plan.references[0].loss if uniform else plan.predicted.loss
             rows.append(
                 [
-                    f"{'' if uniform else 'plan at '}{item.label if uniform else f'{plan.budget.effective_bits} bits'}",
-                    f"{item.effective_bits:.4f}",
+                    item.label if uniform else f"plan at {plan.budget.effective_bits}",
+                    f"{item.effective_bits:.3f}",
                     in_bytes(item.size_bits // 8),
                     "" if predicted is None else f"{predicted:.4f}",
                     with_error(item.kl.value, item.kl.standard_error),
                     f"{item.perplexity.value:.2f}",
-                    "" if uniform else f"{plan.proof.gap:.1e}",
+                    "" if uniform else f"{plan.proof.gap:.0e}",
                 ]
             )
     show_table(
-        "SmolLM2-135M, symmetric INT at group 64, round-to-nearest; KL in nats per token on held-out text",
-        ["assignment", "effective bits", "layers", "predicted KL", "measured KL", "perplexity", "gap"],
+        "SmolLM2-135M, INT at group 64; KL in nats per token on held-out text",
+        ["assignment", "bits", "layers", "predicted", "measured KL", "ppl", "gap"],
         rows,
     )
     show_table("time", ["step", "seconds"], [[step, f"{value:.1f}"] for step, value in document["seconds"].items()])

@@ -20,7 +20,10 @@ def show_plan(document: PlanDocument) -> None:
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
         ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
         ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
-        [reference.label, "does not fit" if reference.loss is None else f"{reference.loss:.4g} {predicted.unit}"],
+        [
+            reference.label,
+            "no single format is allowed and fits" if reference.loss is None else f"{reference.loss:.4g} {predicted.unit}",
+        ],
         ["solved in", f"{1000 * proof.solve_seconds:.1f} ms"],
     ]
     show_table("", ["what", "value"], rows)
@@ -40,11 +43,9 @@ def show_evaluations(items: Sequence[Evaluation]) -> None:
             item.label,
             f"{item.effective_bits:.4f}",
             with_error(item.kl.value, item.kl.standard_error),
-            with_error(item.perplexity.value, item.perplexity.standard_error, 4),
+            with_error(item.perplexity.value, item.perplexity.standard_error),
             with_error(item.top1_agreement.value, item.top1_agreement.standard_error),
         ]
         for item in items
     ]
-    show_table(
-        "measured on held-out text", ["assignment", "effective bits", "KL (nats/token)", "perplexity", "top-1 agreement"], rows
-    )
+    show_table("measured on held-out text", ["assignment", "bits", "KL (nats/token)", "perplexity", "top-1"], rows)

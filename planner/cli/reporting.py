@@ -1,6 +1,7 @@
 """How the command line speaks: tables for people, one JSON document for programs, one sentence for an error."""
 
 import json
+import math
 import re
 import sys
 from typing import Annotated, Any
@@ -73,7 +74,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout; numbers align right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
     for row in rows:
         table.add_row(*row)
     out.print(table)
@@ -94,6 +95,9 @@ def in_bytes(value: int) -> str:
     return f"{amount:.2f} TB"
 
 
-def with_error(value: float, error: float | None, digits: int = 3) -> str:
-    """``value ± error``."""
-    return f"{value:.{digits}g}" if error is None else f"{value:.{digits}g} ± {error:.1g}"
+def with_error(value: float, error: float | None) -> str:
+    """``value ± error``, both to the second digit of the error; four digits where no error is known."""
+    if error is None or not 0 < error < math.inf:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

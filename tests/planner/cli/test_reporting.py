@@ -1,0 +1,29 @@
+"""Numbers for people."""
+
+import pytest
+
+from planner.cli.reporting import in_bytes, with_error
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.23959, 0.00512, "0.2396 ± 0.0051"),
+        (14.72, 1.234, "14.7 ± 1.2"),
+        (1234.5, 250.0, "1234 ± 250"),
+        (0.5, None, "0.5"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_values_end_with_the_second_digit_of_their_error(value: float, error: float | None, text: str) -> None:
+    assert with_error(value, error) == text
+
+
+def test_sizes_are_decimal() -> None:
+    assert [in_bytes(n) for n in (7, 33_408, 113_095_296, 20 * 10**9, 10**15)] == [
+        "7 B",
+        "33.41 kB",
+        "113.10 MB",
+        "20.00 GB",
+        "1000.00 TB",
+    ]
