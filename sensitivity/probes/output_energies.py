@@ -12,36 +12,58 @@ from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.rounding_errors import DTYPES, RoundingErrors
 from sensitivity.probes.sequence_rows import Routing, SequenceRows, on_input
 
-STRIP: Final = 384
-"""Columns of a strip of a symmetric product; what lies below the diagonal strips is not computed."""
+STRIP: Final = 192
+"""Columns of a strip of a symmetric matrix: from its diagonal on to the right. What lies below is neither computed nor kept."""
 
 GRAM_BYTES: Final = 1 << 30
 """The most that the products AᵀA of one layer may take."""
 
 
-def strip_product(rows: Tensor, out: Tensor) -> Tensor:
-    """``XᵀX`` of each sequence without what lies below its diagonal strips, which stays as it is in ``out``: zero.
+def packed_size(features: int) -> int:
+    """Elements of the strips of a symmetric matrix of this order."""
+    return sum(min(STRIP, features - first) * (features - first) for first in range(0, features, STRIP))
+
+
+def packed_gram(rows: Tensor, out: Tensor | None = None) -> Tensor:
+    """The strips of ``XᵀX`` for each of several X.
 
     Args:
-        rows: shape (sequences, rows, features).
-        out: shape (sequences, features, features), written and returned.
+        rows: several X, shape (count, rows, features).
+        out: where to write, shape (count, packed size).
+
+    Returns:
+        Shape (count, packed size).
     """
-    for first in range(0, rows.shape[-1], STRIP):
-        strip = slice(first, first + STRIP)
-        torch.bmm(rows[:, :, strip].transpose(1, 2), rows[:, :, first:], out=out[:, strip, first:])
-    return out
+    features = rows.shape[-1]
+    packed = rows.new_empty((len(rows), packed_size(features))) if out is None else out
+    for first, strip in _strips(packed, features):
+        torch.bmm(rows[:, :, first : first + STRIP].transpose(1, 2), rows[:, :, first:], out=strip)
+    return packed
 
 
-def doubled_off_diagonal(product: Tensor) -> Tensor:
-    """A ``strip_product`` with every element beside the diagonal strips doubled, in place: it stands for two."""
-    for first in range(0, product.shape[-1], STRIP):
-        product[:, first : first + STRIP, first + STRIP :] *= 2
-    return product
+def doubled_off_diagonal(packed: Tensor, features: int) -> Tensor:
+    """Packed grams with every element beside the diagonal squares doubled, in place: it stands for its mirror image too.
+
+    The inner product of these with plain packed grams is the inner product of the whole symmetric matrices.
+    """
+    for _, strip in _strips(packed, features):
+        strip[:, :, STRIP:] *= 2
+    return packed
+
+
+def _strips(packed: Tensor, features: int) -> Iterator[tuple[int, Tensor]]:
+    """First column of each strip, and the strip as a view of shape (count, up to STRIP, features − first)."""
+    start = 0
+    for first in range(0, features, STRIP):
+        shape = (min(STRIP, features - first), features - first)
+        stop = start + shape[0] * shape[1]
+        yield first, packed[:, start:stop].view(len(packed), *shape)
+        start = stop
 
 
 @dataclass(slots=True)
 class _Layer:
-    """One layer's matrices: W, then ΔW in each format that can store it, (1 + K, out, in) or as grams (1 + K, in, in)."""
+    """One layer's matrices: W, then ΔW in each format that can store it, (1 + K, out, in) or their packed grams."""
 
     position: int
     name: str
@@ -49,9 +71,9 @@ class _Layer:
     as_gram: bool
 
     def energies(self, inputs: Tensor, gram: Tensor | None) -> Tensor:
-        """Float64 (sequences, 1 + K) of inputs (sequences, rows, in), whose ``strip_product`` is ``gram``."""
+        """Float64 (sequences, 1 + K) of inputs (sequences, rows, in), whose packed grams are ``gram``."""
         if gram is not None:
-            return (gram.flatten(1) @ self.matrices.flatten(1).T).double()
+            return (gram @ self.matrices.T).double()
         outputs = (inputs @ matrix.T for matrix in self.matrices)
         return torch.stack([output.float().square().sum(dim=(1, 2)) for output in outputs], dim=-1).double()
 
@@ -80,7 +102,7 @@ class OutputEnergies:
     reached: Tensor = field(init=False)
     _layers: list[_Layer] = field(init=False)
     _last: tuple[Tensor, Tensor, Tensor | None] | None = None
-    _squares: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    _grams: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sequences = len(self.run.calibration_tokens)
@@ -124,16 +146,16 @@ class OutputEnergies:
         if known is None or known[0] is not rows:
             known = rows, places.arrange(rows).to(DTYPES[self.arithmetic]), None
         if as_gram and known[2] is None:
-            known = *known[:2], strip_product(known[1], self._square(known[1]))
+            known = *known[:2], packed_gram(known[1], self._reused(known[1]))
         self._last = known
         return known[1], known[2] if as_gram else None
 
-    def _square(self, inputs: Tensor) -> Tensor:
-        """Where the gram of these inputs goes: used again for the next inputs of this width, zero below the strips."""
+    def _reused(self, inputs: Tensor) -> Tensor:
+        """Where the grams of these inputs go: memory that is used again for the next inputs of this width."""
         sequences, _, features = inputs.shape
-        if (sequences, features) not in self._squares:
-            self._squares[sequences, features] = inputs.new_zeros((sequences, features, features))
-        return self._squares[sequences, features]
+        if (sequences, features) not in self._grams:
+            self._grams[sequences, features] = inputs.new_empty((sequences, packed_size(features)))
+        return self._grams[sequences, features]
 
     @torch.no_grad()
     def _prepare(self, position: int, name: str) -> _Layer:
@@ -142,8 +164,7 @@ class OutputEnergies:
         matrices = torch.cat([weight[None], RoundingErrors(self.run, dtype).stack(name)])
         as_gram = _gram_pays(matrices, self.run.calibration_tokens.numel())
         if as_gram:
-            count, _, features = matrices.shape
-            matrices = doubled_off_diagonal(strip_product(matrices, matrices.new_zeros((count, features, features))))
+            matrices = doubled_off_diagonal(packed_gram(matrices), matrices.shape[-1])
         return _Layer(position, name, matrices, as_gram)
 
 
@@ -151,4 +172,4 @@ def _gram_pays(matrices: Tensor, tokens: int) -> bool:
     """Whether ``AᵀA`` once and ``XᵀX`` for all tokens is less work than ``A x`` for all tokens, and fits in memory."""
     count, out_features, in_features = matrices.shape
     less_work = count * out_features * in_features + tokens * in_features < count * tokens * out_features
-    return less_work and count * in_features**2 * matrices.element_size() <= GRAM_BYTES
+    return less_work and count * packed_size(in_features) * matrices.element_size() <= GRAM_BYTES

@@ -27,13 +27,13 @@ def test_output_error_costs_little_more_than_a_forward_pass(smollm2: Path, capsy
     tokens = torch.randint(0, 49152, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
     run = ProbeRun(model, list(model.linears), FORMATS, "rtn", tokens, seed=0)
     turns = Turns()
-    batches = list(torch.split(tokens, BATCH))
     probe = OutputError()
     units = probe.units(blocks=len(model.blocks), sequences=SEQUENCES)
-    for index, unit in enumerate(units):
-        if index % (len(units) // len(batches)) == 0 and batches:
+    batches = dict(zip(units[:: len(units) * BATCH // SEQUENCES], torch.split(tokens, BATCH), strict=False))
+    for unit in units:
+        if unit in batches:
             with turns.timed("bare forward"):
-                model.module(input_ids=batches.pop(), use_cache=False)
+                model.module(input_ids=batches.pop(unit), use_cache=False)
         with turns.timed("output_error"):
             probe.run(run, unit)
         with turns.timed("rounding"):

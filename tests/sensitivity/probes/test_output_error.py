@@ -14,7 +14,7 @@ from sensitivity.loading import LoadedModel
 from sensitivity.probes import output_energies
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.block_walk import BlockWalk
-from sensitivity.probes.output_energies import doubled_off_diagonal, strip_product
+from sensitivity.probes.output_energies import doubled_off_diagonal, packed_gram
 from sensitivity.probes.output_error import OutputError, ratio_statistics
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error
 from tests.sensitivity.probes.dense import FORMATS, NARROW_ONLY, doubled, make_run, random_tokens, rounding_error, run_all
@@ -211,6 +211,5 @@ def test_strips_stand_for_the_whole_symmetric_product(features: int, rows: int, 
     x, y = (torch.randn((1, rows, features), generator=generator, dtype=torch.float64) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output_energies, "STRIP", 16)
-        left, right = (strip_product(z, torch.zeros((1, features, features), dtype=torch.float64)) for z in (x, y))
-        found = (left * doubled_off_diagonal(right)).sum()
+        found = (packed_gram(x) * doubled_off_diagonal(packed_gram(y), features)).sum()
     torch.testing.assert_close(found, (x.mT @ x * (y.mT @ y)).sum())
