@@ -34,7 +34,7 @@ class OutputError(AbstractProbe):
 
     Attributes:
         arithmetic: of the products that follow the float32 forward pass; ``bfloat16`` (accumulated in float32) changes a
-            cell by about 0.2 %.
+            cell by about 0.1 %.
     """
 
     facts: ClassVar[ProbeFacts] = OUTPUT_ERROR
