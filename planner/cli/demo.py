@@ -70,8 +70,7 @@ def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
     _show(document, made, measured)
     out.print(
         f"\ndatabase  {database.url.render_as_string()}\npictures  {', '.join(document['pictures'])}\n"
-        f"page      BITPLAN_DATABASE_URL={database.url.render_as_string()} bitplan serve   then open "
-        f"http://{settings().host}:{settings().port}/",
+        f"page      BITPLAN_DATABASE_URL={database.url.render_as_string()} make serve\n          then open http://{settings().host}:{settings().port}/",
         highlight=False,
         soft_wrap=True,
     )
@@ -169,7 +168,7 @@ def _show(document: dict[str, Any], made: list[PlanDocument], measured: list[lis
             predicted = plan.references[0].loss if uniform else plan.predicted.loss
             rows.append(
                 [
-                    item.label if uniform else f"plan at {plan.budget.effective_bits}",
+                    item.label.split()[-1] if uniform else f"plan {plan.budget.effective_bits}",
                     f"{item.effective_bits:.3f}",
                     in_bytes(item.size_bits // 8),
                     "" if predicted is None else f"{predicted:.4f}",
@@ -179,7 +178,7 @@ def _show(document: dict[str, Any], made: list[PlanDocument], measured: list[lis
                 ]
             )
     show_table(
-        "SmolLM2-135M, INT at group 64; KL in nats per token on held-out text",
+        "SmolLM2-135M, plans and uniform formats at equal bytes; KL in nats per token on held-out text",
         ["assignment", "bits", "layers", "predicted", "measured KL", "ppl", "gap"],
         rows,
     )
