@@ -253,6 +253,8 @@ def _evaluations() -> None:
         sa.Column("kl_error", sa.Float(precision=53), nullable=True),
         sa.Column("perplexity", sa.Float(precision=53), nullable=False),
         sa.Column("perplexity_error", sa.Float(precision=53), nullable=True),
+        sa.Column("reference_perplexity", sa.Float(precision=53), nullable=False),
+        sa.Column("reference_perplexity_error", sa.Float(precision=53), nullable=True),
         sa.Column("top1_agreement", sa.Float(precision=53), nullable=False),
         sa.Column("top1_error", sa.Float(precision=53), nullable=True),
         sa.Column("sequences", sa.Integer(), nullable=False),

@@ -142,6 +142,7 @@ def _facts(plan: PlanDocument, measured: list[Evaluation]) -> dict[str, Any]:
         "gap": plan.proof.gap,
         "predicted": {"kl": plan.predicted.loss, "kl_se": plan.predicted.standard_error},
         "measured": _measured(chosen),
+        "reference": {"perplexity": chosen.reference_perplexity.value},
         "uniform": {
             **_measured(uniform),
             "effective_bits": uniform.effective_bits,
@@ -177,6 +178,7 @@ def _show(document: dict[str, Any], made: list[PlanDocument], measured: list[lis
                     "" if uniform else f"{plan.proof.gap:.0e}",
                 ]
             )
+    rows.append(["reference", "", "", "", "", f"{measured[0][0].reference_perplexity.value:.2f}", ""])
     show_table(
         "SmolLM2-135M, plans and uniform formats at equal bytes; KL in nats per token on held-out text",
         ["assignment", "bits", "layers", "predicted", "measured KL", "ppl", "gap"],

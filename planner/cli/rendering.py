@@ -37,7 +37,7 @@ def show_plan(document: PlanDocument) -> None:
 
 
 def show_evaluations(items: Sequence[Evaluation]) -> None:
-    """Measured quality of several assignments."""
+    """Measured quality of several assignments, and the reference that they are compared with."""
     rows = [
         [
             item.label,
@@ -48,4 +48,7 @@ def show_evaluations(items: Sequence[Evaluation]) -> None:
         ]
         for item in items
     ]
+    if items:
+        perplexity = items[0].reference_perplexity
+        rows.append(["reference", "", "0", with_error(perplexity.value, perplexity.standard_error), "1"])
     show_table("measured on held-out text", ["assignment", "bits", "KL (nats/token)", "perplexity", "top-1"], rows)

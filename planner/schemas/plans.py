@@ -250,7 +250,7 @@ class Measured(Schema):
 class Evaluation(Schema):
     """An assignment measured on held-out text."""
 
-    label: Annotated[str, Field(description="'plan', 'uniform INT4_G64', or 'reference'")]
+    label: Annotated[str, Field(description="'plan' or 'uniform INT4_G64'")]
     plan: Annotated[str | None, Field(description="id of the plan that it belongs to")]
     job: Annotated[str, Field(description="id of the job that measured it")]
     calibration: Annotated[str, Field(description="calibration set whose held-out part was used")]
@@ -261,6 +261,7 @@ class Evaluation(Schema):
         Measured, Field(description="KL(reference ‖ quantized) of the next token, mean per token, nats, full vocabulary")
     ]
     perplexity: Annotated[Measured, Field(description="exp(mean negative log-likelihood of the text)")]
+    reference_perplexity: Annotated[Measured, Field(description="the unquantized model's perplexity on the same text")]
     top1_agreement: Annotated[Measured, Field(description="share of positions where both models prefer the same token")]
     created_at: Annotated[datetime, Field(description="when it was stored")]
 

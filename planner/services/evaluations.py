@@ -83,6 +83,7 @@ def _document(row: EvaluationRow) -> Evaluation:
         size_bits=row.size_bits,
         kl=Measured(value=row.kl, standard_error=row.kl_error),
         perplexity=Measured(value=row.perplexity, standard_error=row.perplexity_error),
+        reference_perplexity=Measured(value=row.reference_perplexity, standard_error=row.reference_perplexity_error),
         top1_agreement=Measured(value=row.top1_agreement, standard_error=row.top1_error),
         created_at=row.created_at,
     )

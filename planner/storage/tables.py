@@ -287,6 +287,8 @@ class EvaluationRow(Base):
     kl_error: Mapped[float | None] = mapped_column(Float(53))
     perplexity: Mapped[float] = mapped_column(Float(53))
     perplexity_error: Mapped[float | None] = mapped_column(Float(53))
+    reference_perplexity: Mapped[float] = mapped_column(Float(53))
+    reference_perplexity_error: Mapped[float | None] = mapped_column(Float(53))
     top1_agreement: Mapped[float] = mapped_column(Float(53))
     top1_error: Mapped[float | None] = mapped_column(Float(53))
     sequences: Mapped[int] = mapped_column(Integer)

@@ -186,6 +186,8 @@ def _evaluation(
         kl_error=found.kl_error,
         perplexity=found.perplexity,
         perplexity_error=found.perplexity_error,
+        reference_perplexity=found.reference_perplexity,
+        reference_perplexity_error=found.reference_perplexity_error,
         top1_agreement=found.top1_agreement,
         top1_error=found.top1_error,
         sequences=found.sequences,

@@ -92,6 +92,8 @@ def _evaluation(measured: Measured, plan: str, job: str, label: str, kl: float) 
         kl_error=0.02,
         perplexity=20.0,
         perplexity_error=0.5,
+        reference_perplexity=18.0,
+        reference_perplexity_error=0.5,
         top1_agreement=0.9,
         top1_error=0.01,
         sequences=4,
