@@ -28,11 +28,13 @@ class Curves:
     status: NDArray[np.str_]
 
     def with_exact_formats(self, dtype: str) -> "Curves":
-        """The same curves, where a format that keeps the model's own dtype costs nothing by definition."""
+        """The same curves, where a format that keeps the model's own dtype costs nothing, unless it was measured."""
         names = {"bfloat16": "BF16", "float16": "FP16"}
         columns = [k for k, fmt in enumerate(self.formats) if fmt.name == names.get(dtype)]
         if not columns:
             return self
-        loss, error, status = self.loss.copy(), self.standard_error.copy(), self.status.copy()
-        loss[:, columns], error[:, columns], status[:, columns] = 0.0, 0.0, CellStatus.MEASURED
+        loss, error, status = self.loss.copy(), self.standard_error.copy(), self.status.astype("<U17")
+        unknown = np.zeros(loss.shape, dtype=bool)
+        unknown[:, columns] = status[:, columns] == ""
+        loss[unknown], error[unknown], status[unknown] = 0.0, 0.0, CellStatus.MEASURED
         return replace(self, loss=loss, standard_error=error, status=status)
