@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from solvers.arrays import Floats, Integers
 from solvers.errors import UnsupportedProblemError
-from solvers.problem import Floats, Integers, Problem, chosen_losses, total_loss, total_sizes
+from solvers.problem import Problem, chosen_losses, total_loss, total_sizes
+from solvers.relaxation import Relaxation, height_above, relax, rule_rows
 from solvers.solution import Solution, Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline, no_multipliers
 
@@ -33,11 +35,21 @@ def solve(problem: Problem, solver: AbstractSolver, *, deadline: float | None = 
     """
     started = time.perf_counter()
     stop = Deadline.after(deadline)
-    refusal = solver.refusal(problem)
+    refusal = find_unsupported(problem, solver) or solver.refusal(problem)
     if refusal is not None:
         raise UnsupportedProblemError(refusal)
     solution = _solve(problem, solver, stop)
     return replace(solution, stats=replace(solution.stats, solver=repr(solver), seconds=time.perf_counter() - started))
+
+
+def find_unsupported(problem: Problem, solver: AbstractSolver) -> str | None:
+    """What of the problem the solver would not look at; ``None`` when it takes all of it."""
+    name = type(solver).__name__
+    if problem.rules and not solver.takes_rules:
+        return f"{name} would not keep the {len(problem.rules)} side rules of the problem; use Ilp()"
+    if problem.interaction is not None and not solver.takes_interaction:
+        return f"{name} would not see the interaction between the classes; use Interaction()"
+    return None
 
 
 def _solve(problem: Problem, solver: AbstractSolver, stop: Deadline) -> Solution:
@@ -48,7 +60,8 @@ def _solve(problem: Problem, solver: AbstractSolver, stop: Deadline) -> Solution
         reason = f"budget {problem.budgets[r]} of row {r} is below {smallest[r]}, the sum of the smallest allowed items"
         return _without_choice(problem, Status.INFEASIBLE, smallest, reason)
     answer = solver.run(problem, stop) if problem.classes else Answer(Status.OPTIMAL, np.empty(0, dtype=np.int64))
-    if answer.status is Status.INFEASIBLE and len(problem.budgets) > 1:  # each row alone is feasible, all together are not
+    joint = len(problem.budgets) + len(problem.rules)
+    if answer.status is Status.INFEASIBLE and joint > 1:  # each row alone is feasible, all together are not
         return _without_choice(problem, Status.INFEASIBLE, smallest, answer.reason)
     fault = find_fault(problem, answer)
     if fault is not None:
@@ -72,32 +85,49 @@ def find_fault(problem: Problem, answer: Answer) -> str | None:
     totals = total_sizes(problem, choice)
     if (totals > problem.budgets).any():
         return f"the choice has sizes {totals.tolist()}, over the budgets {problem.budgets.tolist()}"
-    return _find_multiplier_fault(problem, answer.multipliers)
+    broken = (rule.broken_by(choice) for rule in problem.rules)
+    return next((fault for fault in broken if fault is not None), None) or _find_proof_fault(problem, answer)
 
 
-def _find_multiplier_fault(problem: Problem, multipliers: Floats | None) -> str | None:
-    if multipliers is None:
-        return None
-    good = multipliers.shape == problem.budgets.shape and bool(np.isfinite(multipliers).all()) and bool((multipliers >= 0).all())
-    return None if good else f"the multipliers {multipliers.tolist()} are not one finite number >= 0 for each budget"
+def _find_proof_fault(problem: Problem, answer: Answer) -> str | None:
+    prices, rule_prices = answer.multipliers, answer.rule_multipliers
+    if prices is not None and not _are_prices(prices, len(problem.budgets)):
+        return f"the multipliers {prices.tolist()} are not one finite number >= 0 for each budget"
+    if rule_prices is not None and not _are_prices(rule_prices, len(rule_rows(problem))):
+        return f"the multipliers {rule_prices.tolist()} are not one finite number >= 0 for each linear row of the side rules"
+    if problem.interaction is not None:
+        try:
+            problem.interaction.minorant(answer.certificate)
+        except ValueError as error:
+            return f"the certificate of the interaction cannot be used: {error}"
+    return None
 
 
-def excess_over_bound(problem: Problem, choice: Integers, multipliers: Floats) -> float:
+def _are_prices(prices: Floats, count: int) -> bool:
+    return prices.shape == (count,) and bool(np.isfinite(prices).all()) and bool((prices >= 0).all())
+
+
+def excess_over_bound(problem: Problem, choice: Integers, multipliers: Floats, relaxation: Relaxation | None = None) -> float:
     """How far a feasible choice lies above the Lagrangian bound, without cancellation: Σ reduced costs + λ·slack.
 
     The reduced cost of class i is ``max_k (loss[i,c] − loss[i,k]) + λ·(size[i,c] − size[i,k])``, never negative because k =
     c is one of the k; the slack is ``budget − size``. Subtracting it from the loss gives ``Σ_i min_k(loss + λ·size) − λ·budget``.
+    With a relaxation its losses are priced, and the height of the choice above them is one more part.
     """
     totals = total_sizes(problem, choice)
     slacks = [int(budget) - int(total) for budget, total in zip(problem.budgets, totals, strict=True)]
     parts = [float(price) * slack for price, slack in zip(multipliers, slacks, strict=True)]
+    loss = problem.loss
+    if relaxation is not None:
+        loss = relaxation.loss
+        parts.append(height_above(problem, choice, relaxation))
     for start in range(0, problem.classes, BLOCK):
-        parts.append(float(_reduced_costs(problem, choice, multipliers, slice(start, start + BLOCK)).sum()))
+        parts.append(float(_reduced_costs(problem, loss, choice, multipliers, slice(start, start + BLOCK)).sum()))
     return math.fsum(parts)
 
 
-def _reduced_costs(problem: Problem, choice: Integers, multipliers: Floats, block: slice) -> Floats:
-    loss = problem.loss[block].T
+def _reduced_costs(problem: Problem, losses: Floats, choice: Integers, multipliers: Floats, block: slice) -> Floats:
+    loss = losses[block].T
     rows, chosen = np.arange(loss.shape[1]), choice[block]
     saving = loss[chosen, rows] - loss
     for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
@@ -118,7 +148,9 @@ def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution
     choice = answer.choice.astype(np.int64)
     multipliers = no_multipliers(problem) if answer.multipliers is None else answer.multipliers.astype(np.float64)
     loss = total_loss(problem, choice)
-    bound = loss - excess_over_bound(problem, choice, multipliers)
+    rule_multipliers = np.zeros(len(rule_rows(problem))) if answer.rule_multipliers is None else answer.rule_multipliers
+    relaxation = relax(problem, rule_multipliers, answer.certificate)
+    bound = loss - excess_over_bound(problem, choice, multipliers, relaxation)
     closed = bound == loss
     status = Status.OPTIMAL if closed else answer.status
     proof = "bound" if closed else answer.stats.proof
@@ -126,7 +158,17 @@ def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution
     stats = replace(answer.stats, lagrangian_bound=bound, lagrangian_gap=relative_gap(loss, bound), proof=proof)
     return _frozen(
         Solution(
-            status, choice, loss, total_sizes(problem, choice), lower, relative_gap(loss, lower), multipliers, smallest, stats
+            status,
+            choice,
+            loss,
+            total_sizes(problem, choice),
+            lower,
+            relative_gap(loss, lower),
+            multipliers,
+            smallest,
+            stats,
+            rule_multipliers=rule_multipliers.copy(),
+            certificate=None if answer.certificate is None else answer.certificate.copy(),
         )
     )
 
@@ -140,6 +182,8 @@ def _without_choice(problem: Problem, status: Status, smallest: Integers, reason
 
 
 def _frozen(solution: Solution) -> Solution:
-    for array in (solution.choice, solution.sizes, solution.multipliers, solution.smallest_sizes):
+    for array in (solution.choice, solution.sizes, solution.multipliers, solution.smallest_sizes, solution.rule_multipliers):
         array.setflags(write=False)
+    if solution.certificate is not None:
+        solution.certificate.setflags(write=False)
     return solution

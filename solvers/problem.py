@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.arrays import Floats, Integers
 from solvers.errors import NoAllowedItemError, ProblemError
+from solvers.interactions import AbstractInteraction
+from solvers.side_rules import AbstractSideRule
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+__all__ = ["Floats", "Integers", "Problem", "chosen_losses", "class_minima", "total_loss", "total_sizes"]
 
 LARGEST_SIZE = int(np.iinfo(np.int64).max)
 
@@ -27,16 +29,21 @@ class Problem:
         loss: float64 ``[N, K]``; any sign, any unit; ``inf`` says that the class may not take the item.
         sizes: int64 ``[R, N, K]``, not negative, whole units (bits, bytes, nanoseconds). Not read where the loss is ``inf``.
         budgets: int64 ``[R]``, in the unit of their row of sizes.
+        rules: what a choice must keep besides the budgets; few solvers take any.
+        interaction: loss that is added to the losses of the items and belongs to several classes; few solvers take it.
         all_allowed: no loss is ``inf``.
 
     Raises:
-        ProblemError: shapes that do not fit, NaN, ``-inf``, negative or fractional sizes, totals past int64 or float64.
+        ProblemError: shapes that do not fit, NaN, ``-inf``, negative or fractional sizes, totals past int64 or float64, a rule
+            or an interaction for another shape.
         NoAllowedItemError: a class in which every item has loss ``inf``.
     """
 
     loss: Floats
     sizes: Integers
     budgets: Integers
+    rules: tuple[AbstractSideRule, ...] = ()
+    interaction: AbstractInteraction | None = None
     all_allowed: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +55,9 @@ class Problem:
         _freeze(self, loss=loss, sizes=_item_major(sizes), budgets=budgets.copy(), all_allowed=finite)
         _check_losses(self)
         _check_sizes(self)
+        for part in (*self.rules, self.interaction):
+            if part is not None:
+                part.check(self.classes, self.items)
 
     @property
     def classes(self) -> int:
@@ -96,8 +106,11 @@ def total_sizes(problem: Problem, choice: Integers) -> Integers:
 
 
 def total_loss(problem: Problem, choice: Integers) -> float:
-    """Σ_i loss[i, choice_i], correctly rounded, so that it does not depend on the order of the classes."""
-    return math.fsum(chosen_losses(problem, choice))
+    """Σ_i loss[i, choice_i], correctly rounded, so that it does not depend on the order of the classes; and the interaction."""
+    additive = math.fsum(chosen_losses(problem, choice))
+    if problem.interaction is None:
+        return additive
+    return additive + float(problem.interaction.values(choice[None, :])[0])
 
 
 def _freeze(problem: Problem, **values: object) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+
 from solvers.problem import Floats, Integers
 
 
@@ -38,7 +40,8 @@ class Stats:
     Attributes:
         solver: the solver with its hyper-parameters.
         seconds: wall seconds of the solve, checks included.
-        lagrangian_bound: Σ_i min_k(loss + λ·size) − λ·budget, recomputed by the driver from ``Solution.multipliers``.
+        lagrangian_bound: Σ_i min_k(loss + λ·size) − λ·budget, recomputed by the driver from ``Solution.multipliers``; with side
+            rules or an interaction, of their ``relaxation.relax`` at the stored multipliers and certificate.
         lagrangian_gap: (loss − lagrangian_bound)/|loss|; 0 when both are equal.
         proof: what the claim of optimality rests on: ``"bound"`` (the multipliers alone), ``"search"`` (an exhausted search under
             that bound), ``"milp"`` (HiGHS on the core, within its tolerances), or ``""`` when nothing is claimed.
@@ -74,6 +77,8 @@ class Solution:
         smallest_sizes: int64 ``[R]``, the smallest feasible budget (with several rows: of each row alone).
         stats: how the work went.
         reason: one sentence of facts when there is no choice, else empty.
+        rule_multipliers: float64, the price of each linear row of the side rules; empty without rules.
+        certificate: float64, what the bound of the interaction is recomputed from; ``None`` without an interaction.
     """
 
     status: Status
@@ -86,3 +91,5 @@ class Solution:
     smallest_sizes: Integers
     stats: Stats = field(default_factory=Stats)
     reason: str = ""
+    rule_multipliers: Floats = field(default_factory=lambda: np.zeros(0))
+    certificate: Floats | None = None

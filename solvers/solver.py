@@ -4,6 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class Answer:
         multipliers: float64 ``[R]``, not negative; ``None`` stands for zeros.
         stats: counters and the kind of proof; the driver fills in the rest.
         reason: one sentence when there is no choice.
+        rule_multipliers: float64, not negative, one for each linear row of the side rules; ``None`` stands for zeros.
+        certificate: float64, what the interaction makes its minorant of; ``None`` where there is no interaction.
     """
 
     status: Status
@@ -58,15 +61,24 @@ class Answer:
     multipliers: Floats | None = None
     stats: Stats = field(default_factory=Stats)
     reason: str = ""
+    rule_multipliers: Floats | None = None
+    certificate: Floats | None = None
 
 
 class AbstractSolver(ABC):
     """A solver is an immutable value: its fields are its hyper-parameters, and it keeps nothing between runs.
 
     Use it through ``solvers.solve``, which checks whatever it says.
+
+    Attributes:
+        takes_rules: solves problems with side rules.
+        takes_interaction: solves problems with an interaction.
     """
 
     __slots__ = ()
+
+    takes_rules: ClassVar[bool] = False
+    takes_interaction: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
