@@ -1,17 +1,33 @@
-"""The core as an integer program, for HiGHS, when the list search outgrows its limit."""
+"""The core as an integer program, for HiGHS, when the list search outgrows its limit; scipy is loaded here and nowhere before."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
-from solvers.moves import Corner, Moves
-from solvers.problem import Integers
+from solvers.arrays import Floats, Integers
 from solvers.solver import Deadline
 
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
+
 OBJECTIVE_SCALE = 1e4  # one gap of the incumbent in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
-LARGEST_COEFFICIENT = 1e7  # of the capacity row
+LARGEST_COEFFICIENT = 1e7  # of a capacity row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One budget as the moves of the core see it.
+
+    Attributes:
+        size: int64 ``[M]``, exact change of size of each move.
+        slack: what the changes may add up to; negative when they must give something back.
+        unit: a common divisor of all changes.
+    """
+
+    size: Integers
+    slack: int
+    unit: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,60 +35,76 @@ class ProgramResult:
     """What HiGHS made of the core.
 
     Attributes:
-        chosen: moves that beat the incumbent and keep the capacity exactly; ``None`` when there are none.
-        proven: HiGHS closed its tree, and what it calls best keeps the capacity in exact integers.
+        chosen: moves that beat the incumbent and keep every row exactly, int64; ``None`` when there are none.
+        proven: HiGHS closed its tree, and what it calls best keeps every row in exact integers.
         nodes: branch-and-bound nodes.
     """
 
-    chosen: Moves | None
+    chosen: Integers | None
     proven: bool
     nodes: int
 
 
 def solve_core_program(
-    corner: Corner, moves: Moves, gap: float, *, unit: int, max_nodes: int, deadline: Deadline
+    klass: Integers, value: Floats, rows: list[Row], *, base: float, gap: float, max_nodes: int, deadline: Deadline
 ) -> ProgramResult:
-    """Minimise ``Σ (cost − λ·size)·x`` over the moves, one a class at most, within the slack.
+    """Minimise ``Σ value·x`` over the moves, one a class at most, with every row within its slack.
 
     The objective is counted in gaps of the incumbent: HiGHS's tolerances are absolute, and unscaled losses below them give
     wrong answers with status optimal. Sizes are divided by their unit. Feasibility is judged here, in integers.
 
     Args:
-        corner: the LP choice that the moves start from.
-        moves: what is left of the core.
-        gap: gap of the incumbent, > 0.
-        unit: common divisor of all size changes.
+        klass: class of each move, int64 ``[M]``.
+        value: what each move adds to the gap, float64 ``[M]``.
+        rows: the budgets.
+        base: gap without any move (of a choice that need not keep the budgets).
+        gap: gap of the incumbent, > 0; only a smaller one counts.
         max_nodes: limit of the tree, the same on every machine.
         deadline: wall-clock limit.
     """
-    value = (moves.cost - corner.multiplier * moves.size) * (OBJECTIVE_SCALE / gap)
+    from scipy.optimize import Bounds, milp
+
     options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": max_nodes}
     if deadline.remaining() < np.inf:
         options["time_limit"] = deadline.remaining()
     result = milp(
-        value, integrality=np.ones(moves.count), bounds=Bounds(0, 1), constraints=_rows(corner, moves, unit), options=options
+        value * (OBJECTIVE_SCALE / gap),
+        integrality=np.ones(klass.shape[0]),
+        bounds=Bounds(0, 1),
+        constraints=[_one_each(klass), *map(_capacity, rows)],
+        options=options,
     )
     nodes = int(getattr(result, "mip_node_count", 0) or 0)
     if result.x is None:
-        return ProgramResult(None, proven=False, nodes=nodes)
+        return ProgramResult(None, proven=result.status == 2 and _needs_moves(rows), nodes=nodes)
     chosen = np.flatnonzero(result.x > 0.5)
-    if not _keeps_rules(corner, moves, chosen):
+    if not _keeps_rules(klass, rows, chosen):
         return ProgramResult(None, proven=False, nodes=nodes)
-    reached = corner.gap + float((moves.cost[chosen] - corner.multiplier * moves.size[chosen]).sum())
-    return ProgramResult(moves.pick(chosen) if reached < gap else None, proven=result.status == 0, nodes=nodes)
+    better = base + float(value[chosen].sum()) < gap
+    return ProgramResult(chosen if better else None, proven=result.status == 0, nodes=nodes)
 
 
-def _rows(corner: Corner, moves: Moves, unit: int) -> list[LinearConstraint]:
-    steps = moves.size // unit
+def _capacity(row: Row) -> "LinearConstraint":
+    from scipy.optimize import LinearConstraint
+
+    steps = row.size // row.unit
     shrink = max(float(np.abs(steps).max()) / LARGEST_COEFFICIENT, 1.0)
-    _, row = np.unique(moves.klass, return_inverse=True)
-    one_each = coo_array((np.ones(moves.count), (row, np.arange(moves.count))))
-    return [
-        LinearConstraint((steps / shrink)[None, :], ub=corner.slack // unit / shrink),
-        LinearConstraint(one_each.tocsr(), ub=1),
-    ]
+    return LinearConstraint((steps / shrink)[None, :], ub=row.slack // row.unit / shrink)
 
 
-def _keeps_rules(corner: Corner, moves: Moves, chosen: Integers) -> bool:
-    klass = moves.klass[chosen]
-    return np.unique(klass).shape[0] == klass.shape[0] and int(moves.size[chosen].sum()) <= corner.slack
+def _one_each(klass: Integers) -> "LinearConstraint":
+    from scipy.optimize import LinearConstraint
+    from scipy.sparse import coo_array
+
+    _, row = np.unique(klass, return_inverse=True)
+    return LinearConstraint(coo_array((np.ones(klass.shape[0]), (row, np.arange(klass.shape[0])))).tocsr(), ub=1)
+
+
+def _needs_moves(rows: list[Row]) -> bool:
+    """The choice without moves breaks a budget, so that a program without solution says: nothing beats the incumbent."""
+    return any(row.slack < 0 for row in rows)
+
+
+def _keeps_rules(klass: Integers, rows: list[Row], chosen: Integers) -> bool:
+    taken = klass[chosen]
+    return np.unique(taken).shape[0] == taken.shape[0] and all(int(row.size[chosen].sum()) <= row.slack for row in rows)

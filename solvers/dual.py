@@ -6,12 +6,12 @@ differ: after the first passes these are few. Each pass intersects the tangents 
 strided sample of the classes gives a large problem its first two multipliers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from solvers.arrays import Floats, Integers
 from solvers.excess import BLOCK, Excess
-from solvers.problem import Floats, Integers
 
 SAMPLE = 4_096
 SAMPLED_FROM = 8 * SAMPLE  # fewer classes than this need no sample
@@ -67,7 +67,7 @@ def _guesses(excess: Excess, share: float) -> list[float]:
     """Multipliers on both sides of a sample's, close enough to fix most classes."""
     picked = np.arange(0, excess.classes, excess.classes // SAMPLE)
     loss, size = excess.loss[:, picked], excess.size[:, picked]
-    part = Excess(loss, size, excess.smallest[picked], excess.capacity, excess.unit, excess.exponent)
+    part = replace(excess, loss=loss, size=size, whole=excess.whole[picked], smallest=excess.smallest[picked])
     near = solve_dual(part, share * float(_least_loss(part).size.sum())).multiplier
     return [near, near * 1.05, near / 1.05]
 

@@ -1,11 +1,12 @@
-"""A one-budget problem seen from the cheapest corner: every number counted above the best of its class."""
+"""A problem and one of its budgets seen from the cheapest corner: every number counted above the best of its class."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.problem import Floats, Integers, Problem, class_minima
+from solvers.arrays import Floats, Integers
+from solvers.problem import Problem, class_minima
 
 BLOCK = 16_384  # classes of one pass: the temporaries of a block stay in the processor's cache
 
@@ -17,6 +18,7 @@ class Excess:
     Attributes:
         loss: float64 ``[K, N]``, ≥ 0 with a 0 in every class, times 2^−``exponent``; ``inf`` where forbidden.
         size: float64 ``[K, N]``, ≥ 0 where allowed (exact below 2^53; only the multiplier search reads it).
+        whole: int64 ``[N, K]``, the sizes themselves, as the problem has them.
         smallest: int64 ``[N]``, smallest allowed size of each class.
         capacity: budget − Σ smallest, lowered to what whole steps of ``unit`` can reach.
         unit: greatest common divisor of the excess sizes, at least 1.
@@ -25,6 +27,7 @@ class Excess:
 
     loss: Floats
     size: Floats
+    whole: Integers
     smallest: Integers
     capacity: int
     unit: int
@@ -36,9 +39,9 @@ class Excess:
         return int(self.loss.shape[1])
 
 
-def measure_excess(problem: Problem) -> Excess:
-    """The excess view of a feasible problem with one budget; two passes over the arrays."""
-    smallest = class_minima(problem)[0]
+def measure_excess(problem: Problem, row: int = 0) -> Excess:
+    """The excess view of one budget of a feasible problem; two passes over the arrays."""
+    whole, smallest = problem.sizes[row], class_minima(problem)[row]
     exponent = _exponent(problem)
     loss, size = np.empty((problem.items, problem.classes)), np.empty((problem.items, problem.classes))
     divisor = 0
@@ -46,12 +49,12 @@ def measure_excess(problem: Problem) -> Excess:
         block = slice(start, start + BLOCK)
         lifted = np.ldexp(problem.loss[block].T, -exponent)
         np.subtract(lifted, lifted.min(axis=0), out=loss[:, block])
-        whole = problem.sizes[0, block].T - smallest[block]
-        size[:, block] = whole
-        divisor = _divisor(divisor, whole if problem.all_allowed else np.where(np.isfinite(lifted), whole, 0))
-    capacity = int(problem.budgets[0]) - int(smallest.sum(dtype=np.int64))
+        above = whole[block].T - smallest[block]
+        size[:, block] = above
+        divisor = _divisor(divisor, above if problem.all_allowed else np.where(np.isfinite(lifted), above, 0))
+    capacity = int(problem.budgets[row]) - int(smallest.sum(dtype=np.int64))
     unit = max(divisor, 1)
-    return Excess(loss, size, smallest, capacity // unit * unit, unit, exponent)
+    return Excess(loss, size, whole, smallest, capacity // unit * unit, unit, exponent)
 
 
 def _exponent(problem: Problem) -> int:

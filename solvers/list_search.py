@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.arrays import Floats, Integers
 from solvers.moves import Corner, Moves
-from solvers.problem import Floats, Integers
 from solvers.solver import Deadline
 
 

@@ -1,22 +1,13 @@
 """The default solver: one budget, any number of classes, exact."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from solvers.core_program import solve_core_program
-from solvers.dual import solve_dual
 from solvers.errors import SettingError
-from solvers.excess import Excess, measure_excess
-from solvers.list_search import Core, Found, gather_core, search_core
-from solvers.moves import Corner, Moves, best_pair, corner_at, fill_ties, first_limit, moves_within
-from solvers.problem import Integers, Problem, total_loss
-from solvers.solution import Stats, Status
+from solvers.excess import measure_excess
+from solvers.limits import Limits
+from solvers.one_budget import find_corner, finish_corner
+from solvers.problem import Problem
 from solvers.solver import AbstractSolver, Answer, Deadline
-
-LONG_LIST = 200_000  # states after which a better incumbent is looked for first
-WIDTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,79 +49,6 @@ class Mckp(AbstractSolver):
 
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """The optimum, or the incumbent when a limit or the deadline ended the search."""
+        limits = Limits(self.max_states, self.max_nodes, self.max_core, self.program_gap)
         excess = measure_excess(problem)
-        corner = _feasible_corner(problem, excess)
-        multipliers = np.ldexp(np.array([corner.multiplier]), excess.exponent)
-        if corner.gap <= 0:
-            return Answer(Status.OPTIMAL, corner.choice, multipliers, Stats(proof="search"))
-        moves, gap, chosen = _first_incumbent(problem, excess, corner)
-        core = gather_core(corner, moves, gap)
-        found = self._search(corner, core, gap, deadline)
-        incumbent = _apply(corner, found.chosen or chosen)
-        answer = Answer(Status.OPTIMAL if found.finished else Status.LIMIT, incumbent, multipliers, _core_stats(core, found))
-        allowance = self.program_gap * abs(total_loss(problem, incumbent))
-        if found.finished or self.max_nodes == 0 or math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
-            return answer
-        return self._program(corner, core, found, answer, excess.unit, deadline)
-
-    def _search(self, corner: Corner, core: Core, gap: float, deadline: Deadline) -> Found:
-        """List search; when the list grows long, again from the incumbent of a narrow search, with fewer moves left."""
-        first = search_core(corner, core, gap, max_states=min(self.max_states, LONG_LIST), deadline=deadline)
-        if first.finished or self.max_states <= LONG_LIST:
-            return first
-        narrow = search_core(corner, core, first.gap, max_states=self.max_states, deadline=deadline, width=WIDTH)
-        rest = gather_core(corner, core.moves, narrow.gap)
-        last = search_core(corner, rest, narrow.gap, max_states=self.max_states, deadline=deadline)
-        chosen = last.chosen or narrow.chosen or first.chosen
-        return Found(last.gap, chosen, finished=last.finished, states=first.states + narrow.states + last.states)
-
-    def _program(self, corner: Corner, core: Core, found: Found, answer: Answer, unit: int, deadline: Deadline) -> Answer:
-        """Let HiGHS finish on what is left of the core."""
-        rest = core.moves.pick(corner.cost + core.moves.cost < found.gap)
-        if rest.count > self.max_core:
-            return answer
-        result = solve_core_program(corner, rest, found.gap, unit=unit, max_nodes=self.max_nodes, deadline=deadline)
-        choice = answer.choice if result.chosen is None else _apply(corner, result.chosen)
-        stats = replace(answer.stats, proof="milp" if result.proven else "", nodes=result.nodes)
-        return Answer(Status.OPTIMAL if result.proven else Status.LIMIT, choice, answer.multipliers, stats)
-
-
-def _feasible_corner(problem: Problem, excess: Excess) -> Corner:
-    """The LP choice that keeps the capacity, in exact integers.
-
-    The dual adds sizes in float64. Where totals pass 2^53 its choice may end a rounding error over the capacity; it is then
-    asked again for a little less.
-    """
-    room = float(excess.capacity)
-    while True:
-        dual = solve_dual(excess, room)
-        corner = corner_at(problem, excess, dual.choice, dual.multiplier)
-        if corner.slack >= 0:
-            return corner
-        room -= max(-4.0 * corner.slack, abs(room) * 2.0**-50)
-
-
-def _first_incumbent(problem: Problem, excess: Excess, corner: Corner) -> tuple[Moves, float, Moves]:
-    """The moves that can matter, the gap of a first incumbent, and the moves that make it."""
-    limit = first_limit(excess, corner)
-    moves = fill_ties(problem, corner, moves_within(problem, excess, corner, limit))
-    gap, chosen = best_pair(corner, moves)
-    if gap > limit:
-        moves = moves_within(problem, excess, corner, gap)
-        gap, chosen = best_pair(corner, moves)
-    return moves, gap, chosen
-
-
-def _apply(corner: Corner, moves: Moves) -> Integers:
-    choice = corner.choice.copy()
-    choice[moves.klass] = moves.item
-    return choice
-
-
-def _core_stats(core: Core, found: Found) -> Stats:
-    return Stats(
-        proof="search" if found.finished else "",
-        core_classes=core.starts.shape[0] - 1,
-        core_items=core.moves.count,
-        states=found.states,
-    )
+        return finish_corner(problem, excess, find_corner(excess), limits, deadline)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.arrays import Floats, Integers
 from solvers.excess import BLOCK, Excess
-from solvers.problem import Floats, Integers, Problem
 
 POOL = 4_096  # moves that the first pass over a large problem is made to return
 PAIRED = 8_192  # cheapest moves among which the best pair is looked for
@@ -73,17 +73,17 @@ def _reduced(excess: Excess, multiplier: float, block: slice | Integers) -> Floa
     return value
 
 
-def corner_at(problem: Problem, excess: Excess, choice: Integers, multiplier: float) -> Corner:
+def corner_at(excess: Excess, choice: Integers, multiplier: float) -> Corner:
     """Where a choice stands: its reduced costs, and its slack in exact integers."""
     rows, cost = np.arange(excess.classes), 0.0
     for start in range(0, excess.classes, BLOCK):
         block = slice(start, start + BLOCK)
         cost += float(_reduced(excess, multiplier, block)[choice[block], rows[: choice[block].shape[0]]].sum())
-    taken = int((problem.sizes[0, rows, choice] - excess.smallest).sum())
+    taken = int((excess.whole[rows, choice] - excess.smallest).sum())
     return Corner(choice, multiplier, cost, excess.capacity - taken)
 
 
-def moves_within(problem: Problem, excess: Excess, corner: Corner, limit: float) -> Moves:
+def moves_within(excess: Excess, corner: Corner, limit: float) -> Moves:
     """All moves of reduced cost ≤ ``limit``; one pass over the problem."""
     classes, items, costs = [], [], []
     for start in range(0, excess.classes, BLOCK):
@@ -97,12 +97,11 @@ def moves_within(problem: Problem, excess: Excess, corner: Corner, limit: float)
         items.append(item)
         costs.append(cost[item, row] - own[row])
     klass, item = np.concatenate(classes), np.concatenate(items)
-    return Moves(klass, item, np.concatenate(costs), _size_change(problem, corner, klass, item))
+    return Moves(klass, item, np.concatenate(costs), _size_change(excess, corner, klass, item))
 
 
-def _size_change(problem: Problem, corner: Corner, klass: Integers, item: Integers) -> Integers:
-    sizes = problem.sizes[0]
-    change: Integers = sizes[klass, item] - sizes[klass, corner.choice[klass]]
+def _size_change(excess: Excess, corner: Corner, klass: Integers, item: Integers) -> Integers:
+    change: Integers = excess.whole[klass, item] - excess.whole[klass, corner.choice[klass]]
     return change
 
 
@@ -118,7 +117,7 @@ def first_limit(excess: Excess, corner: Corner) -> float:
     return min(corner.gap, float(np.partition(cost, rank, axis=None)[rank]))
 
 
-def fill_ties(problem: Problem, corner: Corner, moves: Moves) -> Moves:
+def fill_ties(excess: Excess, corner: Corner, moves: Moves) -> Moves:
     """Take moves that cost nothing and fit, the largest first, into the corner itself (changed in place).
 
     Without this a multiplier at which many items tie leaves the corner far below the budget and every gap wide.
@@ -136,10 +135,10 @@ def fill_ties(problem: Problem, corner: Corner, moves: Moves) -> Moves:
         slack -= int(total[fitting.shape[0] - 1])
         taken.append(fitting)
         ties = ties[~np.isin(moves.klass[ties], moves.klass[fitting])]
-    return rebase(problem, corner, moves, np.concatenate(taken))
+    return rebase(excess, corner, moves, np.concatenate(taken))
 
 
-def rebase(problem: Problem, corner: Corner, moves: Moves, taken: Integers) -> Moves:
+def rebase(excess: Excess, corner: Corner, moves: Moves, taken: Integers) -> Moves:
     """Make some moves, at most one a class, part of the corner; the items that they replace become moves."""
     if taken.size == 0:
         return moves
@@ -152,7 +151,7 @@ def rebase(problem: Problem, corner: Corner, moves: Moves, taken: Integers) -> M
     corner.slack -= int(moves.size[taken].sum())
     corner.cost += float(own.sum())
     corner.choice[klass] = moves.item[taken]
-    return Moves(moves.klass, item, cost, _size_change(problem, corner, moves.klass, item))
+    return Moves(moves.klass, item, cost, _size_change(excess, corner, moves.klass, item))
 
 
 def best_pair(corner: Corner, moves: Moves) -> tuple[float, Moves]:

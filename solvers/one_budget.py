@@ -1,0 +1,117 @@
+"""One budget: from the LP optimum to a proved choice."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from solvers.arrays import Integers
+from solvers.core_program import Row, solve_core_program
+from solvers.dual import solve_dual
+from solvers.excess import Excess
+from solvers.limits import Limits
+from solvers.list_search import Core, Found, gather_core, search_core
+from solvers.moves import Corner, Moves, best_pair, corner_at, fill_ties, first_limit, moves_within
+from solvers.problem import Problem, total_loss
+from solvers.solution import Stats, Status
+from solvers.solver import Answer, Deadline
+
+LONG_LIST = 200_000  # states after which a better incumbent is looked for first
+WIDTH = 256
+
+
+def find_corner(excess: Excess) -> Corner:
+    """The LP choice that keeps the capacity, in exact integers.
+
+    The dual adds sizes in float64. Where totals pass 2^53 its choice may end a rounding error over the capacity; it is then
+    asked again for a little less.
+    """
+    room = float(excess.capacity)
+    while True:
+        dual = solve_dual(excess, room)
+        corner = corner_at(excess, dual.choice, dual.multiplier)
+        if corner.slack >= 0:
+            return corner
+        room -= max(-4.0 * corner.slack, abs(room) * 2.0**-50)
+
+
+def finish_corner(problem: Problem, excess: Excess, corner: Corner, limits: Limits, deadline: Deadline) -> Answer:
+    """From the LP choice to the optimum, or to the incumbent when a limit or the deadline ends the search.
+
+    Args:
+        problem: its losses; of its budgets only the one of ``excess`` is kept.
+        excess: that budget.
+        corner: what ``find_corner`` found; changed in place.
+        limits: of the search and the program.
+        deadline: wall-clock limit.
+
+    Returns:
+        The answer, with one multiplier.
+    """
+    multipliers = np.ldexp(np.array([corner.multiplier]), excess.exponent)
+    if corner.gap <= 0:
+        return Answer(Status.OPTIMAL, corner.choice, multipliers, Stats(proof="search"))
+    moves, gap, chosen = _first_incumbent(excess, corner)
+    core = gather_core(corner, moves, gap)
+    found = _search(corner, core, gap, limits, deadline)
+    incumbent = apply_moves(corner.choice, found.chosen or chosen)
+    answer = Answer(Status.OPTIMAL if found.finished else Status.LIMIT, incumbent, multipliers, _core_stats(core, found))
+    allowance = limits.program_gap * abs(total_loss(problem, incumbent))
+    if found.finished or limits.max_nodes == 0 or math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
+        return answer
+    return _program(corner, core, found, answer, unit=excess.unit, limits=limits, deadline=deadline)
+
+
+def apply_moves(choice: Integers, moves: Moves) -> Integers:
+    """The choice after the moves; a copy."""
+    moved = choice.copy()
+    moved[moves.klass] = moves.item
+    return moved
+
+
+def _first_incumbent(excess: Excess, corner: Corner) -> tuple[Moves, float, Moves]:
+    """The moves that can matter, the gap of a first incumbent, and the moves that make it."""
+    limit = first_limit(excess, corner)
+    moves = fill_ties(excess, corner, moves_within(excess, corner, limit))
+    gap, chosen = best_pair(corner, moves)
+    if gap > limit:
+        moves = moves_within(excess, corner, gap)
+        gap, chosen = best_pair(corner, moves)
+    return moves, gap, chosen
+
+
+def _search(corner: Corner, core: Core, gap: float, limits: Limits, deadline: Deadline) -> Found:
+    """List search; when the list grows long, again from the incumbent of a narrow search, with fewer moves left."""
+    first = search_core(corner, core, gap, max_states=min(limits.max_states, LONG_LIST), deadline=deadline)
+    if first.finished or limits.max_states <= LONG_LIST:
+        return first
+    narrow = search_core(corner, core, first.gap, max_states=limits.max_states, deadline=deadline, width=WIDTH)
+    rest = gather_core(corner, core.moves, narrow.gap)
+    last = search_core(corner, rest, narrow.gap, max_states=limits.max_states, deadline=deadline)
+    chosen = last.chosen or narrow.chosen or first.chosen
+    return Found(last.gap, chosen, finished=last.finished, states=first.states + narrow.states + last.states)
+
+
+def _program(
+    corner: Corner, core: Core, found: Found, answer: Answer, *, unit: int, limits: Limits, deadline: Deadline
+) -> Answer:
+    """Let HiGHS finish on what is left of the core."""
+    rest = core.moves.pick(corner.cost + core.moves.cost < found.gap)
+    if rest.count > limits.max_core:
+        return answer
+    value, rows = rest.cost - corner.multiplier * rest.size, [Row(rest.size, corner.slack, unit)]
+    result = solve_core_program(
+        rest.klass, value, rows, base=corner.gap, gap=found.gap, max_nodes=limits.max_nodes, deadline=deadline
+    )
+    choice = answer.choice if result.chosen is None else apply_moves(corner.choice, rest.pick(result.chosen))
+    stats = replace(answer.stats, proof="milp" if result.proven else "", nodes=result.nodes)
+    return Answer(Status.OPTIMAL if result.proven else Status.LIMIT, choice, answer.multipliers, stats)
+
+
+def _core_stats(core: Core, found: Found) -> Stats:
+    return Stats(
+        proof="search" if found.finished else "",
+        core_classes=core.starts.shape[0] - 1,
+        core_items=core.moves.count,
+        states=found.states,
+    )
