@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.errors import ProblemError
 from solvers.arrays import Floats
+from solvers.errors import ProblemError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.errors import ProblemError
 from solvers.arrays import Floats
+from solvers.errors import ProblemError
 from solvers.rate_components import Components, spread
 from solvers.solution import Status
 from solvers.water_level import find_level, polish_bits
