@@ -1,60 +1,54 @@
 """Lower convex hulls of all classes at once: the LP-undominated items and the steps between them."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from solvers.excess import Excess
-from solvers.problem import Floats, Integers
+from solvers.arrays import Floats, Integers
+from solvers.problem import Problem
+from solvers.steps import BLOCK, Steps, order_steps, sort_items
+
+EXTREME = 500  # binary exponent of the largest loss from which on losses are scaled before they are divided
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HullSteps:
-    """Steps along the hulls, the most profitable first; the steps of one class keep their order.
+def walk_hulls(problem: Problem) -> Steps:
+    """The steps along the lower convex hull of every class, in one order of falling rate (loss saved per unit of size).
 
-    Attributes:
-        start: int64 ``[N]``, the least loss among the smallest items of each class, where its hull begins.
-        klass: int64 ``[S]``, class of a step.
-        item: int64 ``[S]``, item that the step leads to.
-        previous: int64 ``[S]``, item that it leads from.
-        rate: float64 ``[S]``, loss saved per unit of size, falling.
+    A corner of the hull is an item whose slowest saving from a smaller item is faster than its fastest saving to a larger one,
+    and this slowest saving is the rate of the step that leads to it. Both are extremes over all pairs of items: ``O(N·K²)``
+    in passes over whole arrays, without a loop over the classes.
+
+    Args:
+        problem: its first row of sizes is walked; budgets are not read.
     """
-
-    start: Integers
-    klass: Integers
-    item: Integers
-    previous: Integers
-    rate: Floats
-
-
-def walk_hulls(excess: Excess) -> HullSteps:
-    """Gift wrapping in all classes together: from where a class stands to the item that saves most loss per unit of size.
-
-    One round a hull corner; a round reads the classes whose hull has not ended. ``O(N·K·corners)``, no sorting of items.
-    """
-    start = np.where(excess.size == 0, excess.loss, np.inf).argmin(axis=0)
-    active, at, limit = np.arange(excess.classes), start, np.full(excess.classes, np.inf)
-    classes, items, origins, rates = [active[:0]], [active[:0]], [active[:0]], [limit[:0]]
-    while active.size:
-        rate, item = _steepest(excess.loss[:, active], excess.size[:, active], at)
-        goes = rate > 0
-        rate = np.minimum(rate, limit)[goes]  # convex up to rounding; a class must not overtake itself
-        classes.append(active[goes])
-        items.append(item[goes])
-        origins.append(at[goes])
-        rates.append(rate)
-        active, at, limit = active[goes], item[goes], rate
-    rate = np.concatenate(rates)
-    order = np.argsort(-rate, kind="stable")
-    klass, item, previous = np.concatenate(classes), np.concatenate(items), np.concatenate(origins)
-    return HullSteps(start, klass[order], item[order], previous[order], rate[order])
+    items = sort_items(problem)
+    exponent = _extreme_exponent(items.loss)
+    loss = np.ldexp(items.loss, -exponent) if exponent else items.loss
+    rates, corner = np.empty(loss.shape), np.empty(loss.shape, dtype=np.bool_)
+    for begin in range(0, loss.shape[1], BLOCK):
+        block = slice(begin, begin + BLOCK)
+        _find_corners(loss[:, block], items.size[:, block], rates[:, block], corner[:, block])
+    steps = order_steps(items, corner, rates)
+    return replace(steps, values=np.ldexp(rates, exponent)) if exponent else steps
 
 
-def _steepest(loss: Floats, size: Floats, at: Integers) -> tuple[Floats, Integers]:
-    """Of every class the largest saving per unit from its present item, 0 where there is none, and the farthest item with it."""
-    rows = np.arange(at.shape[0])
-    saved, grown = loss[at, rows] - loss, size - size[at, rows]
-    useful = (saved > 0) & (grown > 0)
-    rate = np.where(useful, saved, 0.0) / np.where(useful, grown, 1.0)
-    best: Floats = rate.max(axis=0)
-    return best, np.where(useful & (rate == best), grown, -1.0).argmax(axis=0)
+def _extreme_exponent(loss: Floats) -> int:
+    """Power of two to divide by before rates are taken; 0 where nothing can overflow or vanish."""
+    exponent = int(np.frexp(max(loss.max(initial=0.0), -loss.min(initial=0.0)))[1])
+    return exponent if abs(exponent) > EXTREME else 0
+
+
+def _find_corners(loss: Floats, size: Integers, rate: Floats, corner: NDArray[np.bool_]) -> None:
+    """Write the rate of the step that leads to each item, and which items are corners (the smallest always is)."""
+    width = (size - size[0]).astype(np.float64)
+    distinct = bool((width[1:] > width[:-1]).all())
+    rate[:] = np.inf
+    onward = np.zeros(loss.shape)
+    for apart in range(1, loss.shape[0]):
+        saving = loss[:-apart] - loss[apart:]
+        further = width[apart:] - width[:-apart]
+        saving /= further if distinct else np.maximum(further, 0.5)  # of equal sizes the later item saves nothing
+        np.minimum(rate[apart:], saving, out=rate[apart:])
+        np.maximum(onward[:-apart], saving, out=onward[:-apart])
+    np.greater(rate, onward, out=corner)

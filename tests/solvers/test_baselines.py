@@ -5,7 +5,6 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from solvers import HullGreedy, Mckp, Problem, Status, Uniform, solve
-from solvers.excess import measure_excess
 from solvers.hull import walk_hulls
 from tests.solvers.instances import curves, one_budget
 
@@ -59,9 +58,10 @@ def test_greedy_fills_with_later_steps() -> None:
 
 def test_hull_corners_are_those_of_scipy() -> None:
     problem = curves(40, 8, seed=2)
-    steps = walk_hulls(measure_excess(problem))
+    steps = walk_hulls(problem)
+    item = steps.item(slice(None))
     for i in range(problem.classes):
-        ours = {int(steps.start[i])} | set(steps.item[steps.klass == i].tolist())
+        ours = {int(steps.start[i])} | set(item[steps.klass == i].tolist())
         points = np.column_stack((problem.sizes[0, i] / problem.sizes[0, i].max(), problem.loss[i] / problem.loss[i].max()))
         hull = ConvexHull(np.vstack((points, [points.max(axis=0) + 1, [3, points[:, 1].min()], [points[:, 0].min(), 3]])))
         theirs = {k for k in hull.vertices.tolist() if k < 8}

@@ -1,0 +1,7 @@
+"""All budgets of one problem at once: bounds and choices from one sort, the whole exact frontier, and its shape."""
+
+from solvers.frontiers.hull_frontier import Breakpoints, Frontier, breakpoints, even_budgets, frontier
+from solvers.frontiers.proved import proved
+from solvers.frontiers.shape import hypervolume, knee
+
+__all__ = ["Breakpoints", "Frontier", "breakpoints", "even_budgets", "frontier", "hypervolume", "knee", "proved"]
