@@ -1,4 +1,4 @@
-"""The default solver: one budget, any number of classes, exact."""
+"""The default solver: one budget or two, any number of classes, exact."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,18 @@ from solvers.limits import Limits
 from solvers.one_budget import find_corner, finish_corner
 from solvers.problem import Problem
 from solvers.solver import AbstractSolver, Answer, Deadline
+from solvers.two_budgets import solve_two_budgets
 
 
 @dataclass(frozen=True, slots=True)
 class Mckp(AbstractSolver):
-    """Exact multiple-choice knapsack with one budget: the solver to take unless another is needed.
+    """Exact multiple-choice knapsack with one budget or two: the solver to take unless another is needed.
 
     LP bound by the Lagrangian dual, ties filled, best pair of moves, reduced-cost fixing, then an exhausted list search of
     the core; when its list outgrows the limit, HiGHS on the core. Prefer it over ``HullGreedy`` always; it proves what it
-    says. It refuses more than one budget. Time is about five passes over the numbers plus the search, which is short unless
-    losses follow sizes exactly.
+    says. Two budgets have a multiplier each and the same steps; that both cannot be kept together is proved too. It refuses more
+    than two. Time is about five passes over the numbers (forty with two budgets) plus the search, which is short unless losses
+    follow sizes exactly.
 
     Attributes:
         max_states: partial choices that the search of the core may keep before HiGHS takes over (some 8 bytes each).
@@ -39,16 +41,15 @@ class Mckp(AbstractSolver):
                 raise SettingError(msg)
 
     def refusal(self, problem: Problem) -> str | None:
-        """Refuses more than one budget."""
-        if problem.budgets.shape[0] > 1:
-            return (
-                f"Mckp keeps one budget and the problem has {problem.budgets.shape[0]}; "
-                "keep the one that binds, or use an integer-programming solver for several budgets"
-            )
+        """Refuses more than two budgets."""
+        if problem.budgets.shape[0] > 2:
+            return f"Mckp keeps one budget or two and the problem has {problem.budgets.shape[0]}; use Ilp() for several budgets"
         return None
 
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """The optimum, or the incumbent when a limit or the deadline ended the search."""
         limits = Limits(self.max_states, self.max_nodes, self.max_core, self.program_gap)
+        if problem.budgets.shape[0] == 2:
+            return solve_two_budgets(problem, limits, deadline)
         excess = measure_excess(problem)
         return finish_corner(problem, excess, find_corner(excess), limits, deadline)

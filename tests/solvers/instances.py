@@ -36,6 +36,22 @@ def curves(classes: int, items: int, *, seed: int, share: float = 0.4, equal_siz
     return one_budget(loss, sizes, budget_at(loss, sizes, share))
 
 
+def two_budgets(
+    classes: int, items: int, *, seed: int, shares: tuple[float, float] = (0.4, 0.4), equal_sizes: bool = False
+) -> Problem:
+    """``curves`` with a latency beside the memory: size over a bandwidth that items reach differently, and a constant a class.
+
+    Each budget lies at its share of the range of its own row, so small shares may be infeasible together.
+    """
+    memory = curves(classes, items, seed=seed, share=shares[0], equal_sizes=equal_sizes)
+    rng = np.random.default_rng([seed, classes, items, 2])
+    sizes = memory.sizes[0]
+    latency = sizes / 8e3 * np.exp(rng.normal(0, 0.3, (classes, items))) + rng.uniform(0, 2e4, (classes, 1))
+    latency = np.rint(latency).astype(np.int64) + 1
+    budgets = np.array([memory.budgets[0], budget_at(memory.loss, latency, shares[1])])
+    return Problem(memory.loss, np.stack((sizes, latency)), budgets)
+
+
 LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
     "uniform": lambda rng, shape: rng.random(shape),
     "ties": lambda rng, shape: rng.integers(0, 4, shape).astype(float),
@@ -65,6 +81,23 @@ def tiny_problem(seed: int, *, losses: str, sizes: str, forbid: bool, classes: i
         mask[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = False
         loss[mask] = np.inf
     return one_budget(loss, size, budget_at(loss, size, rng.uniform(-0.05, 1.1)))
+
+
+def tiny_two_budgets(seed: int, *, losses: str, sizes: tuple[str, str], forbid: bool) -> Problem:
+    """``tiny_problem`` with two rows of sizes.
+
+    The budgets are loose (seed 0 modulo 3), tight and often infeasible together (1), or the exact totals of a choice (2).
+    """
+    first = tiny_problem(seed, losses=losses, sizes=sizes[0], forbid=forbid)
+    rng = np.random.default_rng([seed, 2])
+    rows = np.stack((first.sizes[0], SIZES[sizes[1]](rng, first.loss.shape)))
+    most = (1.0, 0.4, 0.0)[seed % 3]
+    if most:
+        budgets = [budget_at(first.loss, row, rng.uniform(-0.02, most)) for row in rows]
+    else:
+        choice = [int(rng.choice(np.flatnonzero(mask))) for mask in first.allowed()]
+        budgets = [sum(int(size) for size in row[np.arange(len(choice)), choice]) for row in rows]
+    return Problem(first.loss, rows, np.array(budgets))
 
 
 def adversarial(family: str, classes: int, *, seed: int, share: float = 0.43) -> Problem:
