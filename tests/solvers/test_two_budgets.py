@@ -170,7 +170,7 @@ def least_latency(problem: Problem) -> Integers:
 
 
 def test_budgets_that_cannot_be_kept_together_are_proved_so_and_said_how_far() -> None:
-    problem = two_budgets(60, 8, seed=0, shares=(0.02, 0.2))
+    problem = two_budgets(60, 8, seed=0, shares=(0.002, 0.2))
     memory, least = least_latency(problem).tolist()
     assert memory <= problem.budgets[0]
     below, at = (
