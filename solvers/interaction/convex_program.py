@@ -1,0 +1,134 @@
+"""The core of a problem with a convex interaction as an integer program in the totals of the samples.
+
+Away from the totals ``r0`` of the certificate the loss is ``linear(x) + Σ_s w_s·(r_s − r0_s)²`` exactly, so a choice whose
+loss is below that of the incumbent has ``w_s·(r_s − r0_s)² ≤ gap`` for every sample: the totals live in short intervals, and
+there few tangents describe their squares. HiGHS minimises the losses of the moves plus one variable for each square, held up
+by its tangents (outer approximation; Duran and Grossmann 1986). Where its answer lies above the tangents, tangents are added
+there and HiGHS is asked again. Tangents lie below the squares: what is proven about a program holds for the problem.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.arrays import Floats, Integers
+from solvers.interaction.additive import AdditivePart
+from solvers.interaction.core import Core
+from solvers.interaction.gram import Gram
+from solvers.interaction.move_program import LinearRows, ProgramAnswer, solve_moves
+from solvers.solver import Deadline
+
+TANGENTS = 9  # over the interval of each total, to begin with
+MARGIN = 1e-6  # of an interval, for rounding
+TOTAL_SCALE = 1e3  # totals are counted so that HiGHS's tolerance of 1e-6 is 1e-9 of an interval
+CLOSE = 1e-7  # of the gap: what HiGHS's tolerances leave
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreResult:
+    """What became of a core.
+
+    Attributes:
+        choice: int64 ``[N]``, the best choice known.
+        proven: no choice is better, within HiGHS's tolerances.
+        nodes: branch-and-bound nodes.
+    """
+
+    choice: Integers
+    proven: bool
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """The core in gaps: loss above the incumbent is ``linear·x + Σ_s u_s²`` with ``u = pull·x``.
+
+    Attributes:
+        linear: float64 ``[M]``.
+        pull: float64 ``[S, M]``.
+        low: float64 ``[S]``, least u of a better choice.
+        high: float64 ``[S]``, largest.
+    """
+
+    linear: Floats
+    pull: Floats
+    low: Floats
+    high: Floats
+
+
+def solve_convex_core(
+    core: Core, part: AdditivePart, gram: Gram, at: Floats, *, max_nodes: int, max_rounds: int, deadline: Deadline
+) -> CoreResult:
+    """Search the core for the optimum.
+
+    Args:
+        core: moves away from the incumbent.
+        part: losses, sizes and budgets.
+        gram: the interaction.
+        at: float64 ``[S]``, the totals of the certificate from which the core was fixed.
+        max_nodes: branch-and-bound nodes of each program.
+        max_rounds: most programs.
+        deadline: looked at before each program.
+    """
+    scaled = _scale(core, part, gram, at)
+    points = [*np.linspace(scaled.low, scaled.high, TANGENTS), np.zeros(scaled.low.shape)]
+    best, least, nodes = core.choice, 0.0, 0
+    for _ in range(max_rounds):
+        if deadline.passed():
+            break
+        answer = _solve_tangents(core, scaled, np.array(points), max_nodes, deadline)
+        nodes += answer.nodes
+        if answer.chosen is not None:
+            total = scaled.pull[:, answer.chosen].sum(axis=1)
+            points.append(total)
+            reached = float(scaled.linear[answer.chosen].sum() + total @ total)
+            if reached < least:
+                best, least = core.with_moves(answer.chosen), reached
+        if answer.closed and answer.bound >= least - CLOSE:
+            return CoreResult(best, proven=True, nodes=nodes)
+        if not answer.closed:
+            break
+    return CoreResult(best, proven=False, nodes=nodes)
+
+
+def _scale(core: Core, part: AdditivePart, gram: Gram, at: Floats) -> _Scaled:
+    used = gram.weights > 0
+    factors, roots, now = gram.factors[used], np.sqrt(gram.weights[used] / core.gap), gram.totals(core.choice)[used]
+    own = core.choice[core.klass]
+    change = factors[:, core.klass, core.item] - factors[:, core.klass, own]
+    loss = part.problem.loss if gram.diagonal else part.problem.loss - gram.squares()
+    pull = roots[:, None] * change
+    linear = (loss[core.klass, core.item] - loss[core.klass, own]) / core.gap + 2.0 * ((roots * now) @ pull)
+    centre = roots * (at[used] - now)
+    return _Scaled(linear, pull, centre - 1.0 - MARGIN, centre + 1.0 + MARGIN)
+
+
+def _solve_tangents(core: Core, scaled: _Scaled, points: Floats, max_nodes: int, deadline: Deadline) -> ProgramAnswer:
+    """The program with tangents at the points, float64 ``[T, S]``; variables: moves, totals, squares."""
+    from scipy.sparse import csr_array, dia_array, eye_array, hstack, vstack
+
+    samples, moves = scaled.pull.shape
+    nothing = csr_array((samples, samples))
+    totals = hstack([csr_array(scaled.pull * TOTAL_SCALE), -eye_array(samples), nothing], format="csr")
+    slopes = [
+        hstack(
+            [
+                csr_array((samples, moves)),
+                dia_array((2 * at[None] / TOTAL_SCALE, [0]), shape=(samples, samples)),
+                -eye_array(samples),
+            ]
+        )
+        for at in points
+    ]
+    return solve_moves(
+        core,
+        np.concatenate((scaled.linear, np.zeros(samples), np.ones(samples))),
+        np.concatenate((np.zeros(moves), scaled.low * TOTAL_SCALE, np.zeros(samples))),
+        np.concatenate((np.ones(moves), scaled.high * TOTAL_SCALE, np.full(samples, np.inf))),
+        [
+            LinearRows(totals, np.zeros(samples), equal=True),
+            LinearRows(vstack(slopes, format="csr"), (points * points).ravel()),
+        ],
+        max_nodes=max_nodes,
+        deadline=deadline,
+    )
