@@ -100,8 +100,16 @@ FISHER = ProbeFacts(
     is_random=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
 )
+KL = ProbeFacts(
+    name="kl",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
+)
 
-_FACTS = {facts.name: facts for facts in (FISHER, OUTPUT_ERROR, WEIGHT_ERROR)}
+_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR)}
 
 
 def all_probe_facts() -> tuple[ProbeFacts, ...]:

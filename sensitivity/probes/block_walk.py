@@ -28,18 +28,28 @@ def batches_of(tokens: Tensor) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, slots=True)
-class _BlockCall:
-    """What a model passes to a block beside the hidden states: masks, positions. The same whatever the states are."""
+class BlockCall:
+    """What a model passes to a block beside the hidden states: masks, positions. The same whatever the states are.
+
+    Attributes:
+        arguments: positional arguments after the states.
+        keywords: keyword arguments.
+    """
 
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+
+    def through(self, block: nn.Module, states: Tensor) -> Tensor:
+        """What the block makes of the states."""
+        found: Tensor = block(states, *self.arguments, **self.keywords)
+        return found
 
 
 @dataclass(slots=True)
 class _Batch:
     sequences: slice
     states: Tensor
-    calls: list[_BlockCall]
+    calls: list[BlockCall]
 
 
 class BlockWalk:
@@ -85,33 +95,42 @@ class BlockWalk:
         block = self._model.blocks[self.block]
         behind = []
         for batch in self._batches:
-            call = batch.calls[self.block]
             with watching(block, batch.sequences):
-                behind.append(block(batch.states, *call.arguments, **call.keywords))
+                behind.append(batch.calls[self.block].through(block, batch.states))
         for batch, states in zip(self._batches, behind, strict=True):
             batch.states = states
         self.block += 1
 
     @torch.no_grad()
     def _start(self) -> list[_Batch]:
-        return [_Batch(part, *_enter(self._model, self._tokens[part])) for part in batches_of(self._tokens)]
+        return [_Batch(part, *enter(self._model, self._tokens[part])) for part in batches_of(self._tokens)]
 
 
-def _enter(model: LoadedModel, tokens: Tensor) -> tuple[Tensor, list[_BlockCall]]:
+def enter(model: LoadedModel, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
     """States at the first block's door and the calls of all blocks, from a forward pass in which blocks do nothing."""
-    calls: list[_BlockCall] = []
+    calls: list[BlockCall] = []
     doors: list[Tensor] = []
 
     def skip(states: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-        calls.append(_BlockCall(arguments, keywords))
+        calls.append(BlockCall(arguments, keywords))
         doors.append(states)
         return states
 
+    _with_blocks_as(skip, model, tokens)
+    return doors[0], calls
+
+
+def leave(model: LoadedModel, tokens: Tensor, states: Tensor) -> Tensor:
+    """Last hidden states of the tokens when the last block gives these states, both of shape (sequences, length, hidden)."""
+    return _with_blocks_as(lambda *_, **__: states, model, tokens)
+
+
+def _with_blocks_as(stand_in: Callable[..., Tensor], model: LoadedModel, tokens: Tensor) -> Tensor:
+    """Last hidden states of a forward pass in which every block does what the stand-in does."""
     try:
         for block in model.blocks:
-            block.forward = skip
-        hidden_states(model.module, tokens)
+            block.forward = stand_in
+        return hidden_states(model.module, tokens)
     finally:
         for block in model.blocks:
             vars(block).pop("forward", None)
-    return doors[0], calls

@@ -3,10 +3,11 @@
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe
 from sensitivity.probes.fisher import Fisher
+from sensitivity.probes.kl import KLDivergence
 from sensitivity.probes.output_error import OutputError
 from sensitivity.probes.weight_error import WeightError
 
-_PROBES: dict[str, type[AbstractProbe]] = {probe.facts.name: probe for probe in (Fisher, OutputError, WeightError)}
+_PROBES: dict[str, type[AbstractProbe]] = {probe.facts.name: probe for probe in (Fisher, KLDivergence, OutputError, WeightError)}
 
 
 def probes() -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def test_parameters_reach_the_probe() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("fish", {}, "use one of fisher, output_error, weight_error"),
+        ("fish", {}, "use one of fisher, kl, output_error, weight_error"),
         ("fisher", {"draw": 2}, "it has: arithmetic, draws"),
         ("weight_error", {"draws": 2}, "it has: none"),
         ("fisher", {"draws": 0}, "at least 1"),

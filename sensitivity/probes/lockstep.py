@@ -1,0 +1,157 @@
+"""One sequence going through a model as the reference, and beside it as variants with a single changed layer each."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from sensitivity.loading import LoadedModel
+from sensitivity.loading.experts import RoutedExperts
+from sensitivity.probes.block_walk import BlockCall, enter, leave
+from sensitivity.probes.linear_calls import Answer, LinearCall, answered, recorded
+
+
+@dataclass(slots=True)
+class Walk:
+    """The reference of one sequence at the door of a block.
+
+    Attributes:
+        model: the model.
+        tokens: int64 (1, length).
+        block: index of the block whose door the states are at.
+        states: float32 (1, length, hidden).
+        calls: what the model passes to each block.
+    """
+
+    model: LoadedModel
+    tokens: Tensor
+    block: int = field(init=False)
+    states: Tensor = field(init=False)
+    calls: list[BlockCall] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def to(self, block: int) -> None:
+        """Go to the door of a block; back to the embeddings first if the walk is beyond it."""
+        if block < self.block:
+            self._start()
+        while self.block < block:
+            self.states = self.calls[self.block].through(self.model.blocks[self.block], self.states)
+            self.block += 1
+
+    def _start(self) -> None:
+        self.block = 0
+        self.states, self.calls = enter(self.model, self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A layer of the block in other weights.
+
+    Attributes:
+        layer: the linear.
+        error: ΔW, shape (out, in); its dtype is that of the product with it.
+    """
+
+    layer: nn.Linear
+    error: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Last hidden states.
+
+    Attributes:
+        reference: float32 (length, hidden).
+        variants: as much for each change, in order; ``None`` if the block did not call the layer (an expert without a token).
+        called: layers that the block called.
+    """
+
+    reference: Tensor
+    variants: list[Tensor | None]
+    called: Collection[nn.Linear]
+
+
+def last_hidden(walk: Walk, changes: Sequence[Change], dtype: torch.dtype) -> Ends:
+    """Run the rest of the model for the reference, and once for each change of a layer in the block that the walk is at.
+
+    All go block by block, so that the weights of a block stay in cache. A variant is run by itself, on one sequence: its bits
+    do not depend on what else is measured.
+
+    A variant needs only what is different. With x and y the reference's input and output of a linear, the variant's output
+    is ``y + W (x′ − x)``; because the change is rounded and not the state, this product may be bfloat16. Linears before the
+    changed layer, and those with the same input, give what they gave. In the changed layer ``x′ = x`` and the output
+    is ``y + ΔW x``. Linears of routed experts are run plainly: a variant's tokens may be routed elsewhere.
+
+    Args:
+        walk: the reference at the door of the block; it is left there.
+        changes: of layers of that block.
+        dtype: of ``W (x′ − x)``; in float32, linears behind the changed layer are run plainly.
+    """
+    reference, variants, called = _through_changed(walk, changes, dtype)
+    for index in range(walk.block + 1, len(walk.model.blocks)):
+        reference, variants = _through(walk.model.blocks[index], walk.calls[index], reference, variants, dtype)
+    ends = [None if states is None else leave(walk.model, walk.tokens, states)[0] for states in variants]
+    return Ends(leave(walk.model, walk.tokens, reference)[0], ends, called)
+
+
+def _through_changed(
+    walk: Walk, changes: Sequence[Change], dtype: torch.dtype
+) -> tuple[Tensor, list[Tensor | None], Collection[nn.Linear]]:
+    """The reference and the variants behind the block that the walk is at, and the layers that it called."""
+    block, call = walk.model.blocks[walk.block], walk.calls[walk.block]
+    with recorded(block) as linears:
+        reference = call.through(block, walk.states)
+    besides = _besides(block, linears, dtype)
+    variants: list[Tensor | None] = []
+    for change in changes:
+        if change.layer not in linears:
+            variants.append(None)
+            continue
+        with answered({**besides, **_up_to(change, linears)}):
+            variants.append(call.through(block, walk.states))
+    return reference, variants, linears.keys()
+
+
+def _through(
+    block: nn.Module, call: BlockCall, reference: Tensor, variants: Sequence[Tensor | None], dtype: torch.dtype
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The reference and the variants behind a block that is the same for all."""
+    with recorded(block) as linears:
+        ahead = call.through(block, reference)
+    with answered(_besides(block, linears, dtype)):
+        return ahead, [None if states is None else call.through(block, states) for states in variants]
+
+
+def _up_to(change: Change, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:
+    """Answers of the changed layer, of all linears that are called before it, and of those that share its input."""
+    own = linears[change.layer]
+    answers: dict[nn.Linear, Answer] = {}
+    before = True
+    for layer, call in linears.items():
+        before = before and layer is not change.layer
+        if before or call.inputs is own.inputs:
+            answers[layer] = _always(call.output)
+    product = linear(own.inputs.to(change.error.dtype), change.error)
+    answers[change.layer] = _always(own.output + product)
+    return answers
+
+
+def _besides(block: nn.Module, linears: Mapping[nn.Linear, LinearCall], dtype: torch.dtype) -> dict[nn.Linear, Answer]:
+    """Answers ``y + W (x′ − x)`` of all linears whose rows are the same tokens in every variant."""
+    if dtype is torch.float32:
+        return {}
+    routed = {layer for part in block.modules() if isinstance(part, RoutedExperts) for layer in part.modules()}
+    return {layer: _beside(layer, call, dtype) for layer, call in linears.items() if layer not in routed}
+
+
+def _always(output: Tensor) -> Answer:
+    return lambda _: output
+
+
+def _beside(layer: nn.Linear, call: LinearCall, dtype: torch.dtype) -> Answer:
+    weight = layer.weight.to(dtype)
+    return lambda inputs: call.output + linear((inputs - call.inputs).to(dtype), weight)

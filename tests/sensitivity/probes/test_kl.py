@@ -1,0 +1,235 @@
+"""KL cells against float64 models with one layer replaced, whichever way their units are run."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from sensitivity.errors import CalibrationError, CorruptCheckpointError
+from sensitivity.evaluation import Metric, evaluate
+from sensitivity.formats.registry import get_format
+from sensitivity.loading import LoadedModel
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.fisher import Fisher
+from sensitivity.probes.kl import KLDivergence
+from sensitivity.probes.lockstep import Walk
+from sensitivity.statistics import CellStatus, cell_status, mean_and_error, observe
+from tests.sensitivity.probes.dense import (
+    FORMATS,
+    NARROW_ONLY,
+    doubled,
+    log_probabilities,
+    make_run,
+    random_tokens,
+    rounding_error,
+    run_all,
+)
+from tests.tiny_models import BUILDERS
+
+FLOAT32 = KLDivergence(arithmetic="float32")
+WIDE = tuple(get_format(name) for name in ("INT2_G32", "INT4_G32", "INT8_G32"))
+
+
+@torch.no_grad()
+def dense_kl(model: LoadedModel, tokens: torch.Tensor, run: ProbeRun) -> np.ndarray:
+    """Mean over the tokens of each sequence, whole logits, float64: (sequences, layers, formats)."""
+    reference = doubled(model)
+    expected = log_probabilities(reference, tokens)
+    result = np.zeros((len(tokens), len(run.layers), len(run.formats)))
+    for i, name in enumerate(run.layers):
+        weight = reference.linears[name].weight
+        original = weight.clone()
+        for k, fmt in enumerate(run.formats):
+            weight.copy_(original + rounding_error(model, name, fmt))
+            found = log_probabilities(reference, tokens)
+            result[:, i, k] = (expected.exp() * (expected - found)).sum(-1).mean(-1)
+        weight.copy_(original)
+    return result
+
+
+def merged(probe: AbstractProbe, run: ProbeRun, units: Sequence[Unit]) -> np.ndarray:
+    return sum((probe.run(run, unit) for unit in units), run.no_statistics())
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_cells_are_those_of_float64_models_with_one_layer_replaced(
+    load_family: Callable[[str], LoadedModel], family: str
+) -> None:
+    model = load_family(family)
+    tokens = random_tokens(3, 16)
+    run = make_run(model, tokens, formats=WIDE)
+    expected = dense_kl(model, tokens, run)
+    found = run_all(FLOAT32, run)
+    np.testing.assert_allclose(found[..., 1], expected.sum(axis=0), rtol=1e-4, atol=1e-11)
+    np.testing.assert_allclose(found[..., 2], np.square(expected).sum(axis=0), rtol=1e-4, atol=1e-11)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "opt", "phi3", "qwen2_moe"])
+def test_bfloat16_changes_a_cell_by_less_than_a_hundredth(load_family: Callable[[str], LoadedModel], family: str) -> None:
+    """Where tokens are routed, a rounded change may send one elsewhere: a jump that the two arithmetics need not share."""
+    run = make_run(load_family(family), random_tokens(4, 40), formats=WIDE)
+    exact, rounded = (mean_and_error(run_all(probe, run))[0] for probe in (FLOAT32, KLDivergence()))
+    deviation = np.abs(rounded / exact - 1)
+    assert np.quantile(deviation, 0.9 if "moe" in family else 1.0) < 0.01
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "mixtral"])
+@pytest.mark.parametrize("probe", [KLDivergence(), FLOAT32], ids=lambda probe: probe.arithmetic)
+def test_bits_depend_neither_on_the_order_of_units_nor_on_their_grouping(
+    load_family: Callable[[str], LoadedModel], family: str, probe: KLDivergence
+) -> None:
+    """Nor on what else is measured: other sequences, layers or formats."""
+    model = load_family(family)
+    tokens = random_tokens(5, 8)
+    run = make_run(model, tokens)
+    blocks = len(model.blocks)
+    together = np.stack([probe.run(run, unit) for unit in probe.units(blocks=blocks, sequences=5)])
+    backwards = np.stack([probe.run(run, unit) for unit in reversed(probe.units(blocks=blocks, sequences=5))])[::-1]
+    assert np.array_equal(together, backwards)
+    singly = [Unit(f"{s}-{b}", (b, s)) for b in reversed(range(blocks + 1)) for s in (3, 0, 4, 1, 2)]
+    np.testing.assert_allclose(merged(probe, make_run(model, tokens), singly), together.sum(axis=0), rtol=1e-12)
+    layer, last = list(model.linears)[-2], make_run(model, tokens).layers[-1]
+    few = make_run(model, tokens, layers=[layer, last], formats=FORMATS[1:2])
+    alone = merged(probe, few, probe.units(blocks=blocks, sequences=5))
+    places = [run.layers.index(name) for name in few.layers]
+    assert np.array_equal(alone, merged(probe, run, probe.units(blocks=blocks, sequences=5))[places, 1:2])
+
+
+def test_an_unchanged_layer_has_loss_zero(llama: LoadedModel) -> None:
+    """The checkpoint is bfloat16, so BF16 stores it as it is; an all-zero matrix stays so in every format."""
+    name = next(iter(llama.linears))
+    with torch.no_grad():
+        llama.linears[name].weight.zero_()
+    for probe in (FLOAT32, KLDivergence()):
+        found = run_all(probe, make_run(llama, random_tokens(4, 8)))
+        assert set(cell_status(found).flat) == {CellStatus.MEASURED}
+        assert not found[:, FORMATS.index(get_format("BF16")), 1:].any()
+        assert not found[0, :, 1:].any()
+
+
+def test_a_cell_is_what_an_evaluation_of_its_assignment_measures(llama: LoadedModel) -> None:
+    tokens = random_tokens(4, 24)
+    run = make_run(llama, tokens, formats=WIDE)
+    assignments = [{name: fmt} for name in run.layers for fmt in WIDE]
+    expected = evaluate(llama, assignments, tokens)[:, Metric.KL].reshape(len(run.layers), len(WIDE), 3)
+    found = mean_and_error(run_all(FLOAT32, run))
+    np.testing.assert_allclose(found, mean_and_error(expected), rtol=1e-3, atol=2e-7)
+
+
+def test_the_fisher_form_is_its_second_order(llama: LoadedModel) -> None:
+    """Many label draws bring the sampling error of ``fisher`` below what the higher orders leave."""
+    run = make_run(llama, random_tokens(4, 24), formats=[get_format("INT6_G32")])
+    exact = mean_and_error(run_all(FLOAT32, run))[0]
+    estimate = mean_and_error(run_all(Fisher(draws=200), run))[0]
+    np.testing.assert_allclose(estimate, exact, rtol=0.25)
+
+
+def test_statistics_are_of_sequences(llama: LoadedModel) -> None:
+    tokens = random_tokens(5, 12)
+    run = make_run(llama, tokens, formats=WIDE[:1])
+    np.testing.assert_allclose(run_all(FLOAT32, run), observe(dense_kl(llama, tokens, run)), rtol=1e-4)
+
+
+def test_an_expert_without_a_token_has_no_number(mixture: LoadedModel) -> None:
+    """Not even in a format that would not change it; a sequence that misses an expert counts as zero."""
+    tokens = random_tokens(6, 4)
+    run = make_run(mixture, tokens)
+    found = run_all(FLOAT32, run)
+    last = np.array([".experts.4." in name for name in mixture.linears])
+    assert set(cell_status(found)[last].flat) == {CellStatus.NO_TOKENS}
+    assert set(cell_status(found)[~last].flat) == {CellStatus.MEASURED}
+    expected = observe(dense_kl(mixture, tokens, run))[~last]
+    np.testing.assert_allclose(found[~last], expected, rtol=1e-4, atol=1e-11)
+    assert np.array_equal(found[~last][..., 0], expected[..., 0])
+
+
+def test_a_refused_shape_has_no_sample(llama: LoadedModel) -> None:
+    tokens = random_tokens(2, 8)
+    found = run_all(FLOAT32, make_run(llama, tokens, formats=[NARROW_ONLY, *FORMATS]))
+    refused = np.array([[linear.in_features > 32, False, False, False] for linear in llama.linears.values()])
+    assert np.array_equal(found[..., 0] == 0, refused)
+    assert np.array_equal(found[:, 1:], run_all(FLOAT32, make_run(llama, tokens)))
+
+
+def test_a_format_that_overflows_is_not_finite_and_spoils_no_other(llama: LoadedModel) -> None:
+    name = "model.layers.0.mlp.down_proj"
+    with torch.no_grad():
+        llama.linears[name].weight[0, 0] = 1e6
+    formats = [get_format("FP16"), get_format("INT4_G32")]
+    for probe in (FLOAT32, KLDivergence()):
+        found = run_all(probe, make_run(llama, random_tokens(2, 8), formats=formats))
+        status = cell_status(found)
+        place = list(llama.linears).index(name)
+        assert status[place, 0] == CellStatus.NON_FINITE
+        status[place, 0] = CellStatus.MEASURED
+        assert set(status.flat) == {CellStatus.MEASURED}
+
+
+def test_units_of_following_blocks_share_the_way_to_their_doors(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[int] = []
+    monkeypatch.setattr("sensitivity.probes.lockstep.enter", _counting(entered))
+    run = make_run(llama, random_tokens(4, 8))
+    run_all(FLOAT32, run)
+    assert len(entered) == 4
+    assert [walk.block for walk in run.cache["walks"].values()] == [2] * 4
+
+
+def _counting(entered: list[int]) -> Callable[[LoadedModel, torch.Tensor], object]:
+    from sensitivity.probes.block_walk import enter
+
+    def count(model: LoadedModel, tokens: torch.Tensor) -> object:
+        entered.append(len(tokens))
+        return enter(model, tokens)
+
+    return count
+
+
+def test_blocks_without_a_layer_to_measure_cost_nothing(llama: LoadedModel) -> None:
+    run = make_run(llama, random_tokens(4, 8), layers=["model.layers.1.mlp.up_proj"])
+    assert not FLOAT32.run(run, Unit("0", (0, 0, 1))).any()
+    assert not FLOAT32.run(run, Unit("2", (2, 0, 1))).any()
+    assert not run.cache
+
+
+def test_the_model_is_left_as_it_was_also_after_an_interruption(llama: LoadedModel) -> None:
+    before = {name: tensor.clone() for name, tensor in llama.module.state_dict().items()}
+    run = make_run(llama, random_tokens(2, 8))
+    expected = run_all(KLDivergence(), make_run(llama, run.tokens))
+    calls = iter(range(100))
+
+    def interrupt(*_: object) -> None:
+        if next(calls) == 12:
+            raise KeyboardInterrupt
+
+    handle = llama.blocks[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(KLDivergence(), run)
+    handle.remove()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama.module.modules())
+    assert not any("forward" in vars(module) for module in llama.module.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in llama.module.state_dict().items())
+    assert np.array_equal(run_all(KLDivergence(), run), expected)
+
+
+def test_weights_that_are_not_numbers_are_an_error(llama: LoadedModel) -> None:
+    name = next(iter(llama.linears))
+    with torch.no_grad():
+        llama.linears[name].weight[0, 0] = float("nan")
+    with pytest.raises(CorruptCheckpointError):
+        run_all(KLDivergence(), make_run(llama, random_tokens(2, 8), layers=[name]))
+
+
+def test_text_is_needed(llama: LoadedModel) -> None:
+    with pytest.raises(CalibrationError, match="calibration set"):
+        KLDivergence().run(make_run(llama, None), Unit("000000-000000", (0, 0)))
+
+
+def test_a_walk_goes_back_to_a_door_behind_it(llama: LoadedModel) -> None:
+    walk = Walk(llama, random_tokens(1, 8))
+    walk.to(1)
+    first = walk.states.clone()
+    walk.to(2)
+    walk.to(1)
+    assert walk.block == 1
+    assert torch.equal(walk.states, first)
