@@ -95,6 +95,13 @@ def sort_items(problem: Problem) -> SortedItems:
     return SortedItems(own, np.take_along_axis(loss, own, axis=0), np.take_along_axis(size, own, axis=0))
 
 
+def undominated(items: SortedItems) -> NDArray[np.bool_]:
+    """At which places the loss is smaller than at all places before, bool ``[K, N]``; forbidden places are none of them."""
+    kept = np.ones(items.loss.shape, dtype=np.bool_)
+    kept[1:] = items.loss[1:] < np.minimum.accumulate(items.loss, axis=0)[:-1]
+    return kept
+
+
 def _is_sorted(loss: Floats, size: Integers) -> bool:
     if (size[1:] > size[:-1]).all():
         return True

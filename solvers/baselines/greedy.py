@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Integers
-from solvers.baselines.undominated import rate, room_above_smallest, undominated
+from solvers.baselines.measures import rate, room_above_smallest
 from solvers.hull import walk_hulls
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import Steps, order_steps
+from solvers.steps import Steps, order_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class AdjacentGreedy(AbstractSolver):
 
         Always taking the best next step is the same as taking all steps in the order of the poorest step up to each.
         """
-        items, kept = undominated(problem)
+        items = sort_items(problem)
+        kept = undominated(items)
         poorest = np.full(kept.shape, np.inf)
         row, loss, size = poorest[0], items.loss[0].copy(), items.size[0].copy()
         for place in range(1, kept.shape[0]):

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.baselines.undominated import rate, room_above_smallest, undominated, whole_range
+from solvers.baselines.measures import rate, room_above_smallest, whole_range
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import SortedItems
+from solvers.steps import SortedItems, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class RatioRule(AbstractSolver):
 
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """The choice of the ranking."""
-        items, kept = undominated(problem)
+        items = sort_items(problem)
+        kept = undominated(items)
         _, grown, saved = whole_range(items, kept)
         place = _promote(items, kept, _falling(rate(saved, grown)), room_above_smallest(problem), tries=problem.classes)
         return Answer(Status.FEASIBLE, items.at(place, np.arange(problem.classes)))
@@ -55,7 +56,8 @@ class OmpqLinear(AbstractSolver):
 
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """The rounded optimum of the linear program."""
-        items, kept = undominated(problem)
+        items = sort_items(problem)
+        kept = undominated(items)
         _, grown, saved = whole_range(items, kept)
         scores = saved if self.scores is None else np.array(self.scores)
         place = _promote(items, kept, _falling(rate(scores, grown)), room_above_smallest(problem), tries=1)

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Integers
 from solvers.baselines.greedy import take_while_fitting
-from solvers.baselines.undominated import room_above_smallest, undominated
+from solvers.baselines.measures import room_above_smallest
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import SortedItems, order_steps
+from solvers.steps import SortedItems, order_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Shuffle(AbstractSolver):
 
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """One random choice."""
-        items, kept = undominated(problem)
+        items = sort_items(problem)
+        kept = undominated(items)
         rank = np.cumsum(kept, axis=0) - 1
         draws = np.random.default_rng(self.seed).random((problem.classes, int(rank.max(initial=0)) + 1))
         value = np.empty((draws.shape[1], problem.classes))

@@ -1,19 +1,11 @@
-"""The items that no smaller item of their class beats: what every rule without a hull chooses among."""
+"""Measures of whole classes that the rules without a hull rank by."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.problem import Problem
-from solvers.steps import SortedItems, sort_items
-
-
-def undominated(problem: Problem) -> tuple[SortedItems, NDArray[np.bool_]]:
-    """The sorted items, and at which places there is a smaller loss than at all places before: bool ``[K, N]``."""
-    items = sort_items(problem)
-    kept = np.ones(items.loss.shape, dtype=np.bool_)
-    kept[1:] = items.loss[1:] < np.minimum.accumulate(items.loss, axis=0)[:-1]
-    return items, kept
+from solvers.steps import SortedItems
 
 
 def room_above_smallest(problem: Problem) -> int:
