@@ -79,6 +79,11 @@ def check_ceiling(largest_bits: int, budget: Budget, footprint: Footprint) -> No
     )
 
 
+def pose_problem(classes: Classes, curves: GroupCurves, budget_bits: int) -> solvers.Problem:
+    """The multiple-choice knapsack of layer groups and candidate formats."""
+    return solvers.Problem(loss=curves.loss, sizes=classes.sizes[np.newaxis], budgets=np.array([budget_bits], dtype=np.int64))
+
+
 def solve_plan(
     classes: Classes, curves: GroupCurves, budget_bits: int, *, solver: solvers.AbstractSolver, deadline: float | None
 ) -> Solved:
@@ -87,7 +92,7 @@ def solve_plan(
     Raises:
         PlannerError: the solver gave no assignment although the budget is feasible.
     """
-    problem = solvers.Problem(loss=curves.loss, sizes=classes.sizes[np.newaxis], budgets=np.array([budget_bits], dtype=np.int64))
+    problem = pose_problem(classes, curves, budget_bits)
     began = time.perf_counter()
     solution = solvers.solve(problem, solver, deadline=deadline)
     seconds = time.perf_counter() - began

@@ -4,6 +4,7 @@ from solvers.baselines import HullGreedy, Uniform
 from solvers.brute_force import BruteForce
 from solvers.driver import solve
 from solvers.errors import NoAllowedItemError, ProblemError, SettingError, SolverError, UnsupportedProblemError
+from solvers.frontiers import Frontier, even_budgets, frontier, hypervolume, knee, proved
 from solvers.mckp import Mckp
 from solvers.problem import Problem
 from solvers.solution import Solution, Stats, Status
@@ -14,6 +15,7 @@ __all__ = [
     "Answer",
     "BruteForce",
     "Deadline",
+    "Frontier",
     "HullGreedy",
     "Mckp",
     "NoAllowedItemError",
@@ -26,5 +28,10 @@ __all__ = [
     "Status",
     "Uniform",
     "UnsupportedProblemError",
+    "even_budgets",
+    "frontier",
+    "hypervolume",
+    "knee",
+    "proved",
     "solve",
 ]

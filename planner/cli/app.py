@@ -4,7 +4,7 @@ import typer
 
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
-from planner.cli.commands_planning import bounds, evaluate, export, plan, plans
+from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
 from planner.cli.commands_running import db, demo, serve, worker
 from planner.cli.reporting import ReportingGroup
 from planner.logs import configure_logs
@@ -22,7 +22,7 @@ app.add_typer(calibrations, name="calibrations")
 app.add_typer(jobs, name="jobs")
 app.add_typer(plans, name="plans")
 app.add_typer(db, name="db")
-for command in (formats, runtimes, measure, bounds, plan, evaluate, export, serve, worker, demo):
+for command in (formats, runtimes, measure, bounds, plan, frontier, evaluate, export, serve, worker, demo):
     app.command()(command)
 
 

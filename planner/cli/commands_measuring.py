@@ -9,10 +9,11 @@ from planner.cli.following import follow
 from planner.cli.reporting import AsJson, out, say, show_json, show_table
 from planner.cli.workspace import open_database
 from planner.schemas.calibrations import CreateCalibration
-from planner.schemas.jobs import SubmitSensitivity
+from planner.schemas.jobs import RoundingName, SubmitSensitivity
 from planner.services import calibrations as calibration_service
 from planner.services import jobs as service
 from sensitivity.probe_facts import get_facts
+from sensitivity.rounding_facts import get_rounding_facts
 
 DEFAULT_FORMATS = "INT2_G64,INT3_G64,INT4_G64,INT5_G64,INT6_G64,INT8_G64"
 
@@ -24,13 +25,15 @@ Sequences = Annotated[int, typer.Option(help="Sequences that probes run on.")]
 SequenceLength = Annotated[int, typer.Option(help="Tokens of each of them.")]
 HeldOut = Annotated[int, typer.Option(help="Sequences kept for evaluation, never probed.")]
 HeldOutLength = Annotated[int, typer.Option(help="Tokens of each of them.")]
+Rounding = Annotated[RoundingName, typer.Option(help="Rounding method: how weights reach the grid of a format.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def measure(
     model: Annotated[str, typer.Argument(help="Model id or name.")],
     formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")] = DEFAULT_FORMATS,
-    probe: Annotated[str, typer.Option("--probe", "-p", help="fisher, output_error or weight_error.")] = "fisher",
+    probe: Annotated[str, typer.Option("--probe", "-p", help="fisher, kl, output_error or weight_error.")] = "fisher",
+    rounding: Rounding = "rtn",
     text: Text = "builtin",
     sequences: Sequences = 48,
     sequence_length: SequenceLength = 256,
@@ -46,7 +49,7 @@ def measure(
     """Measure error curves: what each format costs each layer. Interrupted, it goes on where it was."""
     database = open_database()
     calibration = None
-    if get_facts(probe).needs_calibration:
+    if get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
         request = CreateCalibration(
             source=text,
             sequences=sequences,
@@ -65,6 +68,7 @@ def measure(
         calibration=calibration,
         include=include,
         exclude=exclude or [],
+        rounding=rounding,
         seed=seed,
         force=force,
     )

@@ -1,4 +1,4 @@
-"""`bitplan bounds`, `plan`, `plans`, `export`, `evaluate`."""
+"""`bitplan bounds`, `plan`, `plans`, `frontier`, `export`, `evaluate`."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,14 @@ import typer
 
 from planner.cli import options
 from planner.cli.following import follow
-from planner.cli.rendering import show_evaluations, show_plan
+from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
 from planner.cli.workspace import open_database
 from planner.errors import ExportError
+from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
 from planner.services import evaluations as evaluation_service
-from planner.services import exporting
+from planner.services import exporting, frontiers
 from planner.services import plans as service
 from planner.services.planning_inputs import find_model
 
@@ -68,7 +69,6 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan now, from stored curves: give one of --bits, --file, --memory."""
-    menus = {pattern: options.read_list(names) or [] for pattern, names in options.read_pairs(menu, "menu").items()}
     request = PlanRequest(
         model=model,
         budget=options.read_budget(bits, file, memory, context, batch, workspace),
@@ -79,7 +79,7 @@ def plan(
         pins=options.read_pairs(pin, "pin"),
         floors=options.read_bits(floor, "floor"),
         ceilings=options.read_bits(ceiling, "ceiling"),
-        menus=menus,
+        menus=options.read_menus(menu),
         allow_slack=allow_slack,
     )
     with open_database().session() as session:
@@ -88,6 +88,48 @@ def plan(
         show_json(document)
     else:
         show_plan(document)
+
+
+def frontier(
+    model: ModelName,
+    points: Annotated[int, typer.Option(help="Budgets, evenly spaced from the smallest to the largest plan.")] = 20,
+    proven: Annotated[bool, typer.Option("--proven", help="Solve every budget to its proven optimum.")] = False,
+    context: options.Context = 0,
+    batch: options.Batch = 1,
+    workspace: options.Workspace = "0",
+    formats: options.Formats = None,
+    runtime: options.Runtime = "generic",
+    probe: Annotated[str | None, typer.Option(help="Whose curves to plan with.")] = None,
+    ignore: options.Ignore = None,
+    pin: options.Pins = None,
+    floor: options.Floors = None,
+    ceiling: options.Ceilings = None,
+    menu: options.Menus = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every budget at once: size against predicted loss, with the bound and the price at each."""
+    request = FrontierRequest(
+        model=model,
+        points=points,
+        proven=proven,
+        context=context,
+        batch=batch,
+        workspace_bytes=options.read_bytes(workspace),
+        formats=options.read_list(formats),
+        runtime=runtime,
+        probe=probe,
+        ignore=ignore,
+        pins=options.read_pairs(pin, "pin"),
+        floors=options.read_bits(floor, "floor"),
+        ceilings=options.read_bits(ceiling, "ceiling"),
+        menus=options.read_menus(menu),
+    )
+    with open_database().read_session() as session:
+        document = frontiers.make_frontier(session, request)
+    if as_json:
+        show_json(document)
+    else:
+        show_frontier(document)
 
 
 @plans.command("list")

@@ -16,14 +16,14 @@ from planner.cli.reporting import in_bytes, out, say, show_json, show_table, wit
 from planner.cli.workspace import settings
 from planner.demo_model import smollm2_path
 from planner.schemas.calibrations import CreateCalibration
+from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, Evaluation, PlanDocument, PlanRequest
-from planner.services import calibrations, curves, evaluations, jobs, models, plans
+from planner.services import calibrations, curves, evaluations, frontiers, jobs, models, plans
 from planner.storage.database import Database
 
 FORMATS = ["INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"]
 BUDGETS = (4.25, 5.25)
-FRONTIER_BUDGETS = tuple(2.5 + 0.25 * step for step in range(23))
 CALIBRATION = CreateCalibration(sequences=48, sequence_length=256, held_out_sequences=16, held_out_length=512)
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
     watch.timed("measure with fisher", lambda: _measure(database, model, calibration, fresh=fresh, quiet=as_json))
     made = watch.timed("plan", lambda: [_plan(database, model, bits) for bits in BUDGETS])
     measured = watch.timed("evaluate on held-out text", lambda: _evaluate(database, made, calibration, quiet=as_json))
-    pictures = watch.timed("draw", lambda: _draw(database, model, made, measured, output))
+    pictures = watch.timed("draw", lambda: _draw(database, model, measured, output))
     document: dict[str, Any] = {
         "model": model,
         "database": str(database.url.render_as_string()),
@@ -113,21 +113,13 @@ def _evaluate(database: Database, made: list[PlanDocument], calibration: str, *,
     return found
 
 
-def _draw(database: Database, model: str, made: list[PlanDocument], measured: list[list[Evaluation]], output: Path) -> list[Path]:
+def _draw(database: Database, model: str, measured: list[list[Evaluation]], output: Path) -> list[Path]:
     with database.read_session() as session:
         cells = curves.get_curves(session, model, probe="fisher", formats=FORMATS)
-    points = []
-    with database.session() as session:
-        for bits in FRONTIER_BUDGETS:
-            request = PlanRequest(
-                model=model, probe="fisher", formats=FORMATS, budget=BudgetSpec(effective_bits=bits), allow_slack=True
-            )
-            plan = plans.create_plan(session, request)
-            points.append((plan.size.effective_bits, plan.predicted.loss))
-        session.rollback()  # the frontier is drawn, not kept
+        frontier = frontiers.make_frontier(session, FrontierRequest(model=model, probe="fisher", formats=FORMATS))
     return [
         draw_heat_map(cells, output / "sensitivity.png"),
-        draw_frontier(points, measured, output / "frontier.png"),
+        draw_frontier(frontier, measured, output / "frontier.png"),
     ]
 
 

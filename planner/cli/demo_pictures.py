@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from planner.schemas.curves import CurvesDocument
+from planner.schemas.frontiers import FrontierDocument
 from planner.schemas.plans import Evaluation
 
 
@@ -39,13 +40,20 @@ def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
     return path
 
 
-def draw_frontier(points: Sequence[tuple[float, float]], measured: Sequence[Sequence[Evaluation]], path: Path) -> Path:
+def draw_frontier(frontier: FrontierDocument, measured: Sequence[Sequence[Evaluation]], path: Path) -> Path:
     """Predicted loss over effective bits, with the measured plans and uniform assignments as points."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    axis.plot([x for x, _ in points], [y for _, y in points], "-", color="#33567f", label="frontier, predicted")
+    points = [point for point in frontier.points if point.predicted_loss > 0]
+    axis.plot(
+        [point.effective_bits for point in points],
+        [point.predicted_loss for point in points],
+        "-",
+        color="#33567f",
+        label="frontier, predicted",
+    )
     for marker, color, label, chosen in (("o", "#33567f", "plan, measured", True), ("s", "#c96a1b", "uniform, measured", False)):
         items = [item for group in measured for item in group if (item.label == "plan") is chosen]
         axis.errorbar(

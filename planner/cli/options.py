@@ -88,3 +88,8 @@ def read_bits(items: Sequence[str] | None, option: str) -> dict[str, int]:
         msg = f"--{option} {wrong[0]!r}: bits are a whole number, for example '*.down_proj=4'"
         raise InvalidRequestError(msg)
     return {pattern: int(value) for pattern, value in pairs.items()}
+
+
+def read_menus(items: Sequence[str] | None) -> dict[str, list[str]]:
+    """``PATTERN=FORMAT,FORMAT`` items."""
+    return {pattern: read_list(names) or [] for pattern, names in read_pairs(items, "menu").items()}

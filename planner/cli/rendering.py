@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from planner.cli.reporting import in_bytes, out, show_table, with_error
+from planner.schemas.frontiers import FrontierDocument
 from planner.schemas.plans import Evaluation, PlanDocument
 
 
@@ -32,6 +33,37 @@ def show_plan(document: PlanDocument) -> None:
     kinds = list(dict.fromkeys(choice.kind for choice in document.choices))
     table = [[kind, *(str(counts[kind, fmt] or "·") for fmt in formats)] for kind in kinds]
     show_table("layers by kind and format", ["kind", *formats], table)
+    for note in document.notes:
+        out.print(f"note: {note}", highlight=False)
+
+
+def show_frontier(document: FrontierDocument) -> None:
+    """A frontier: one row a budget, the knee marked, and what one format everywhere would cost."""
+    rows = [
+        [
+            f"{point.effective_bits:.3f}",
+            in_bytes(point.resident_bytes),
+            with_error(point.predicted_loss, point.standard_error),
+            "" if point.gap is None else f"{point.gap:.0e}",
+            f"{point.price_per_megabyte:.2g}",
+            "knee" if index == document.knee else "",
+        ]
+        for index, point in enumerate(document.points)
+    ]
+    rows += [
+        [
+            f"{uniform.effective_bits:.3f}",
+            in_bytes(uniform.resident_bytes),
+            f"{uniform.predicted_loss:.4g}",
+            "",
+            "",
+            uniform.format,
+        ]
+        for uniform in document.uniforms
+    ]
+    title = f"frontier of {document.model_name} for {document.runtime} ({document.probe}, {document.unit})"
+    show_table(title, ["bits", "memory", "predicted", "gap", "one MB buys", ""], rows)
+    out.print(f"solved in {1000 * document.solve_seconds:.1f} ms", highlight=False)
     for note in document.notes:
         out.print(f"note: {note}", highlight=False)
 

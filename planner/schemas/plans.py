@@ -64,11 +64,10 @@ class Selection(Schema):
     menus: Annotated[dict[Pattern, list[FormatName]], Field(description="pattern → formats to choose from")] = {}
 
 
-class PlanRequest(Selection):
-    """What to plan."""
+class Question(Selection):
+    """Which curves to plan with."""
 
     model: Annotated[str, Field(min_length=1, max_length=200, description="model id, or its name")]
-    budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
     formats: Annotated[
         list[FormatName] | None,
         Field(min_length=1, max_length=200, description="candidate formats; by default every format that was measured"),
@@ -80,6 +79,12 @@ class PlanRequest(Selection):
     setting: Annotated[
         str | None, Field(max_length=64, description="id of one probe setting, when a probe was run in several ways")
     ] = None
+
+
+class PlanRequest(Question):
+    """What to plan."""
+
+    budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
     deadline_seconds: Annotated[
         float, Field(gt=0, le=60, description="after this the best plan so far is returned with its gap")
     ] = 5.0

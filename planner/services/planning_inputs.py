@@ -12,7 +12,7 @@ from planner.curves import Curves
 from planner.errors import NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
-from planner.schemas.plans import PlanRequest, Selection
+from planner.schemas.plans import Question, Selection
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
@@ -112,7 +112,7 @@ def _rules(request: Selection) -> Rules:
     )
 
 
-def load_inputs(session: Session, selected: Selected, request: PlanRequest) -> Inputs:
+def load_inputs(session: Session, selected: Selected, request: Question) -> Inputs:
     """The curves to plan with.
 
     Raises:
@@ -130,9 +130,7 @@ def load_inputs(session: Session, selected: Selected, request: PlanRequest) -> I
     return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
 
 
-def _find_setting(
-    session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: PlanRequest
-) -> ProbeSettingRow:
+def _find_setting(session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: Question) -> ProbeSettingRow:
     """The setting asked for; else the freshest of the most trusted probe."""
     newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
     if request.setting is not None and request.setting not in newest:

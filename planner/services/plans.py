@@ -1,15 +1,13 @@
 """Plans: made in milliseconds from stored curves, stored whole, never changed."""
 
 import secrets
-from importlib.metadata import version
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.budget import Budget, BudgetKind, Footprint
-from planner.build import Classes, GroupCurves, build_classes, group_curves
+from planner.budget import Budget, Footprint
+from planner.build import Classes, GroupCurves
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.runtimes import get_runtime
 from planner.schemas.plans import (
@@ -24,24 +22,22 @@ from planner.schemas.plans import (
     PlanSummary,
     Prediction,
     Proof,
-    Provenance,
     Reference,
     Size,
 )
 from planner.services.planning_inputs import Inputs, Selected, find_model, load_inputs, select_layers
+from planner.services.posing import Posed, legal_classes, pose, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, Solved, check_ceiling, check_floor, solve_plan, uniform_column
-from planner.storage.tables import PlanRow, ProbeSettingRow, utc_now
+from planner.storage.tables import PlanRow, utc_now
 from sensitivity.formats.registry import get_format
-
-_VERSION = version("bitplan")
 
 
 def bounds(session: Session, model: str, request: BoundsRequest) -> Bounds:
     """Smallest and largest plan of a model for a runtime and formats, before any measuring."""
     selected = select_layers(session, model, request)
-    classes = _classes(selected, request, [get_format(name).name for name in request.formats])
+    classes = legal_classes(selected, request, [get_format(name).name for name in request.formats])
     sizes = [
-        _size(bits, selected.footprint, context=request.context, batch=request.batch)
+        size_of(bits, selected.footprint, context=request.context, batch=request.batch)
         for bits in (classes.smallest_bits, classes.largest_bits)
     ]
     return Bounds(
@@ -73,16 +69,15 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     budget = request.budget.budget()
     selected = select_layers(session, request.model, request)
     inputs = load_inputs(session, selected, request)
-    classes = _classes(selected, request, [fmt.name for fmt in inputs.curves.formats])
+    classes = legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats])
     check_floor(classes.smallest_bits, budget, selected.footprint)
-    curves = group_curves(classes, inputs.curves)
-    finite = Classes(classes.layers, classes.formats, classes.groups, classes.sizes, classes.legal & np.isfinite(curves.loss))
-    check_floor(finite.smallest_bits, budget, selected.footprint)
+    posed = pose(classes, inputs)
+    check_floor(posed.classes.smallest_bits, budget, selected.footprint)
     if not request.allow_slack:
-        check_ceiling(finite.largest_bits, budget, selected.footprint)
+        check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     budget_bits = budget.layer_bits(selected.footprint)
-    solved = solve_plan(finite, curves, budget_bits, solver=solvers.Mckp(), deadline=request.deadline_seconds)
-    return _document(request, budget, selected, inputs, finite, curves, solved)
+    solved = solve_plan(posed.classes, posed.curves, budget_bits, solver=solvers.Mckp(), deadline=request.deadline_seconds)
+    return _document(request, budget, selected, inputs, posed, solved)
 
 
 def store_plan(session: Session, document: PlanDocument) -> None:
@@ -128,25 +123,8 @@ def list_plans(
     return [_summary(row) for row in rows[:limit]], more
 
 
-def _classes(selected: Selected, request: PlanRequest | BoundsRequest, formats: list[str]) -> Classes:
-    return build_classes(selected.layers, [get_format(name) for name in formats], get_runtime(request.runtime), selected.rules)
-
-
-def _size(bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0) -> Size:
-    budget = Budget(BudgetKind.RESIDENT_BYTES, 1, context=context, batch=batch, workspace_bytes=workspace)
-    file_bytes = footprint.fixed_bytes + -(-bits // 8)
-    kv_bytes = budget.kv_bytes(footprint)
-    return Size(
-        layer_bits=bits,
-        effective_bits=bits / footprint.parameters if footprint.parameters else 0.0,
-        file_bytes=file_bytes,
-        kv_bytes=kv_bytes,
-        resident_bytes=file_bytes + kv_bytes + workspace,
-    )
-
-
 def _budget_size(bits: int, footprint: Footprint, spec: BudgetSpec) -> Size:
-    return _size(bits, footprint, context=spec.context, batch=spec.batch, workspace=spec.workspace_bytes)
+    return size_of(bits, footprint, context=spec.context, batch=spec.batch, workspace=spec.workspace_bytes)
 
 
 def _document(
@@ -154,11 +132,10 @@ def _document(
     budget: Budget,
     selected: Selected,
     inputs: Inputs,
-    classes: Classes,
-    curves: GroupCurves,
+    posed: Posed,
     solved: Solved,
 ) -> PlanDocument:
-    solution = solved.solution
+    classes, curves, solution = posed.classes, posed.curves, solved.solution
     bits = int(solution.sizes[0]) if len(solution.sizes) else 0
     price = float(solution.multipliers[0]) if len(solution.multipliers) else 0.0
     setting = inputs.setting
@@ -175,7 +152,7 @@ def _document(
         predicted=Prediction(
             loss=float(solution.loss),
             standard_error=solved.standard_error,
-            unit="nats/token" if setting.in_nats else "relative",
+            unit=unit_of(setting),
             probe=setting.probe,
         ),
         proof=_proof(solved, price, bits),
@@ -186,7 +163,7 @@ def _document(
         groups=_group_choices(classes, curves, solved),
         ignored=[layer.name for layer in selected.ignored],
         notes=list(curves.notes),
-        provenance=_provenance(selected, setting),
+        provenance=provenance_of(selected, setting),
         request=request,
     )
 
@@ -204,19 +181,6 @@ def _proof(solved: Solved, price: float, bits: int) -> Proof:
         slack_bits=solved.budget_bits - bits,
         solver="mckp",
         solve_seconds=solved.seconds,
-    )
-
-
-def _provenance(selected: Selected, setting: ProbeSettingRow) -> Provenance:
-    return Provenance(
-        fingerprint=selected.model.id,
-        setting=setting.id,
-        probe=setting.probe,
-        probe_version=setting.code_version,
-        probe_parameters=setting.parameters,
-        rounding=setting.rounding,
-        calibration=setting.calibration_id,
-        bitplan=_VERSION,
     )
 
 

@@ -131,3 +131,15 @@ def test_curves_of_nothing_are_a_problem(client: TestClient, database: Database)
     answer = client.get("/v1/models/toy/curves")
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:bitplan:problem:unmeasured")
     assert client.get("/v1/models/toy/settings").json()["items"] == []
+
+
+def test_a_frontier_is_drawn_at_once(client: TestClient, measured: Measured) -> None:
+    answer = client.post("/v1/frontiers", json={"model": "toy", "points": 25})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert len(found["points"]) == 25
+    plan = make(client, budget={"file_bytes": found["points"][12]["file_bytes"]})
+    assert plan["predicted"]["loss"] <= found["points"][12]["predicted_loss"]
+    assert plan["predicted"]["loss"] >= found["points"][12]["lower_bound"] * (1 - 1e-12)
+    for wrong, status in (({"points": 1}, 422), ({"model": "nobody"}, 404)):
+        assert client.post("/v1/frontiers", json={"model": "toy"} | wrong).status_code == status

@@ -78,6 +78,10 @@ def test_exit_codes_tell_what_went_wrong(model: str, monkeypatch: pytest.MonkeyP
 def test_listings(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_json(monkeypatch, "models", "list")["items"][0]["id"] == model
     assert len(run_json(monkeypatch, "models", "layers", model)["items"]) == 15
+    frontier = run_json(monkeypatch, "frontier", model, "--points", "7", "--menu", "*=INT4_G64,INT8_G64")
+    assert [len(frontier["points"]), len(frontier["uniforms"])] == [7, 2]
+    shown = run("frontier", model, "--points", "7", "--proven", "--context", "1024")
+    assert "knee" in shown
     bounds = run_json(monkeypatch, "bounds", model, "--formats", "INT2_G64,INT8_G64", "--runtime", "vllm")
     assert bounds["groups"] == 8
     assert {item["name"] for item in run_json(monkeypatch, "runtimes")} == {"generic", "vllm"}

@@ -1,0 +1,77 @@
+"""From a planning question to its knapsack: what plans and frontiers have in common."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.budget import Budget, BudgetKind, Footprint
+from planner.build import Classes, GroupCurves, build_classes, group_curves
+from planner.runtimes import get_runtime
+from planner.schemas.plans import BoundsRequest, Provenance, Question, Size
+from planner.services.planning_inputs import Inputs, Selected
+from planner.storage.tables import ProbeSettingRow
+from planner.versions import BITPLAN_VERSION
+from sensitivity.formats.registry import get_format
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A planning question with everything but its budget.
+
+    Attributes:
+        classes: layer groups with exact sizes; legal where the runtime, the rules and the curves allow it.
+        curves: losses of the groups.
+    """
+
+    classes: Classes
+    curves: GroupCurves
+
+
+def legal_classes(selected: Selected, request: Question | BoundsRequest, formats: list[str]) -> Classes:
+    """Layer groups and what each may take by runtime and rules; needs no measurement."""
+    return build_classes(selected.layers, [get_format(name) for name in formats], get_runtime(request.runtime), selected.rules)
+
+
+def pose(classes: Classes, inputs: Inputs) -> Posed:
+    """Put the curves beside the legal classes; a format that could not be measured is not offered.
+
+    Raises:
+        UnmeasuredError: legal cells that nobody measured.
+        PinConflictError: a group whose every legal format failed to be measured.
+    """
+    curves = group_curves(classes, inputs.curves)
+    offered = classes.legal & np.isfinite(curves.loss)
+    return Posed(Classes(classes.layers, classes.formats, classes.groups, classes.sizes, offered), curves)
+
+
+def size_of(bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0) -> Size:
+    """Exact sizes of an assignment whose planned layers take so many bits."""
+    budget = Budget(BudgetKind.RESIDENT_BYTES, 1, context=context, batch=batch, workspace_bytes=workspace)
+    file_bytes = footprint.fixed_bytes + -(-bits // 8)
+    kv_bytes = budget.kv_bytes(footprint)
+    return Size(
+        layer_bits=bits,
+        effective_bits=bits / footprint.parameters if footprint.parameters else 0.0,
+        file_bytes=file_bytes,
+        kv_bytes=kv_bytes,
+        resident_bytes=file_bytes + kv_bytes + workspace,
+    )
+
+
+def unit_of(setting: ProbeSettingRow) -> str:
+    """Unit of a setting's losses."""
+    return "nats/token" if setting.in_nats else "relative"
+
+
+def provenance_of(selected: Selected, setting: ProbeSettingRow) -> Provenance:
+    """What an answer from these curves stands on."""
+    return Provenance(
+        fingerprint=selected.model.id,
+        setting=setting.id,
+        probe=setting.probe,
+        probe_version=setting.code_version,
+        probe_parameters=setting.parameters,
+        rounding=setting.rounding,
+        calibration=setting.calibration_id,
+        bitplan=BITPLAN_VERSION,
+    )
