@@ -59,7 +59,7 @@ def _solve(problem: Problem, solver: AbstractSolver, stop: Deadline) -> Solution
         r = int(short.argmax())
         reason = f"budget {problem.budgets[r]} of row {r} is below {smallest[r]}, the sum of the smallest allowed items"
         return _without_choice(problem, Status.INFEASIBLE, smallest, reason)
-    answer = solver.run(problem, stop) if problem.classes else Answer(Status.OPTIMAL, np.empty(0, dtype=np.int64))
+    answer = solver.run(problem, stop) if problem.classes else _without_classes(problem)
     joint = len(problem.budgets) + len(problem.rules)
     if answer.status is Status.INFEASIBLE and joint > 1:  # each row alone is feasible, all together are not
         return _without_choice(problem, Status.INFEASIBLE, smallest, answer.reason)
@@ -67,6 +67,12 @@ def _solve(problem: Problem, solver: AbstractSolver, stop: Deadline) -> Solution
     if fault is not None:
         return _without_choice(problem, Status.FAILED, smallest, fault)
     return _certified(problem, answer, smallest)
+
+
+def _without_classes(problem: Problem) -> Answer:
+    nothing = np.empty(0, dtype=np.int64)
+    faults = [fault for rule in problem.rules if (fault := rule.broken_by(nothing)) is not None]
+    return Answer(Status.INFEASIBLE, None, reason=faults[0]) if faults else Answer(Status.OPTIMAL, nothing)
 
 
 def find_fault(problem: Problem, answer: Answer) -> str | None:

@@ -15,7 +15,8 @@ class Relaxation:
     """Additive losses below the loss of a problem, for every choice that keeps its rules.
 
     ``total_loss(x) ≥ constant + Σ_i loss[i, x_i]``: the interaction is replaced by its minorant and each row of the side
-    rules, ``Σ_i a[i, x_i] ≤ b``, is added with its multiplier, as ``μ·(Σ_i a[i, x_i] − b) ≤ 0``.
+    rules, ``Σ_i a[i, x_i] ≤ b``, is added with its multiplier, as ``μ·(Σ_i a[i, x_i] − b) ≤ 0``. The 0/1 helpers of a rule
+    take the values that make this least.
 
     Attributes:
         loss: float64 ``[N, K]``.
@@ -50,13 +51,35 @@ def relax(problem: Problem, rule_multipliers: Floats | None = None, certificate:
         added += below.loss
         constants.append(below.constant)
     prices = [] if rule_multipliers is None else rule_multipliers.tolist()
-    for price, row in zip(prices, rule_rows(problem) if prices else [], strict=True):
-        if price > 0:
-            added += price * row.coefficients
-            constants.append(-price * row.bound)
+    if any(prices):
+        constants += _add_rules(problem, prices, added)
     if problem.interaction is None and not any(prices):
         return Relaxation(problem.loss, None, 0.0)
     return Relaxation(problem.loss + added, added, math.fsum(constants))
+
+
+def _add_rules(problem: Problem, prices: list[float], added: Floats) -> list[float]:
+    """Add every priced row to the table of losses; the constants that belong to them."""
+    constants, start = [], 0
+    for rule in problem.rules:
+        rows = rule.rows(problem.classes, problem.items)
+        constants += _add_rows(rows, prices[start : start + len(rows)], added)
+        start += len(rows)
+    return constants
+
+
+def _add_rows(rows: list[LinearRow], prices: list[float], added: Floats) -> list[float]:
+    """One rule's rows; their helpers are shared, so that each is priced over all of them."""
+    constants: list[float] = []
+    helpers: Floats = np.zeros(0)
+    for price, row in zip(prices, rows, strict=True):
+        if price > 0:
+            added[slice(None) if row.classes is None else row.classes] += price * row.coefficients
+            constants.append(-price * row.bound)
+            if row.helpers is not None:
+                priced: Floats = price * row.helpers.astype(np.float64)
+                helpers = helpers + priced if helpers.size else priced
+    return [*constants, float(np.minimum(helpers, 0.0).sum())]
 
 
 def height_above(problem: Problem, choice: Integers, relaxation: Relaxation) -> float:
