@@ -11,6 +11,9 @@ from planner.schemas.plans import FormatName, Pattern
 
 __all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
 
+RoundingName = Literal["rtn", "rtn_clip"]
+"""Rounding methods by name, as ``sensitivity.rounding_facts`` lists them; a test compares."""
+
 
 class SubmitSensitivity(Schema):
     """Measure the error curves of a model's layers."""
@@ -28,7 +31,7 @@ class SubmitSensitivity(Schema):
         Field(min_length=1, max_length=200, description="layers to measure, by pattern; by default all but lm_head"),
     ] = None
     exclude: Annotated[list[Pattern], Field(max_length=200, description="layers to leave out, by pattern")] = []
-    rounding: Annotated[Literal["rtn"], Field(description="rounding method: how weights reach the grid")] = "rtn"
+    rounding: Annotated[RoundingName, Field(description="rounding method: how weights reach the grid")] = "rtn"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of everything random in the run")] = 0
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
     force: Annotated[bool, Field(description="measure again what is measured already")] = False

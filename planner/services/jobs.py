@@ -28,6 +28,7 @@ from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 from sensitivity.probe_facts import get_facts
+from sensitivity.rounding_facts import get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
@@ -43,7 +44,7 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
 
     Raises:
         NotFoundError: no such model or calibration set.
-        InvalidRequestError: a pattern that matches nothing, no layer left, or no calibration set for a probe that needs one.
+        InvalidRequestError: a pattern that matches nothing, no layer left, or no calibration set where one is needed.
         UnknownFormatError: no such format.
         UnknownProbeError: no such probe, or a parameter that it does not have.
         UnsupportedShapeError: a format that can store none of the layers.
@@ -156,10 +157,14 @@ def _selected(layers: Sequence[Layer], request: SubmitSensitivity) -> list[Layer
 
 
 def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
-    if not get_facts(request.probe).needs_calibration:
+    if get_facts(request.probe).needs_calibration:
+        what = f"probe {request.probe!r}"
+    elif get_rounding_facts(request.rounding).needs_inputs:
+        what = f"rounding method {request.rounding!r}"
+    else:
         return None
     if request.calibration is None:
-        msg = f"probe {request.probe!r} runs on text: name a calibration set (POST /v1/calibrations makes one)"
+        msg = f"{what} runs on text: name a calibration set (POST /v1/calibrations makes one)"
         raise InvalidRequestError(msg)
     return find_calibration(session, request.calibration).id
 

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
 
+SHRINKS = tuple(1 - 0.05 * step for step in range(1, 14))
+"""Factors on the extremes of a group, from 0.95 down to 0.35."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
@@ -29,6 +32,13 @@ class Scaling:
     effective: Tensor
     zero_point: Tensor | None = None
     global_scale: Tensor | None = None
+
+    def rows(self, start: int, stop: int) -> "Scaling":
+        """Scales of some rows; a single row of scales serves them all."""
+        if len(self.effective) == 1:
+            return self
+        zero_point = None if self.zero_point is None else self.zero_point[start:stop]
+        return Scaling(self.stored[start:stop], self.effective[start:stop], zero_point, self.global_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,22 @@ class AbstractCodec(ABC):
     @abstractmethod
     def scaling(self, lowest: Tensor, highest: Tensor, fmt: CandidateFormat) -> Scaling:
         """Scales from the extremes of each group, float32 of shape (out, groups), with ``lowest <= 0 <= highest``."""
+
+    def shrinks(self, fmt: CandidateFormat) -> tuple[float, ...]:
+        """Factors on a group's extremes that a search for a better scale should try beside 1; none if no scale is better."""
+        return SHRINKS
+
+    def shrunk(self, lowest: Tensor, highest: Tensor, fmt: CandidateFormat, *, factor: Tensor | float, like: Scaling) -> Scaling:
+        """Scales from extremes times a factor; what the whole tensor shares is taken from ``like``.
+
+        Args:
+            lowest: as for ``scaling``.
+            highest: as for ``scaling``.
+            fmt: the candidate format.
+            factor: one for all groups, or one each, shape (out, groups).
+            like: scales of the whole tensor at factor 1.
+        """
+        return self.scaling(lowest * factor, highest * factor, fmt)
 
     @abstractmethod
     def round_(self, scaled: Tensor, fmt: CandidateFormat) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.rounding.codec import AbstractCodec, Scaling, absmax_scale
+from sensitivity.rounding.codec import SHRINKS, AbstractCodec, Scaling, absmax_scale
 
 E4M3 = torch.float8_e4m3fn
 E4M3_GREATEST = 448.0
@@ -18,6 +18,7 @@ E2M1_LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 # E2M1 holds exponents up to 2, so the scale's exponent lies 2 below that of the greatest magnitude.
 E2M1_EXPONENT = 2
 NVFP4_EPSILON = 0.125
+NVFP4_STRETCHES = (1.5, 1.4, 1.3, 1.2, 1.1)
 _EXPONENT_MASK = 0x7F800000
 _HALF_BIT = 0x00400000
 
@@ -43,6 +44,10 @@ class Float8Codec(AbstractCodec):
     def scaling(self, lowest: Tensor, highest: Tensor, fmt: CandidateFormat) -> Scaling:
         """Absmax / 448."""
         return absmax_scale(torch.maximum(-lowest, highest), E4M3_GREATEST, torch.bfloat16)
+
+    def shrinks(self, fmt: CandidateFormat) -> tuple[float, ...]:
+        """None: the relative precision of these elements is the same at every scale."""
+        return ()
 
     def round_(self, scaled: Tensor, fmt: CandidateFormat) -> Tensor:
         """Nearest E4M3 number, clamped to ±448."""
@@ -90,6 +95,18 @@ class NvFloat4Codec(_Float4Codec):
         absmax = torch.maximum(-lowest, highest)
         greatest = absmax.max().clamp(min=torch.finfo(torch.float32).tiny)
         global_scale = (E4M3_GREATEST * E2M1_GREATEST / greatest).nan_to_num(posinf=1.0).reshape(1)
+        return self._local(absmax, global_scale)
+
+    def shrinks(self, fmt: CandidateFormat) -> tuple[float, ...]:
+        """Beside smaller scales, larger ones: at 1.5 the greatest magnitude lies on 4, where levels are closer than at 6."""
+        return (*NVFP4_STRETCHES, *SHRINKS[:9])
+
+    def shrunk(self, lowest: Tensor, highest: Tensor, fmt: CandidateFormat, *, factor: Tensor | float, like: Scaling) -> Scaling:
+        """Local scales of the shrunk extremes under the global scale of the whole tensor."""
+        assert like.global_scale is not None  # noqa: S101  (every scaling of this codec has one)
+        return self._local(torch.maximum(-lowest, highest) * factor, like.global_scale)
+
+    def _local(self, absmax: Tensor, global_scale: Tensor) -> Scaling:
         stored = (global_scale * (absmax / E2M1_GREATEST)).clamp(max=E4M3_GREATEST).to(E4M3)
         local = stored.float()
         local[local == 0] = NVFP4_EPSILON
@@ -112,6 +129,10 @@ class MxFloat4Codec(_Float4Codec):
         bits = absmax.view(torch.int32) + (1 << 21)
         exponent = (bits >> 23).sub_(E2M1_EXPONENT).clamp_(min=0)
         return Scaling(exponent.to(torch.uint8), _power_of_two(exponent))
+
+    def shrinks(self, fmt: CandidateFormat) -> tuple[float, ...]:
+        """The exponents beside the rule's."""
+        return (0.5, 2.0)
 
 
 def _power_of_two(exponent: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from torch import Tensor
 from sensitivity.errors import CorruptCheckpointError, UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, Strategy
 
+Extremes = tuple[Tensor, Tensor]
+"""Lowest and highest element of each group."""
+
 
 def require_matrix(weight: Tensor, fmt: CandidateFormat) -> None:
     """Check that the format can store this tensor.
@@ -34,7 +37,7 @@ def as_groups(matrix: Tensor, width: int) -> Tensor:
     return matrix.reshape(matrix.shape[0], -1, width)
 
 
-def extremes(weight: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def extremes(weight: Tensor, width: int) -> Extremes:
     """Lowest (at most 0) and highest (at least 0) element of each group, float32 of shape (out, groups).
 
     Raises:
@@ -46,7 +49,7 @@ def extremes(weight: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return lowest.float().clamp_(max=0.0), highest.float().clamp_(min=0.0)
 
 
-def per_scale(extreme: tuple[Tensor, Tensor], strategy: Strategy) -> tuple[Tensor, Tensor]:
+def per_scale(extreme: Extremes, strategy: Strategy) -> Extremes:
     """Extremes per row group, or of the whole tensor (shape (1, 1)) where one scale serves all."""
     if strategy is not Strategy.TENSOR:
         return extreme

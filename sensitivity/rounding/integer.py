@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat, ElementType
-from sensitivity.rounding.codec import AbstractCodec, Scaling, absmax_scale, stored_scale
+from sensitivity.rounding.codec import SHRINKS, AbstractCodec, Scaling, absmax_scale, stored_scale
 
 
 class IntegerCodec(AbstractCodec):
@@ -27,6 +27,29 @@ class IntegerCodec(AbstractCodec):
         least, most = _range(fmt)
         zero_point = (least - lowest / scale).nan_to_num_(nan=0.0).clamp_(least, most).round_()
         return stored_scale(scale, torch.bfloat16, zero_point.to(torch.int8))
+
+    def shrinks(self, fmt: CandidateFormat) -> tuple[float, ...]:
+        """For symmetric formats each factor with both signs, and the one that puts the greatest magnitude on −2^(b−1).
+
+        The more levels there are, the less clipping pays.
+        """
+        shrinks = SHRINKS if fmt.num_bits <= 4 else SHRINKS[:6]
+        if not fmt.symmetric:
+            return shrinks
+        factors = (1 - 0.5**fmt.num_bits, *shrinks)
+        return factors + tuple(-factor for factor in factors)
+
+    def shrunk(self, lowest: Tensor, highest: Tensor, fmt: CandidateFormat, *, factor: Tensor | float, like: Scaling) -> Scaling:
+        """A negative factor gives a negative scale: the code −2^(b−1), which has no counterpart, lies on the other side.
+
+        Symmetric formats only. A stored scale has a sign bit, and ``code·scale`` is the same product for engines.
+        """
+        if not fmt.symmetric:
+            return self.scaling(lowest * factor, highest * factor, fmt)
+        factor = torch.as_tensor(factor)
+        found = self.scaling(lowest * factor.abs(), highest * factor.abs(), fmt)
+        sign = torch.where(factor < 0, -1.0, 1.0)
+        return Scaling(found.stored * sign.to(found.stored.dtype), found.effective * sign)
 
     def round_(self, scaled: Tensor, fmt: CandidateFormat) -> Tensor:
         """Nearest integer, ties to even, clamped."""

@@ -1,43 +1,23 @@
-"""Codecs and rounding methods, found by name. A further family is one more module here with a ``CODECS`` tuple."""
+"""Codecs and rounding methods, found by name. A further family is one more module here with a ``CODECS`` or ``METHODS`` tuple."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable
 from functools import cache
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 import sensitivity.rounding as package
 from sensitivity.errors import FormatError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.rounding.codec import AbstractCodec, Encoded
+from sensitivity.rounding.codec import AbstractCodec
 
-
-class RoundingMethod(Protocol):
-    """How the weights of a matrix reach the grid of a format."""
-
-    @property
-    def name(self) -> str:
-        """Registry key, part of a cell's identity."""
-
-    @property
-    def version(self) -> int:
-        """Raised whenever the numbers would change."""
-
-    @property
-    def encode(self) -> Callable[[Tensor, CandidateFormat], Encoded]:
-        """Weights of shape (out, in) to codes and scales."""
-
-    @property
-    def fake_quantize(self) -> Callable[[Tensor, CandidateFormat], Tensor]:
-        """Weights of shape (out, in) to the float32 weights that the codes decode to."""
+if TYPE_CHECKING:  # methods find their codecs here
+    from sensitivity.rounding.method import AbstractRounding
 
 
 @cache
-def _found() -> tuple[tuple[AbstractCodec, ...], dict[str, RoundingMethod]]:
+def _found() -> tuple[tuple[AbstractCodec, ...], dict[str, "AbstractRounding"]]:
     codecs: list[AbstractCodec] = []
-    methods: dict[str, RoundingMethod] = {}
+    methods: dict[str, AbstractRounding] = {}
     for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
         module = importlib.import_module(info.name)
         codecs.extend(getattr(module, "CODECS", ()))
@@ -60,8 +40,8 @@ def codec_for(fmt: CandidateFormat) -> AbstractCodec:
     return found[0]
 
 
-def get_rounding(name: str) -> RoundingMethod:
-    """The rounding method of that name (``rtn``).
+def get_rounding(name: str) -> "AbstractRounding":
+    """The rounding method of that name, in any case.
 
     Raises:
         FormatError: no such method; the message lists those that exist.

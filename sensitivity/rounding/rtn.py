@@ -5,23 +5,21 @@ exactly what an engine that loads the stored scales in float32 computes. Equal t
 every format that it has, except the sign of a zero.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.inputs.moments import InputMoments
 from sensitivity.rounding.codec import Encoded, Scaling
-from sensitivity.rounding.groups import as_groups, extremes, group_width, per_scale, require_matrix
+from sensitivity.rounding.groups import Extremes, extremes, group_width, per_scale, require_matrix
+from sensitivity.rounding.method import AbstractRounding
+from sensitivity.rounding.nearest import encode_nearest, round_into
 from sensitivity.rounding.registry import codec_for
-
-ROUNDING_VERSION = 1
-# Rows are rounded in strips of about this many elements, so that temporary tensors stay in cache.
-_STRIP_ELEMENTS = 1 << 20
-
-Extremes = tuple[Tensor, Tensor]
-_UNQUANTIZED = {"BF16": torch.bfloat16, "FP16": torch.float16}
+from sensitivity.rounding_facts import RTN, RoundingFacts
 
 
 @torch.no_grad()
@@ -63,12 +61,7 @@ def fake_quantize_many(weight: Tensor, formats: Sequence[CandidateFormat], *, ou
     result = torch.empty((len(formats), *weight.shape), dtype=torch.float32) if out is None else out
     matrix = weight.float()
     for fmt, into in zip(formats, result, strict=True):
-        require_matrix(weight, fmt)
-        found = _extremes(matrix, fmt, known)
-        if fmt.is_quantized:
-            _round_into(into, matrix, fmt, codec_for(fmt).scaling(*found, fmt))
-        else:
-            into.copy_(matrix.to(_UNQUANTIZED[fmt.name]))
+        round_into(into, matrix, fmt, plain_scaling(matrix, fmt, known))
     return result
 
 
@@ -80,79 +73,52 @@ def encode(weight: Tensor, fmt: CandidateFormat) -> Encoded:
         UnsupportedShapeError: the format cannot store this shape.
         CorruptCheckpointError: a weight is NaN or infinite.
     """
+    return encode_nearest(weight, fmt, plain_scaling(weight, fmt))
+
+
+def plain_scaling(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes] | None = None) -> Scaling | None:
+    """Scales from the extremes of each group; ``None`` for unquantized formats.
+
+    Args:
+        weight: any float dtype, shape (out, in).
+        fmt: the candidate format.
+        known: extremes by width of a group, read and completed.
+
+    Raises:
+        UnsupportedShapeError: the format cannot store this shape.
+        CorruptCheckpointError: a weight is NaN or infinite.
+    """
     require_matrix(weight, fmt)
-    shape = (weight.shape[0], weight.shape[1])
-    found = _extremes(weight, fmt, {})
-    if not fmt.is_quantized:
-        return Encoded(fmt, shape, weight.to(_UNQUANTIZED[fmt.name]), None)
-    codec = codec_for(fmt)
-    scaling = codec.scaling(*found, fmt)
-    groups = as_groups(weight.float(), group_width(fmt, shape[1]))
-    levels = _levels_into(torch.empty_like(groups), groups, fmt, scaling)
-    codes = codec.codes(levels, fmt).flatten(1)[:, : shape[1]]
-    return Encoded(fmt, shape, codes.contiguous(), scaling)
+    found = format_extremes(weight, fmt, {} if known is None else known)
+    return codec_for(fmt).scaling(*found, fmt) if fmt.is_quantized else None
 
 
-@torch.no_grad()
-def decode(encoded: Encoded) -> Tensor:
-    """Float32 weights of shape (out, in): ``(level − zero point)·scale``."""
-    fmt, scaling = encoded.format, encoded.scaling
-    if scaling is None:
-        return encoded.codes.float()
-    columns = encoded.shape[1]
-    levels = codec_for(fmt).levels(encoded.codes, fmt)
-    return _apply_scale_(as_groups(levels, group_width(fmt, columns)), scaling).flatten(1)[:, :columns].contiguous()
-
-
-def _extremes(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes]) -> Extremes:
+def format_extremes(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes]) -> Extremes:
+    """Extremes of what shares a scale in this format, shape (out, groups) or (1, 1); ``known`` is read and completed."""
     width = group_width(fmt, weight.shape[1])
     if width not in known:
         known[width] = extremes(weight, width)
     return per_scale(known[width], fmt.strategy)
 
 
-def _round_into(into: Tensor, weight: Tensor, fmt: CandidateFormat, scaling: Scaling) -> None:
-    columns = weight.shape[1]
-    width = group_width(fmt, columns)
-    step = max(1, _STRIP_ELEMENTS // columns)
-    for start in range(0, len(weight), step):
-        strip, rows = weight[start : start + step], into[start : start + step]
-        groups = as_groups(strip, width)
-        ragged = columns % width
-        target = torch.empty_like(groups) if ragged else rows.view(groups.shape)
-        _apply_scale_(_levels_into(target, groups, fmt, part := _strip(scaling, start, step)), part)
-        if ragged:
-            rows.copy_(target.flatten(1)[:, :columns])
-
-
-def _strip(scaling: Scaling, start: int, step: int) -> Scaling:
-    if len(scaling.effective) == 1:  # one scale for the whole tensor, or a single row
-        return scaling
-    zero_point = None if scaling.zero_point is None else scaling.zero_point[start : start + step]
-    return Scaling(scaling.stored, scaling.effective[start : start + step], zero_point)
-
-
-def _levels_into(target: Tensor, groups: Tensor, fmt: CandidateFormat, scaling: Scaling) -> Tensor:
-    torch.div(groups, scaling.effective.unsqueeze(-1), out=target)
-    if scaling.zero_point is not None:
-        target.add_(scaling.zero_point.unsqueeze(-1))
-    return codec_for(fmt).round_(target, fmt)
-
-
-def _apply_scale_(levels: Tensor, scaling: Scaling) -> Tensor:
-    if scaling.zero_point is not None:
-        levels.sub_(scaling.zero_point.unsqueeze(-1))
-    return levels.mul_(scaling.effective.unsqueeze(-1))
-
-
+@final
 @dataclass(frozen=True, slots=True)
-class RoundToNearest:
+class RoundToNearest(AbstractRounding):
     """Round to nearest as a rounding method: no data, no search."""
 
-    name: str = "rtn"
-    version: int = ROUNDING_VERSION
-    encode: Callable[[Tensor, CandidateFormat], Encoded] = encode
-    fake_quantize: Callable[[Tensor, CandidateFormat], Tensor] = fake_quantize
+    facts: ClassVar[RoundingFacts] = RTN
+
+    @torch.no_grad()
+    def encode_many(
+        self, weight: Tensor, formats: Sequence[CandidateFormat], inputs: InputMoments | None = None
+    ) -> list[Encoded]:
+        """Codes and scales in each format; inputs are not looked at."""
+        known: dict[int, Extremes] = {}
+        return [encode_nearest(weight, fmt, plain_scaling(weight, fmt, known)) for fmt in formats]
+
+    def fake_quantize(self, weight: Tensor, fmt: CandidateFormat, inputs: InputMoments | None = None) -> Tensor:
+        """What the codes decode to, without making codes."""
+        return fake_quantize(weight, fmt)
 
 
 METHODS = (RoundToNearest(),)

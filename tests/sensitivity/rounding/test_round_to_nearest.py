@@ -11,7 +11,7 @@ from sensitivity.errors import CorruptCheckpointError, FormatError, UnsupportedS
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 from sensitivity.formats.registry import all_formats, get_format
 from sensitivity.rounding import codec_for, decode, encode, fake_quantize, fake_quantize_many, get_rounding
-from sensitivity.rounding_facts import VERSIONS
+from sensitivity.rounding_facts import all_rounding_facts, get_rounding_facts
 from tests.sensitivity.rounding.matrices import matrices_for, nasty_matrices
 
 FORMATS = all_formats()
@@ -138,5 +138,7 @@ def test_rounding_methods_are_found_by_name() -> None:
 
 
 def test_what_planning_knows_of_the_methods_is_true() -> None:
-    for name, known in VERSIONS.items():
-        assert get_rounding(name).version == known
+    known = all_rounding_facts()
+    assert {facts.name: facts for facts in known} == {facts.name: get_rounding(facts.name).facts for facts in known}
+    with pytest.raises(FormatError, match=", ".join(facts.name for facts in known)):
+        get_rounding_facts("gptq?")

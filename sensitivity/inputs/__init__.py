@@ -1,0 +1,1 @@
+"""Inputs: what the layers of a model see on a calibration set."""
