@@ -13,9 +13,10 @@ from solvers.one_budget import find_corner, finish_corner
 from solvers.problem import Problem, total_loss, total_sizes
 from solvers.solution import Stats, Status
 from solvers.solver import Answer, Deadline
+from solvers.two_core import TwoCore, gather_two_core
 from solvers.two_dual import solve_two_dual
 from solvers.two_moves import Rows, TwoCorner, limit_of_rank, two_corner_at, two_gap_of, two_moves_within
-from solvers.two_search import TwoCore, TwoFound, gather_two_core, search_two_core
+from solvers.two_search import TwoFound, search_two_core
 
 POOL = 4_096  # cheapest moves among which a first incumbent is looked for
 FIRST = 64  # of these the first narrow search sees so many, the next ones GROWTH times as many each
