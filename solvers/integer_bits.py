@@ -118,5 +118,6 @@ def round_bits(bits: Floats, menu: ArrayLike, *, down: bool = False) -> Integers
     if down or menu.shape[0] == 1:
         return (above - 1).astype(np.int64)
     above = np.minimum(above, menu.shape[0] - 1)
-    nearer_below: Integers = (bits - menu[above - 1] <= menu[above] - bits).astype(np.int64)
-    return above - nearer_below
+    nearer_below = (bits - menu[above - 1] <= menu[above] - bits).astype(np.int64)
+    nearest: Integers = above - nearer_below
+    return nearest

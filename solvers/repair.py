@@ -9,6 +9,9 @@ from solvers.problem import Problem, class_minima, total_loss, total_sizes
 
 POOL = 128  # classes among which pairs of moves are looked for: those with the cheapest moves
 PAIRED = 256  # cheapest of their moves that are paired
+TRIPLED = 64  # of them that are taken three at a time
+SAVING = 1e-14  # share of the largest loss below which a saving is rounding
+FREE = 1e-6  # share of the slack below which a move counts as taking nothing
 SWAPS = 50  # rounds of swaps
 REPAIRS = 1_000  # rounds of repairs; a round of a large problem takes many moves
 
@@ -69,7 +72,8 @@ def keep_budgets(problem: Problem, choice: Integers, multipliers: Floats) -> Int
         if not useful.any():
             return None
         price = changes.loss + priced(changes.sizes, multipliers)
-        ratio = np.where(useful, price, np.inf) / np.where(useful, removed, 1.0)
+        with np.errstate(over="ignore"):
+            ratio = np.where(useful, price, np.inf) / np.where(useful, removed, 1.0)
         item = ratio.argmin(axis=1)
         best = ratio[np.arange(item.shape[0]), item]
         order = np.argsort(best, kind="stable")[: np.count_nonzero(np.isfinite(best))]
@@ -123,7 +127,7 @@ def _fill(problem: Problem, choice: Integers, *, by_rate: bool) -> Integers:
         worth = np.where(fits, changes.loss, 0.0)
         if by_rate:
             taken = priced(np.maximum(changes.sizes, 0), 1.0 / np.maximum(changes.slack, 1))
-            worth /= np.maximum(taken, 1e-300)
+            worth /= np.maximum(taken, FREE)
         item = worth.argmin(axis=1)
         best = worth[np.arange(item.shape[0]), item]
         order = np.argsort(best, kind="stable")[: np.count_nonzero(best < 0)]
@@ -139,31 +143,55 @@ def _swap(problem: Problem, choice: Integers, multipliers: Floats, swaps: int) -
         changes = _changes(problem, choice)
         cost = changes.loss + priced(changes.sizes, multipliers)
         cost[np.arange(problem.classes), choice] = np.inf
-        near = _cheapest(cost.ravel())
-        klass, item = near // problem.items, near % problem.items
-        pair = _best_pair(klass, changes.loss[klass, item], changes.sizes[:, klass, item], changes.slack)
-        if pair is None:
+        found = _best_pair(changes, cost) or _best_triple(changes, cost)
+        if found is None:
             return choice
-        choice[klass[pair]] = item[pair]
+        klass, item = found
+        choice[klass] = item
         choice = _fill(problem, choice, by_rate=True)
     return choice
 
 
-def _cheapest(cost: Floats) -> Integers:
-    """Positions of the ``PAIRED`` least finite costs, in their order."""
-    near = np.arange(cost.shape[0]) if cost.shape[0] <= PAIRED else np.sort(np.argpartition(cost, PAIRED)[:PAIRED])
-    return near[np.isfinite(cost[near])]
+def _cheapest(cost: Floats, count: int) -> tuple[Integers, Integers]:
+    """Classes and items of the moves of least cost, the finite ones among the first ``count``, class by class."""
+    flat = cost.ravel()
+    near = np.arange(flat.shape[0]) if flat.shape[0] <= count else np.sort(np.argpartition(flat, count)[:count])
+    near = near[np.isfinite(flat[near])]
+    return near // cost.shape[1], near % cost.shape[1]
 
 
-def _best_pair(klass: Integers, loss: Floats, sizes: Integers, slack: Integers) -> Integers | None:
+def _best_pair(changes: _Changes, cost: Floats) -> tuple[Integers, Integers] | None:
     """The two moves of different classes that save most and fit together; ``None`` when no pair saves anything."""
+    klass, item = _cheapest(cost, PAIRED)
     if klass.size == 0:
         return None
+    loss, sizes = changes.loss[klass, item], changes.sizes[:, klass, item]
     together = loss[:, None] + loss[None, :]
     allowed = klass[:, None] != klass[None, :]
-    allowed &= together < -1e-14 * np.abs(loss).max()
-    for size, room in zip(sizes, slack, strict=True):
+    allowed &= together < -SAVING * np.abs(loss).max()
+    for size, room in zip(sizes, changes.slack, strict=True):
         allowed &= size[:, None] + size[None, :] <= room
     together[~allowed] = np.inf
     best = int(together.argmin())
-    return np.array(divmod(best, klass.shape[0])) if np.isfinite(together.ravel()[best]) else None
+    pair = np.array(divmod(best, klass.shape[0]))
+    return (klass[pair], item[pair]) if np.isfinite(together.ravel()[best]) else None
+
+
+def _best_triple(changes: _Changes, cost: Floats) -> tuple[Integers, Integers] | None:
+    """The same for three moves, of fewer."""
+    klass, item = _cheapest(cost, TRIPLED)
+    count = klass.shape[0]
+    first, second = np.triu_indices(count, 1)
+    loss, sizes = changes.loss[klass, item], changes.sizes[:, klass, item]
+    apart = klass[first] != klass[second]
+    first, second = first[apart], second[apart]
+    together = (loss[first] + loss[second])[:, None] + loss
+    allowed = (klass[second][:, None] < klass) & (together < -SAVING * np.abs(loss).max(initial=0.0))
+    for size, room in zip(sizes, changes.slack, strict=True):
+        allowed &= (size[first] + size[second])[:, None] + size <= room
+    if not allowed.any():
+        return None
+    together[~allowed] = np.inf
+    pair, third = divmod(int(together.argmin()), count)
+    three = np.array([first[pair], second[pair], third])
+    return klass[three], item[three]
