@@ -25,10 +25,9 @@ def descending_order(values: Floats) -> Integers:
         return np.argsort(-values, kind="stable")
     key = _keys(values)
     low = np.argsort((key & 0xFFFF).astype(np.uint16), kind="stable")
-    key = key[low]
-    high = np.argsort((key >> 16).astype(np.uint16), kind="stable")
-    order, key = low[high], key[high]
-    _compare_equals(order, key, values)
+    high = np.argsort((key >> 16).astype(np.uint16).take(low), kind="stable")
+    order = low.take(high)
+    _compare_equals(order, key.take(order), values)
     return order
 
 

@@ -11,7 +11,9 @@ from solvers.steps import Steps
 
 AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
 BEHIND = 8  # steps taken last, that it may exchange
-NONE = -1  # in place of a class
+ROUNDS = 4  # of the best pair
+NOWHERE = -2  # an item that no class stands at
+NO_CLASS = -1  # not any step's
 
 
 @dataclass(slots=True, eq=False)
@@ -90,52 +92,81 @@ def _rows(problem: Problem, steps: Steps, after: Integers) -> NDArray[np.signedi
 
 
 def spend_rest(steps: Steps, plans: Plans) -> None:
-    """Take later steps, each alone or in exchange for a step that was taken, while that fits and saves loss; in place.
+    """Take later steps, each alone or in exchange for a step that was taken, where that fits and saves loss; in place.
 
-    Again and again the best pair of one of the next ``AHEAD`` steps and one (or none) of the last ``BEHIND``. Only steps that
-    start or end where their class stands are looked at, and a class is changed once.
+    Up to ``ROUNDS`` times the best pair of one of the next ``AHEAD`` steps and one, or none, of the last ``BEHIND`` given back.
     """
     row = np.flatnonzero((plans.slack > 0) & (plans.after < steps.count))
-    ahead = plans.after[row, None] + np.arange(AHEAD)
-    behind = plans.after[row, None] - np.arange(1, BEHIND + 2)
-    ahead_ready, behind_ready = ahead < steps.count, behind >= 0
-    behind_ready[:, BEHIND] = False
-    ahead, behind = np.minimum(ahead, steps.count - 1), np.maximum(behind, 0)
-    ahead_class, behind_class = steps.klass[ahead], steps.klass[behind]
-    ahead_ready &= plans.choices[row[:, None], ahead_class] == steps.previous(ahead)
-    behind_ready &= plans.choices[row[:, None], behind_class] == steps.item(behind)
-    saved = np.where(ahead_ready, steps.saved[ahead], -np.inf)
-    given = np.where(behind_ready, steps.saved[behind], np.inf)
-    grown, freed = steps.grown[ahead], steps.grown[behind]
-    given[:, BEHIND], freed[:, BEHIND], behind_class[:, BEHIND] = 0.0, 0, NONE
-    gain, growth = saved[:, :, None] - given[:, None, :], grown[:, :, None] - freed[:, None, :]
-    gain[ahead_class[:, :, None] == behind_class[:, None, :]] = -np.inf
-    while row.size:
-        fitting = np.where(growth <= plans.slack[row, None, None], gain, 0.0).reshape(row.shape[0], -1)
-        best = fitting.argmax(axis=1)
-        live = np.flatnonzero(fitting[np.arange(row.shape[0]), best] > 0)
-        if live.shape[0] < row.shape[0]:
-            row, best, gain, growth = row[live], best[live], gain[live], growth[live]
-            ahead, behind, ahead_class, behind_class = ahead[live], behind[live], ahead_class[live], behind_class[live]
-        here = np.arange(row.shape[0])
-        a, b = np.divmod(best, BEHIND + 1)
-        ka, kb = ahead_class[here, a], behind_class[here, b]
-        some = kb != NONE
-        _move(steps, plans, row[some], behind[here, b][some], back=True)
-        _move(steps, plans, row, ahead[here, a], back=False)
-        gain[(ahead_class == ka[:, None]) | (ahead_class == kb[:, None])] = -np.inf
-        gone = (behind_class == ka[:, None]) | (some[:, None] & (behind_class == kb[:, None]))
-        np.swapaxes(gain, 1, 2)[gone] = -np.inf
+    moves = _moves_near(steps, plans.after[row])
+    for _ in range(ROUNDS):
+        saved = np.where(plans.choices[row, moves.klass] == moves.begin, moves.saved, -np.inf)
+        saved[-1] = 0.0  # nothing is given back
+        gain = saved[:AHEAD, None] + saved[AHEAD:]
+        fits = moves.grown[:AHEAD, None] <= plans.slack[row] - moves.grown[AHEAD:]
+        gain = np.where(fits & (moves.klass[:AHEAD, None] != moves.klass[AHEAD:]), gain, 0.0).reshape(-1, row.shape[0])
+        pair = gain.argmax(axis=0)
+        gain = gain[pair, np.arange(row.shape[0])]
+        live = np.flatnonzero(gain > 0)
+        if live.size == 0:
+            return
+        row, moves = row[live], moves.pick(live)
+        _make_pairs(plans, row, moves, pair[live], gain[live])
 
 
-def _move(steps: Steps, plans: Plans, row: Integers, step: Integers, *, back: bool) -> None:
-    """Take or give back one step in each of some rows."""
-    sign = -1 if back else 1
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moves:
+    """Steps that may be taken, then steps that may be given back, for each of some rows; all arrays ``[W, rows]``.
+
+    Attributes:
+        klass: the class that moves.
+        begin: the item where it has to stand.
+        end: the item where it stands then.
+        grown: what that adds to the size, < 0 when a step is given back.
+        saved: the loss that it saves, < 0 when a step is given back.
+    """
+
+    klass: Integers
+    begin: Integers
+    end: Integers
+    grown: Integers
+    saved: Floats
+
+    def pick(self, live: Integers) -> "_Moves":
+        """Some of the rows."""
+        if live.shape[0] == self.klass.shape[1]:
+            return self
+        at = (slice(None), live)
+        return _Moves(self.klass[at], self.begin[at], self.end[at], self.grown[at], self.saved[at])
+
+
+def _moves_near(steps: Steps, after: Integers) -> _Moves:
+    """``AHEAD`` steps from ``after`` on, ``BEHIND`` steps before it, and a last line that gives nothing back."""
+    step = after + np.append(np.arange(AHEAD), np.arange(-1, -BEHIND - 2, -1))[:, None]
+    none = (step < 0) | (step >= steps.count)
+    none[-1] = True
+    step[none] = 0
+    klass, previous, item = steps.klass[step], steps.previous(step), steps.item(step)
     grown, saved = steps.grown[step], steps.saved[step]
-    plans.choices[row, steps.klass[step]] = steps.previous(step) if back else steps.item(step)
-    plans.slack[row] -= sign * grown
-    plans.loss[row] -= sign * saved
-    plans.cost[row] += np.maximum(sign * (plans.multiplier[row] * grown - saved), 0.0)
+    begin, end = np.vstack((previous[:AHEAD], item[AHEAD:])), np.vstack((item[:AHEAD], previous[AHEAD:]))
+    begin[none] = NOWHERE
+    klass[-1], grown[-1] = NO_CLASS, 0
+    np.negative(grown[AHEAD:], out=grown[AHEAD:])
+    np.negative(saved[AHEAD:], out=saved[AHEAD:])
+    return _Moves(klass, begin, end, grown, saved)
+
+
+def _make_pairs(plans: Plans, row: Integers, moves: _Moves, pair: Integers, gain: Floats) -> None:
+    """One pair of moves in every row; in place."""
+    column = np.arange(row.shape[0])
+    taken, given = pair // (BEHIND + 1), pair % (BEHIND + 1) + AHEAD
+    growth = moves.grown[taken, column] + moves.grown[given, column]
+    plans.slack[row] -= growth
+    plans.loss[row] -= gain
+    plans.cost[row] += np.maximum(plans.multiplier[row] * growth - gain, 0.0)
+    plans.choices[row, moves.klass[taken, column]] = moves.end[taken, column]
+    back = np.flatnonzero(given < AHEAD + BEHIND)
+    row, column, given = row[back], back, given[back]
+    plans.choices[row, moves.klass[given, column]] = moves.end[given, column]
 
 
 def keep_monotone(plans: Plans) -> None:
