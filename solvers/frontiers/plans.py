@@ -103,7 +103,8 @@ def spend_rest(steps: Steps, plans: Plans) -> None:
         saved[-1] = 0.0  # nothing is given back
         gain = saved[:AHEAD, None] + saved[AHEAD:]
         fits = moves.grown[:AHEAD, None] <= plans.slack[row] - moves.grown[AHEAD:]
-        gain = np.where(fits & (moves.klass[:AHEAD, None] != moves.klass[AHEAD:]), gain, 0.0).reshape(-1, row.shape[0])
+        gain = np.where(fits & (moves.klass[:AHEAD, None] != moves.klass[AHEAD:]), gain, 0.0)
+        gain = gain.reshape(AHEAD * (BEHIND + 1), row.shape[0])
         pair = gain.argmax(axis=0)
         gain = gain[pair, np.arange(row.shape[0])]
         live = np.flatnonzero(gain > 0)

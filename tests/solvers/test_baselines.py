@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from solvers import AbstractSolver, HullGreedy, Mckp, Problem, Status, Uniform, UnsupportedProblemError, solve
-from solvers.baselines import AdjacentGreedy, LpRounding, OmpqLinear, RatioRule, Shuffle, TwoFormats
+from solvers.baselines import AdjacentGreedy, LpRounding, OmpqLinear, Random, RatioRule, TwoFormats
 from solvers.hull import walk_hulls
 from tests.solvers.contract import SolverContract
 from tests.solvers.instances import budget_at, curves, one_budget
@@ -39,7 +39,7 @@ class TestTwoFormats(SolverContract):
 
 
 class TestShuffle(SolverContract):
-    solver = Shuffle(seed=3)
+    solver = Random(seed=3)
     exact = False
 
 
@@ -192,9 +192,9 @@ def test_two_formats_is_no_worse_than_one() -> None:
         assert solve(problem, TwoFormats()).loss <= solve(problem, Uniform()).loss
 
 
-def test_shuffle_draws_by_its_seed_and_uses_up_the_budget() -> None:
+def test_random_draws_by_its_seed_and_uses_up_the_budget() -> None:
     problem = curves(40, 8, seed=0)
-    choices = [tuple(solve(problem, Shuffle(seed)).choice.tolist()) for seed in range(6)]
+    choices = [tuple(solve(problem, Random(seed)).choice.tolist()) for seed in range(6)]
     assert len(set(choices)) == 6
     for choice in choices:
         sizes = problem.sizes[0, np.arange(40), choice]
@@ -223,7 +223,7 @@ def test_order_of_merit() -> None:
         "uniform": Uniform(),
         "ratio rule": RatioRule(),
         "OMPQ": OmpqLinear(),
-        "shuffle": Shuffle(),
+        "random": Random(),
     }
     problems = [ladder_problem(seed) for seed in range(12)]
     optima = np.array([solve(problem, Mckp()).loss for problem in problems])
@@ -235,5 +235,5 @@ def test_order_of_merit() -> None:
     assert excess["hull greedy"] <= excess["LP rounding"] <= 5e-2
     assert excess["adjacent greedy"] >= 5e-2
     assert excess["adjacent greedy"] < excess["two formats"] < excess["uniform"]
-    assert 1.0 <= excess["uniform"] < excess["shuffle"]
+    assert 1.0 <= excess["uniform"] < excess["random"]
     assert excess["two formats"] < min(excess["ratio rule"], excess["OMPQ"])

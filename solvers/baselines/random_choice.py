@@ -15,7 +15,7 @@ from solvers.steps import SortedItems, order_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffle(AbstractSolver):
+class Random(AbstractSolver):
     """A random choice that uses up its budget: steps to the next larger undominated item in random order, while they fit.
 
     What any method has to beat. The draw depends on the seed and on the numbers of the problem, not on the order of its
