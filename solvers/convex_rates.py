@@ -23,6 +23,10 @@ from solvers.solver import Deadline
 from solvers.water_filling import water_fill
 
 NEWTON = 12  # steps that sharpen the multipliers at most
+SWEEPS = 60  # rounds over the rows where Newton's method does not settle
+LARGEST = 700.0  # logarithm of a price that float64 still holds
+SETTLED = 1e-12  # relative violation at which multipliers are taken
+LONG = 100.0  # widest range of ln(loss) that a price is looked for beyond the curves
 PROVED = 1e-6  # relative gap up to which bits are called OPTIMAL
 
 
@@ -220,7 +224,19 @@ def _solve_cone(part: _Program, level: float, deadline: Deadline) -> tuple[Float
 
 
 def _sharpened(part: _Program, multipliers: Floats) -> Floats:
-    """Newton's method on the dual, whose gradient is what the bits at the multipliers take over the budgets, from Clarabel's."""
+    """Clarabel's multipliers by Newton's method on the dual; where that does not settle, after sweeps over single rows."""
+    multipliers = _newton(part, multipliers)
+    for _ in range(SWEEPS):
+        if _violation(multipliers, part.rows @ _bits_at(part, multipliers) - 1.0) <= SETTLED:
+            break
+        for r in range(multipliers.shape[0]):
+            multipliers[r] = _row_price(part, multipliers, r)
+        multipliers = _newton(part, multipliers)
+    return multipliers
+
+
+def _newton(part: _Program, multipliers: Floats) -> Floats:
+    """Newton's method: the gradient of the dual is what the bits at the multipliers take over the budgets."""
     over = part.rows @ _bits_at(part, multipliers) - 1.0
     for _ in range(NEWTON):
         free = multipliers > -over * multipliers.max()  # the other rows have slack and will have no price
@@ -235,6 +251,25 @@ def _sharpened(part: _Program, multipliers: Floats) -> Floats:
             break
         multipliers, over = trial, left
     return multipliers
+
+
+def _row_price(part: _Program, multipliers: Floats, r: int) -> float:
+    """The price at which one row is just kept beside the other prices, by bisection on its logarithm; 0 if it is kept free."""
+    trial = multipliers.copy()
+
+    def over(price: float) -> bool:
+        trial[r] = price
+        return float(part.rows[r] @ _bits_at(part, trial)) > 1.0
+
+    charged = (part.rows[r] > 0) & (part.width > 0)
+    if not over(0.0) or not charged.any():
+        return 0.0
+    steepest = part.gain[charged] - np.log(part.rows[r, charged])
+    high = min(float(steepest.max()), LARGEST)
+    low = min(float((steepest - np.minimum(part.width[charged], LONG) * part.decay[charged]).min()), high) - LONG
+    while low < (middle := low + (high - low) / 2) < high and high - low > 1e-15 * abs(high):
+        low, high = (middle, high) if over(math.exp(middle)) else (low, middle)
+    return math.exp(high)
 
 
 def _violation(multipliers: Floats, over: Floats) -> float:
