@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from sensitivity.errors import CalibrationError, CheckpointError, NonFiniteError
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import LoadedModel
 from sensitivity.next_token import hidden_states, next_token_logits, output_head, positions_at_once
-from sensitivity.rounding import get_rounding
 from sensitivity.statistics import Statistics, mean_and_error, observe
 
 BATCH_TOKENS: Final = 2048
@@ -67,7 +67,7 @@ def evaluate(
     assignments: Sequence[Mapping[str, CandidateFormat]],
     tokens: Tensor,
     *,
-    rounding: str = "rtn",
+    rounding: str | LayerRounding = "rtn",
 ) -> Statistics:
     """Measure assignments beside the reference.
 
@@ -80,13 +80,13 @@ def evaluate(
         model: the reference; it is the same bits afterwards, also after an exception.
         assignments: A maps of layer name to candidate format; layers not named keep their weights.
         tokens: int64 held-out tokens (sequences, length), at least two a sequence.
-        rounding: rounding method.
+        rounding: rounding method by name, or the assignments' cells with the data that their method needs.
 
     Returns:
         Statistics (A, metrics, 3), a sample a sequence; merge chunks of sequences by addition.
 
     Raises:
-        CalibrationError: no sequence, or sequences of a single token.
+        CalibrationError: no sequence, or sequences of a single token; or a rounding method by name that runs on text.
         NonFiniteError: the reference or an assignment has logits that are NaN or infinite.
         CheckpointError: a layer that the model does not have.
         FormatError: a format that cannot store a layer, or an unknown rounding method.
@@ -94,10 +94,13 @@ def evaluate(
     if tokens.ndim != 2 or tokens.shape[0] < 1 or tokens.shape[1] < 2:
         msg = f"evaluation needs sequences of at least two tokens, got {tuple(tokens.shape)}; give it longer held-out text"
         raise CalibrationError(msg)
+    _check_layers(model, assignments)
+    if isinstance(rounding, str):
+        rounding = LayerRounding.of_assignments(model, rounding, assignments)
     reference = _last_hidden(model.module, tokens)
     quantized, heads = [], []
     for assignment in assignments:
-        weights = _rounded(model, assignment, rounding)
+        weights = {model.linears[name]: rounding.fake_quantize(name, fmt) for name, fmt in assignment.items()}
         with replaced_weights(weights):
             quantized.append(_last_hidden(model.module, tokens))
         head = output_head(model.module)
@@ -139,13 +142,11 @@ def replaced_weights(weights: Mapping[nn.Linear, Tensor]) -> Iterator[None]:
             linear.weight.data = weight
 
 
-def _rounded(model: LoadedModel, assignment: Mapping[str, CandidateFormat], rounding: str) -> dict[nn.Linear, Tensor]:
-    method = get_rounding(rounding)
-    unknown = [name for name in assignment if name not in model.linears]
+def _check_layers(model: LoadedModel, assignments: Sequence[Mapping[str, CandidateFormat]]) -> None:
+    unknown = [name for assignment in assignments for name in assignment if name not in model.linears]
     if unknown:
         msg = f"the model has no layer {', '.join(unknown[:5])}; name layers of its description"
         raise CheckpointError(msg)
-    return {model.linears[name]: method.fake_quantize(model.linears[name].weight, fmt) for name, fmt in assignment.items()}
 
 
 def _last_hidden(module: nn.Module, tokens: Tensor) -> Tensor:

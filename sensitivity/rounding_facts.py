@@ -23,8 +23,10 @@ class RoundingFacts:
 
 RTN = RoundingFacts("rtn", version=1)
 RTN_CLIP = RoundingFacts("rtn_clip", version=1)
+RTN_DIAGONAL = RoundingFacts("rtn_diagonal", version=1, needs_inputs=True)
+GPTQ = RoundingFacts("gptq", version=1, needs_inputs=True)
 
-_FACTS = {facts.name: facts for facts in (RTN, RTN_CLIP)}
+_FACTS = {facts.name: facts for facts in (RTN, RTN_CLIP, RTN_DIAGONAL, GPTQ)}
 
 
 def all_rounding_facts() -> tuple[RoundingFacts, ...]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sensitivity.errors import CheckpointError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.rounding import get_rounding
+from sensitivity.layer_rounding import LayerRounding
+from sensitivity.rounding import Encoded, get_rounding
 from sensitivity.rounding.packing import compressed_tensors
 
 SHARD_BYTES = 5_000_000_000
@@ -48,7 +49,7 @@ def write_checkpoint(
     config: Mapping[str, object],
     quantization_config: Mapping[str, object],
     companions: Sequence[Path] = (),
-    rounding: str = "rtn",
+    rounding: str | LayerRounding = "rtn",
     shard_bytes: int = SHARD_BYTES,
 ) -> Path:
     """Write safetensors and ``config.json``; nothing is left behind when it fails.
@@ -63,7 +64,8 @@ def write_checkpoint(
         config: the model's ``config.json``.
         quantization_config: what the compressed-tensors export says of the same assignment.
         companions: files to copy beside the weights (tokenizer, generation settings).
-        rounding: rounding method by name.
+        rounding: rounding method by name, for methods without data; or the assignment's cells, rounded from the loaded model
+            that ``state`` was read from.
         shard_bytes: a new file is begun before one grows beyond this.
 
     Returns:
@@ -73,6 +75,7 @@ def write_checkpoint(
         CheckpointError: the directory is in use or cannot be written, or a planned layer has no weight in ``state``.
         UnsupportedShapeError: compressed-tensors cannot store a layer in its format.
         CorruptCheckpointError: a weight is NaN or infinite.
+        CalibrationError: a rounding method by name that runs on text.
     """
     missing = sorted(name for name in assignment if f"{name}.weight" not in state)
     if missing:
@@ -107,17 +110,26 @@ def _whole_or_nothing(directory: Path) -> Iterator[Path]:
 
 
 def _stored_tensors(
-    state: Mapping[str, Tensor], assignment: Mapping[str, CandidateFormat], *, rounding: str, dtype: torch.dtype | None
+    state: Mapping[str, Tensor],
+    assignment: Mapping[str, CandidateFormat],
+    *,
+    rounding: str | LayerRounding,
+    dtype: torch.dtype | None,
 ) -> Iterator[tuple[str, Tensor]]:
-    encode = get_rounding(rounding).encode
     repeated = _repeated(state, assignment)
     for name, tensor in state.items():
         layer = name.removesuffix(".weight")
         if name.endswith(".weight") and layer in assignment:
-            for part, stored in compressed_tensors(encode(tensor.detach().cpu(), assignment[layer])).items():
+            for part, stored in compressed_tensors(_encode(layer, tensor, assignment[layer], rounding)).items():
                 yield f"{layer}.{part}", stored
         elif name not in repeated:
             yield name, tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
+
+
+def _encode(layer: str, weight: Tensor, fmt: CandidateFormat, rounding: str | LayerRounding) -> Encoded:
+    if isinstance(rounding, LayerRounding):
+        return rounding.encode(layer, fmt)
+    return get_rounding(rounding).encode(weight.detach().cpu(), fmt)
 
 
 def _repeated(state: Mapping[str, Tensor], assignment: Mapping[str, CandidateFormat]) -> set[str]:

@@ -11,7 +11,7 @@ from planner.schemas.plans import FormatName, Pattern
 
 __all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
 
-RoundingName = Literal["rtn", "rtn_clip"]
+RoundingName = Literal["rtn", "rtn_clip", "rtn_diagonal", "gptq"]
 """Rounding methods by name, as ``sensitivity.rounding_facts`` lists them; a test compares."""
 
 

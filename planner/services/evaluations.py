@@ -37,6 +37,7 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         "plan_id": plan_id,
         "calibration_id": calibration,
         "rounding": document.provenance.rounding,
+        "rounding_calibration_id": document.provenance.calibration,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
     return jobs.submit(session, kind="evaluation", model_id=document.model, payload=payload)

@@ -13,6 +13,7 @@ from planner.services.exporting import chosen_formats, export_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
 from planner.worker.loaded_models import LoadedModels
+from planner.worker.plan_rounding import plan_rounding
 from sensitivity.checkpoint import SourceKind
 from sensitivity.loading import LoadedModel
 from sensitivity.writing import SafetensorsState, write_checkpoint
@@ -26,6 +27,7 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path) -> 
     Raises:
         ExportError: the target cannot express the plan.
         CheckpointError: the model's files changed, or the directory cannot be written.
+        NotFoundError: the calibration set that the plan's curves were rounded with was deleted.
     """
     with database.read_session() as session:
         document = get_plan(session, plan_id)
@@ -34,17 +36,20 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path) -> 
     if not isinstance(quantization, Mapping):
         msg = "the compressed-tensors export carries no quantization_config; report this as a bug"
         raise ExportError(msg)
-    model = LoadedModels(database).get(document.model)
+    models = LoadedModels(database)
+    model = models.get(document.model)
+    chosen, provenance = chosen_formats(document), document.provenance
+    rounding = plan_rounding(models, document.model, provenance.rounding, provenance.calibration, [chosen])
     with tempfile.TemporaryDirectory() as scratch:
         state, config, companions = _source(model, Path(scratch))
         return write_checkpoint(
             state,
-            chosen_formats(document),
+            chosen,
             directory,
             config=config,
             quantization_config=quantization,
             companions=companions,
-            rounding=document.provenance.rounding,
+            rounding=rounding,
         )
 
 

@@ -17,9 +17,11 @@ from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels
+from planner.worker.plan_rounding import plan_rounding
 from sensitivity.evaluation import evaluate, summarise
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.registry import get_probe
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error
@@ -135,9 +137,10 @@ def _cell(
 
 @dataclass(slots=True)
 class EvaluationHandler(AbstractJobHandler):
-    """Measures assignments on held-out text."""
+    """Measures assignments on held-out text, rounded as the plan's curves were; rounded once for all units of a job."""
 
     models: LoadedModels
+    _roundings: dict[str, LayerRounding] = field(default_factory=dict)
 
     def enumerate(self, job: Job) -> list[UnitSpec]:
         """Chunks of held-out sequences."""
@@ -151,16 +154,24 @@ class EvaluationHandler(AbstractJobHandler):
         model = self.models.get(job.model_id)
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
         chosen = torch.tensor(unit.payload["indices"], dtype=torch.int64)
-        return evaluate(model, _assignments(job), tokens[chosen], rounding=job.payload["rounding"])
+        return evaluate(model, _assignments(job), tokens[chosen], rounding=self._rounding(job))
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Write one evaluation per assignment."""
+        self._roundings.pop(job.id, None)
         merged = sum_in_order(results)
         plan_id = job.payload["plan_id"]
         if plan_id is not None and session.get(PlanRow, plan_id) is None:
             plan_id = None  # the plan was deleted while it was measured; the measurement stays
         for (label, assignment), statistics in zip(job.payload["assignments"].items(), merged, strict=True):
             session.add(_evaluation(job, plan_id, label, assignment, statistics))
+
+    def _rounding(self, job: Job) -> LayerRounding:
+        if job.id not in self._roundings:
+            calibration = job.payload.get("rounding_calibration_id")
+            found = plan_rounding(self.models, job.model_id, job.payload["rounding"], calibration, _assignments(job))
+            self._roundings = {job.id: found}
+        return self._roundings[job.id]
 
 
 def _assignments(job: Job) -> list[Mapping[str, CandidateFormat]]:

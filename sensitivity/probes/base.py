@@ -36,8 +36,9 @@ class ProbeRun:
         model: the loaded model.
         layers: names of the layers to measure, first axis of the statistics.
         formats: candidate formats to measure, second axis of the statistics.
-        rounding: rounding method (``rtn``).
-        tokens: int64 calibration tokens of shape ``(sequences, sequence_length)``; ``None`` for probes without data.
+        rounding: name of the rounding method.
+        tokens: int64 calibration tokens of shape ``(sequences, sequence_length)``; ``None`` where neither probe nor rounding
+            method runs on text.
         seed: seed of everything random in the run.
         cache: what a probe wants to keep between units of this process (rounding errors, hidden states at a block's door).
     """

@@ -6,8 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probes.base import ProbeRun
-from sensitivity.rounding import get_rounding
 
 KEPT_BYTES: Final = 4 << 30
 """How much of the stacks a run keeps in memory; what does not fit is rounded anew each time."""
@@ -36,9 +36,13 @@ class RoundingErrors:
 
     @classmethod
     def of(cls, run: ProbeRun, arithmetic: str) -> "RoundingErrors":
-        """The stacks of this run in this arithmetic, kept in the run's cache."""
+        """The stacks of this run in this arithmetic, kept in the run's cache.
+
+        All data that the rounding needs are gathered here: ``stack`` may then be called while the model is watched.
+        """
         key = f"rounding errors {arithmetic}"
         if key not in run.cache:
+            LayerRounding.of(run).prepare()
             run.cache[key] = cls(run, DTYPES[arithmetic])
         found: RoundingErrors = run.cache[key]
         return found
@@ -61,9 +65,9 @@ class RoundingErrors:
     @torch.no_grad()
     def _round(self, layer: str) -> Tensor:
         weight = self.run.model.linears[layer].weight
-        fake_quantize = get_rounding(self.run.rounding).fake_quantize
+        rounding = LayerRounding.of(self.run)
         storable = self.run.storable(layer)
         stack = torch.empty((len(storable), *weight.shape), dtype=self.dtype)
         for target, k in zip(stack, storable, strict=True):
-            target.copy_(fake_quantize(weight, self.run.formats[k]).sub_(weight))
+            target.copy_(rounding.fake_quantize(layer, self.run.formats[k]).sub_(weight))
         return stack

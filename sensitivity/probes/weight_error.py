@@ -5,9 +5,9 @@ from typing import ClassVar, final
 
 import torch
 
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probe_facts import WEIGHT_ERROR, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_units
-from sensitivity.rounding import get_rounding
 from sensitivity.statistics import Statistics
 
 
@@ -36,12 +36,12 @@ class WeightError(AbstractProbe):
             CorruptCheckpointError: a weight is NaN or infinite.
         """
         result = run.no_statistics()
-        fake_quantize = get_rounding(run.rounding).fake_quantize
+        rounding = LayerRounding.of(run)
         for index, name in (found for block in unit.indices for found in run.layers_of_block(block)):
             weight = run.model.linears[name].weight
             energy = _energy(weight)
             for k in run.storable(name):
-                error = _energy(fake_quantize(weight, run.formats[k]) - weight)
+                error = _energy(rounding.fake_quantize(name, run.formats[k]) - weight)
                 loss = error / energy if error else 0.0
                 result[index, k] = 1.0, loss, loss * loss
         return result

@@ -1,0 +1,131 @@
+"""Rounding of the layers of a loaded model by any method: the one place that gives a method the data that it needs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from sensitivity.errors import CalibrationError
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.inputs.moments import no_moments
+from sensitivity.inputs.watching import InputWatcher
+from sensitivity.loading import LoadedModel
+from sensitivity.probes.base import ProbeRun
+from sensitivity.rounding import AbstractRounding, Encoded, decode, get_rounding
+
+
+class LayerRounding:
+    """Layers of a model in candidate formats, by one rounding method.
+
+    A method without data rounds when asked, and nothing is kept. A method that looks at the layers' inputs is given those of the
+    unquantized model: every cell is of one layer alone, so no error of earlier layers is carried forward. The model is walked
+    block by block; all announced cells of a block are rounded together when it is crossed and kept as codes (about a byte
+    for each weight and format), so that any order of asking costs one forward pass. Several workers each walk up to the
+    blocks that they are asked for.
+
+    Attributes:
+        method: the rounding method.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        rounding: str,
+        wanted: Mapping[str, Sequence[CandidateFormat]],
+        *,
+        tokens: Tensor | None = None,
+    ) -> None:
+        """Rounding of some cells.
+
+        Args:
+            model: the unquantized model; not changed.
+            rounding: name of the method.
+            wanted: the cells that will be asked for: formats of each layer, that can store it.
+            tokens: int64 calibration tokens (sequences, length) for methods that need them.
+
+        Raises:
+            FormatError: no such method.
+            CalibrationError: the method needs tokens and there are none.
+        """
+        self.method: AbstractRounding = get_rounding(rounding)
+        self._model = model
+        self._wanted = {layer: list(dict.fromkeys(formats)) for layer, formats in wanted.items()}
+        self._known: dict[tuple[str, CandidateFormat], Encoded] = {}
+        self._watcher: InputWatcher | None = None
+        self._crossed = 0
+        if self.method.facts.needs_inputs:
+            if tokens is None or tokens.numel() == 0:
+                msg = f"rounding method {rounding!r} runs on text: give it the calibration set that its curves were made with"
+                raise CalibrationError(msg)
+            self._watcher = InputWatcher(model, tokens)
+
+    @classmethod
+    def of(cls, run: ProbeRun) -> "LayerRounding":
+        """The rounding of a probe run, kept in its cache."""
+        if "layer rounding" not in run.cache:
+            wanted = {layer: [run.formats[k] for k in run.storable(layer)] for layer in run.layers}
+            run.cache["layer rounding"] = cls(run.model, run.rounding, wanted, tokens=run.tokens)
+        found: LayerRounding = run.cache["layer rounding"]
+        return found
+
+    def prepare(self) -> None:
+        """Round all announced cells of a method with data now; afterwards the model is not run any more."""
+        if self._watcher is not None:
+            for layer, formats in self._wanted.items():
+                for fmt in formats[:1]:
+                    self.encode(layer, fmt)
+
+    def fake_quantize(self, layer: str, fmt: CandidateFormat) -> Tensor:
+        """What the codes of a layer decode to: a new float32 tensor (out, in).
+
+        Raises:
+            UnsupportedShapeError: the format cannot store this shape.
+            CorruptCheckpointError: a weight is NaN or infinite.
+        """
+        if self._watcher is None:
+            return self.method.fake_quantize(self._model.linears[layer].weight, fmt)
+        return decode(self.encode(layer, fmt))
+
+    @torch.no_grad()
+    def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:
+        """Codes and scales of a layer. Raises as ``fake_quantize`` does."""
+        if self._watcher is None:
+            return self.method.encode(self._model.linears[layer].weight, fmt)
+        if (layer, fmt) not in self._known:
+            self._round_up_to(self._watcher, layer)
+        return self._known[layer, fmt]
+
+    @classmethod
+    def of_assignments(
+        cls,
+        model: LoadedModel,
+        rounding: str,
+        assignments: Iterable[Mapping[str, CandidateFormat]],
+        *,
+        tokens: Tensor | None = None,
+    ) -> "LayerRounding":
+        """The rounding of whole assignments, layer name to format. Raises as the constructor does."""
+        wanted: dict[str, list[CandidateFormat]] = {}
+        for assignment in assignments:
+            for layer, fmt in assignment.items():
+                wanted.setdefault(layer, []).append(fmt)
+        return cls(model, rounding, wanted, tokens=tokens)
+
+    def _round_up_to(self, watcher: InputWatcher, layer: str) -> None:
+        block = self._model.block_of(layer)
+        if block is None:
+            self._round(watcher, None)
+            return
+        while self._crossed <= block:
+            self._round(watcher, self._crossed)
+            self._crossed += 1
+
+    def _round(self, watcher: InputWatcher, block: int | None) -> None:
+        """Round all announced cells of a block, or of the layers outside the blocks."""
+        layers = [layer for layer in self._wanted if self._model.block_of(layer) == block]
+        found = watcher.outside(layers) if block is None else watcher.of_block(block, layers)
+        for layer in layers:
+            weight = self._model.linears[layer].weight
+            moments = found.get(layer) or no_moments(weight.shape[1])
+            encoded = self.method.encode_many(weight, self._wanted[layer], moments)
+            self._known.update({(layer, one.format): one for one in encoded})

@@ -1,0 +1,143 @@
+"""GPTQ (Frantar et al., arXiv 2210.17323): columns are rounded one after the other, each corrected for the errors before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Final, final
+
+import torch
+from torch import Tensor
+
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.inputs.moments import InputMoments
+from sensitivity.rounding.codec import Encoded, Scaling
+from sensitivity.rounding.groups import group_width
+from sensitivity.rounding.method import AbstractRounding
+from sensitivity.rounding.nearest import encode_nearest
+from sensitivity.rounding.registry import codec_for
+from sensitivity.rounding.searched import scalings
+from sensitivity.rounding_facts import GPTQ, RoundingFacts
+
+BLOCK: Final = 32
+"""Columns whose corrections from all earlier columns are one matrix product."""
+
+SWEEP_ELEMENTS: Final = 1 << 26
+"""Elements (formats × rows × columns) of a sweep; a larger layer is swept in strips of rows, which do not touch each other."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gptq(AbstractRounding):
+    """GPTQ with the layer's own ``H = E[x xᵀ]``, static scales and columns in the order of their importance.
+
+    Minimises ``tr(ΔW H ΔWᵀ)`` greedily. With the factorisation ``H = M D Mᵀ`` (M unit upper triangular, D diagonal) this is
+    ``Σ_j D_j ‖(ΔW M)_j‖²``, so that column j is best rounded from ``w_j − Σ_{i<j} ΔW_i M_ij``. That is GPTQ in the form of LDLQ
+    (QuIP, arXiv 2307.13304, theorem 6: equal to GPTQ's update with the Cholesky factor of H⁻¹), without an inverse: one Cholesky
+    factorisation of H, in float64, serves all formats and all layers with the same input.
+
+    - **Damping**: ``damping`` times the mean of diag(H) is added to it, so H may be singular and tokens fewer than columns. A
+      dead input is not correlated with others: its column is rounded to nearest. So is a layer that no token reached.
+    - **Order**: descending diag(H) (act-order), ties in the order of columns: errors of the columns that matter most are
+      corrected by all others. On SmolLM2-135M the output error is 5–15 % lower than in plain order.
+    - **Scales** are those of ``rtn_clip``, from the weights before the sweep (static groups). Columns of a group are not
+      neighbours in the sweep, and a file without a group index stays possible. On SmolLM2-135M both in this order beat scales
+      that are computed when a group is reached, which need the plain order.
+
+    The codes of unquantized formats are casts. Cost: the scale search of ``rtn_clip``, a Cholesky factorisation
+    (in³/3, float64) for each input, and out·in²/2 multiplications for each format, all formats in one sweep.
+
+    Attributes:
+        damping: part of the mean of diag(H) that is added to it.
+    """
+
+    facts: ClassVar[RoundingFacts] = GPTQ
+
+    damping: float = 0.01
+
+    @torch.no_grad()
+    def encode_many(
+        self, weight: Tensor, formats: Sequence[CandidateFormat], inputs: InputMoments | None = None
+    ) -> list[Encoded]:
+        """Codes and scales of all formats from one sweep."""
+        order, feedback = _feedback(self._required(inputs), self.damping)
+        matrix = weight.float()
+        targets = [_Target(fmt, scaling) for fmt, scaling in zip(formats, scalings(matrix, formats), strict=True) if scaling]
+        levels = _levels(matrix, targets, order, feedback) if targets else matrix.new_empty(0)
+        swept = iter(zip(targets, levels, strict=True))
+        return [_encoded(*next(swept)) if fmt.is_quantized else encode_nearest(weight, fmt, None) for fmt in formats]
+
+
+class _Target:
+    """A format with its scales turned around: what the rows of a group need lies in one row, (groups, out)."""
+
+    def __init__(self, fmt: CandidateFormat, scaling: Scaling) -> None:
+        self.format = fmt
+        self.scaling = scaling
+        self.codec = codec_for(fmt)
+        self.scales = scaling.effective.T.contiguous()
+        self.zero_points = None if scaling.zero_point is None else scaling.zero_point.T.float()
+
+    def round_into(self, levels: Tensor, weights: Tensor, group: int, rows: slice) -> Tensor:
+        """Round corrected weights of one column, (rows,), to ``levels``; returns what these decode to."""
+        scale = self.scales[group] if self.scales.shape[1] == 1 else self.scales[group, rows]
+        torch.div(weights, scale, out=levels)
+        if self.zero_points is None:
+            return self.codec.round_(levels, self.format) * scale
+        offset = self.zero_points[group, rows]
+        return (self.codec.round_(levels.add_(offset), self.format) - offset).mul_(scale)
+
+
+@lru_cache(maxsize=1)
+def _feedback(inputs: InputMoments, damping: float) -> tuple[Tensor, Tensor]:
+    """Order of the columns, int64 (in,), and ``Mᵀ`` in that order, float32 (in, in): lower triangular.
+
+    Turning rows and columns around turns the lower Cholesky factor into an upper one: ``H = R Rᵀ``, ``M = R diag(R)⁻¹``.
+    """
+    diagonal = inputs.hessian.diagonal()
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    damped = inputs.hessian[order][:, order]
+    mean = float(diagonal.mean())
+    damped.diagonal().add_(damping * mean if mean > 0 else 1.0)
+    factor = torch.linalg.cholesky(damped.flip(0, 1)).flip(0, 1)
+    return order, (factor / factor.diagonal()).T.float().contiguous()
+
+
+def _levels(weight: Tensor, targets: Sequence[_Target], order: Tensor, feedback: Tensor) -> Tensor:
+    """Levels of all formats, float32 (formats, out, in)."""
+    out_features, in_features = weight.shape
+    result = torch.empty((len(targets), out_features, in_features))
+    step = max(1, SWEEP_ELEMENTS // (len(targets) * in_features))
+    for start in range(0, out_features, step):
+        rows = slice(start, min(start + step, out_features))
+        result[:, rows, order] = _sweep(weight[rows].T[order], targets, order.tolist(), feedback, rows).permute(1, 2, 0)
+    return result
+
+
+def _sweep(columns: Tensor, targets: Sequence[_Target], order: Sequence[int], feedback: Tensor, rows: slice) -> Tensor:
+    """Levels (in, formats, rows) of columns (in, rows), both in the order of the sweep.
+
+    The corrections of a block of columns from all before it are one product; those within the block are made column by column.
+    """
+    shape = (len(columns), len(targets), columns.shape[1])
+    levels = torch.empty(shape)
+    errors = torch.empty(shape)  # w − q
+    flat = errors.flatten(1)
+    originals = columns.unsqueeze(1).expand(shape)
+    widths = [group_width(target.format, len(columns)) for target in targets]
+    for first in range(0, len(columns), BLOCK):
+        last = min(first + BLOCK, len(columns))
+        corrected = torch.addmm(originals[first:last].flatten(1), feedback[first:last, :first], flat[:first])
+        for j in range(first, last):
+            wanted = torch.addmv(corrected[j - first], flat[first:j].T, feedback[j, first:j]).view(shape[1:])
+            for k, target in enumerate(targets):
+                decoded = target.round_into(levels[j, k], wanted[k], order[j] // widths[k], rows)
+                torch.sub(columns[j], decoded, out=errors[j, k])
+    return levels
+
+
+def _encoded(target: _Target, levels: Tensor) -> Encoded:
+    shape = (levels.shape[0], levels.shape[1])
+    return Encoded(target.format, shape, target.codec.codes(levels, target.format).contiguous(), target.scaling)
+
+
+METHODS = (Gptq(),)
