@@ -17,7 +17,7 @@ from solvers.evolutionary.seeds import Seed
 from solvers.evolutionary.stages import select
 from solvers.problem import Problem
 
-TRIES = 8  # draws for each offspring wanted
+TRIES = 4  # draws for each offspring wanted
 
 
 @dataclass(slots=True, eq=False)

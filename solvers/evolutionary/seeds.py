@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.driver import find_unsupported, solve
@@ -14,6 +15,8 @@ from solvers.solver import AbstractSolver, Deadline
 
 LARGEST_EXPONENT = 80.0  # of the price that lowers a plan into the budgets, a power of two
 HALVINGS = 60  # of that exponent
+ROUNDS = 40  # of weighing up the rows that stay over their budget
+WEIGHED_UP = 0.25  # of the largest weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,33 +108,64 @@ def _seed_of_plan(problem: Problem, number: int, plan: Sequence[int]) -> Seed:
 def lower_into_budgets(problem: Problem, choice: Integers) -> Integers | None:
     """The choice with some classes lowered until every budget holds; ``None`` when that was not found.
 
-    Every class takes the least of ``added loss + price·size`` over its items that are no larger in any row that is over its
-    budget, where sizes count as shares of these budgets; the smallest price that is enough, by bisection. With one budget a
-    fitting price always exists; with more it may not. ``O(R·N·K)`` for each of 60 prices.
+    Every class takes the least of ``added loss + price·size``; the smallest price that is enough, by bisection. With one
+    budget a fitting price exists wherever a fitting choice does. With more, sizes are shares of the budgets, weighted: rows
+    that even the highest price leaves over their budget are weighted up, for some rounds. ``O(R·N·K)`` for each of 60 prices.
     """
-    rows = np.arange(problem.classes)
-    totals = total_sizes(problem, choice)
-    if (totals <= problem.budgets).all():
+    budgets = np.maximum(problem.budgets, 1)
+    over = total_sizes(problem, choice) > problem.budgets
+    if not over.any():
         return choice
-    over = totals > problem.budgets
-    sizes = problem.sizes[over]
-    usable = (sizes <= sizes[:, rows, choice][:, :, None]).all(axis=0) & problem.allowed()
-    added = np.where(usable, problem.loss - chosen_losses(problem, choice)[:, None], np.inf).clip(min=0.0)
-    added /= max(float(added[usable].max(initial=0.0)), np.finfo(float).tiny)
-    size = np.tensordot(1.0 / np.maximum(problem.budgets[over], 1), sizes, 1)
-    size /= max(float(size[usable].max(initial=0.0)), np.finfo(float).tiny)
+    weights = over / budgets
+    for _ in range(ROUNDS):
+        prices = _Prices.of(problem, choice, weights)
+        smallest = prices.smallest()
+        over = total_sizes(problem, smallest) > problem.budgets
+        if not over.any():
+            return _cheapest_price(problem, prices, smallest)
+        weights += over * (weights.max() * WEIGHED_UP)
+    return None
 
-    def lowered(exponent: float) -> Integers:
-        priced: Integers = (added + 2.0**exponent * size).argmin(axis=1)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prices:
+    """What classes may take, with their added loss and their weighted size as shares of the largest of each."""
+
+    usable: NDArray[np.bool_]
+    added: Floats
+    size: Floats
+    exact: Integers | None
+
+    @classmethod
+    def of(cls, problem: Problem, choice: Integers, weights: Floats) -> "_Prices":
+        alone = weights.shape[0] == 1
+        here = problem.sizes[:, np.arange(problem.classes), choice]
+        usable = problem.allowed() & (alone <= (problem.sizes <= here[:, :, None]).all(axis=0))
+        added = (problem.loss - chosen_losses(problem, choice)[:, None]).clip(min=0.0)
+        size = np.tensordot(weights, problem.sizes, 1)
+        tiny = np.finfo(float).tiny
+        added /= max(float(added[usable].max(initial=0.0)), tiny)
+        size /= max(float(size[usable].max(initial=0.0)), tiny)
+        return cls(usable, np.where(usable, added, np.inf), size, problem.sizes[0] if alone else None)
+
+    def smallest(self) -> Integers:
+        """As for an infinite price; of one row in exact whole numbers."""
+        if self.exact is None:
+            return self.at(LARGEST_EXPONENT)
+        least: Integers = np.where(self.usable, self.exact, LARGEST_SIZE).argmin(axis=1)
+        return least
+
+    def at(self, exponent: float) -> Integers:
+        """For a price of two to this power."""
+        priced: Integers = (self.added + 2.0**exponent * self.size).argmin(axis=1)
         return priced
 
-    found = np.where(usable, sizes[0], LARGEST_SIZE).argmin(axis=1) if len(sizes) == 1 else lowered(LARGEST_EXPONENT)
+
+def _cheapest_price(problem: Problem, prices: _Prices, found: Integers) -> Integers:
     low, high = -LARGEST_EXPONENT, LARGEST_EXPONENT
-    if not (total_sizes(problem, found) <= problem.budgets).all():
-        return None
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        candidate = lowered(middle)
+        candidate = prices.at(middle)
         if (total_sizes(problem, candidate) <= problem.budgets).all():
             high, found = middle, candidate
         else:
