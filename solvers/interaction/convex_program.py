@@ -5,6 +5,9 @@ loss is below that of the incumbent has ``w_s·(r_s − r0_s)² ≤ gap`` for ev
 there few tangents describe their squares. HiGHS minimises the losses of the moves plus one variable for each square, held up
 by its tangents (outer approximation; Duran and Grossmann 1986). Where its answer lies above the tangents, tangents are added
 there and HiGHS is asked again. Tangents lie below the squares: what is proven about a program holds for the problem.
+
+The totals are first turned to the principal directions of what the moves can do to them: there are no more of these than moves,
+and a rotation changes neither the sum of the squares nor the ball that ``gap`` leaves.
 """
 
 from dataclasses import dataclass
@@ -41,13 +44,13 @@ class CoreResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scaled:
-    """The core in gaps: loss above the incumbent is ``linear·x + Σ_s u_s²`` with ``u = pull·x``.
+    """The core in gaps: loss above the incumbent is ``linear·x + Σ_d u_d²`` with ``u = pull·x``.
 
     Attributes:
         linear: float64 ``[M]``.
-        pull: float64 ``[S, M]``.
-        low: float64 ``[S]``, least u of a better choice.
-        high: float64 ``[S]``, largest.
+        pull: float64 ``[D, M]``, D ≤ min(S, M).
+        low: float64 ``[D]``, least u of a better choice.
+        high: float64 ``[D]``, largest.
     """
 
     linear: Floats
@@ -92,15 +95,17 @@ def solve_convex_core(
 
 
 def _scale(core: Core, part: AdditivePart, gram: Gram, at: Floats) -> _Scaled:
-    used = gram.weights > 0
-    factors, roots, now = gram.factors[used], np.sqrt(gram.weights[used] / core.gap), gram.totals(core.choice)[used]
     own = core.choice[core.klass]
-    change = factors[:, core.klass, core.item] - factors[:, core.klass, own]
+    roots, now = np.sqrt(gram.weights / core.gap), gram.totals(core.choice)
+    pull = roots[:, None] * (gram.factors[:, core.klass, core.item] - gram.factors[:, core.klass, own])
     loss = part.problem.loss if gram.diagonal else part.problem.loss - gram.squares()
-    pull = roots[:, None] * change
     linear = (loss[core.klass, core.item] - loss[core.klass, own]) / core.gap + 2.0 * ((roots * now) @ pull)
-    centre = roots * (at[used] - now)
-    return _Scaled(linear, pull, centre - 1.0 - MARGIN, centre + 1.0 + MARGIN)
+    directions, lengths, _ = np.linalg.svd(pull, full_matrices=False)
+    directions = directions[:, lengths > 0]
+    turned = directions.T @ pull
+    centre = directions.T @ (roots * (at - now))
+    low, high = np.minimum(turned, 0.0).sum(axis=1), np.maximum(turned, 0.0).sum(axis=1)
+    return _Scaled(linear, turned, np.maximum(centre - 1.0, low) - MARGIN, np.minimum(centre + 1.0, high) + MARGIN)
 
 
 def _solve_tangents(core: Core, scaled: _Scaled, points: Floats, max_nodes: int, deadline: Deadline) -> ProgramAnswer:

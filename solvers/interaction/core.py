@@ -49,6 +49,11 @@ class Core:
         """Classes with a move."""
         return int(np.unique(self.klass).shape[0])
 
+    @property
+    def is_open(self) -> bool:
+        """A better choice than the incumbent is possible: there are moves, and the gap is no rounding."""
+        return self.count > 0 and self.gap > self.noise
+
     def with_moves(self, chosen: Integers) -> Integers:
         """The incumbent after some of the moves."""
         choice = self.choice.copy()

@@ -6,6 +6,7 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.errors import ProblemError
+from solvers.interaction.diagonal_share import tangent_with_share
 from solvers.interaction.pairs import PairTables
 from solvers.interaction.quadratic import AbstractQuadratic
 from solvers.interactions import Minorant
@@ -76,6 +77,10 @@ class Gram(AbstractQuadratic):
         alone: Floats = np.einsum("s,sik,sik->ik", self.weights, self.factors, self.factors)
         return alone
 
+    def rooted(self) -> Floats:
+        """Factors times the roots of their weights, float64 ``[S, N, K]``."""
+        return np.sqrt(self.weights)[:, None, None] * self.factors
+
     def values(self, choices: Integers) -> Floats:
         """The interaction of each of M choices, int64 ``[M, N]`` to float64 ``[M]``."""
         samples, classes = self.factors.shape[:2]
@@ -94,21 +99,26 @@ class Gram(AbstractQuadratic):
         """The tangent at given totals: ``r² ≥ 2·r0·r − r0²`` for every sample, whatever ``r0`` is.
 
         Args:
-            certificate: float64 ``[S]``, the totals r0; ``None`` stands for zeros.
+            certificate: float64 ``[S]``, the totals r0; ``None`` stands for zeros. Or float64 ``[N + 1, K]``: a mixed choice, and
+                in the last row, K times, the share of the squares of single classes that counts as linear
+                (``diagonal_share``), which is tested anew.
 
         Raises:
-            ValueError: another shape, or numbers that are not finite.
+            ValueError: another shape, numbers that are not finite, or a share with which the interaction is not convex.
         """
-        at = np.zeros(self.weights.shape) if certificate is None else certificate
-        if at.shape != self.weights.shape or not np.isfinite(at).all():
-            msg = f"totals of shape {at.shape} are no {self.weights.shape[0]} finite numbers, one for each sample"
+        samples, classes, items = self.factors.shape
+        at = np.zeros(samples) if certificate is None else certificate
+        if at.shape not in ((samples,), (classes + 1, items)) or not np.isfinite(at).all():
+            msg = f"totals of shape {at.shape} are no {samples} finite numbers, one for each sample"
             raise ValueError(msg)
         with np.errstate(over="ignore", invalid="ignore"):
-            pull = self.weights * at
-            loss: Floats = np.tensordot(2.0 * pull, self.factors, axes=1)
+            if at.ndim == 1:
+                pull = self.weights * at
+                loss, constant = np.tensordot(2.0 * pull, self.factors, axes=1), -float(pull @ at)
+            else:
+                loss, constant = tangent_with_share(self.rooted(), at[:-1], float(at[-1].max()))
             if not self.diagonal:
                 loss = loss - self.squares()
-            constant = -float(pull @ at)
         if not (np.isfinite(constant) and np.isfinite(loss).all()):
             msg = "the totals are so large that their tangent passes float64"
             raise ValueError(msg)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OBJECTIVE_SCALE = 1e4  # one gap of the incumbent in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
 LARGEST_COEFFICIENT = 1e7  # of a capacity row
+WHOLE_TREE = 4_000  # coefficients of a program that may open all its nodes; a larger one may open fewer in proportion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +62,14 @@ def solve_moves(
         lower: float64 ``[V]``, least value of each variable.
         upper: float64 ``[V]``, largest value.
         rows: further rows, over all V variables.
-        max_nodes: limit of the tree, the same on every machine.
+        max_nodes: limit of the tree, the same on every machine; lower for rows of more than ``WHOLE_TREE`` coefficients.
         deadline: wall-clock limit.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": max_nodes}
+    coefficients = sum(row.matrix.nnz for row in rows)
+    nodes = max(min(max_nodes, max_nodes * WHOLE_TREE // max(coefficients, 1)), 1)
+    options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": nodes}
     if deadline.remaining() < np.inf:
         options["time_limit"] = deadline.remaining()
     result = milp(

@@ -1,7 +1,7 @@
 """The solver for losses that classes share."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from solvers.interaction.additive import AdditivePart
 from solvers.interaction.chain import Row, bound_row, find_row, messages_of, search_row
 from solvers.interaction.convex_program import CoreResult, solve_convex_core
 from solvers.interaction.core import Core, gather_core
+from solvers.interaction.diagonal_share import find_share, share_certificate
 from solvers.interaction.frank_wolfe import InteractionBound, bound_gram
 from solvers.interaction.gram import Gram
 from solvers.interaction.local_search import improve
@@ -39,7 +40,9 @@ class Interaction(AbstractSolver):
     Attributes:
         tolerance: the bound is sharpened until this close to what is possible, relative.
         max_bound_steps: most linear relaxations, or sweeps of messages, for it.
-        max_search_steps: most exchanges from one plan.
+        max_steps: most exchanges from one plan.
+        patience: exchanges in a row, the least worsening ones, that may pass without a better plan.
+        max_dimensions: independent items of all classes above which a ``Gram`` is not examined for a tighter form.
         max_states: partial choices that the search of a row may keep (some 30 bytes each).
         max_core: moves above which a core is not given to HiGHS.
         max_products: products of two moves above which a core of pairs is not given to HiGHS.
@@ -53,11 +56,13 @@ class Interaction(AbstractSolver):
 
     tolerance: float = 1e-7
     max_bound_steps: int = 400
-    max_search_steps: int = 1_000
+    max_steps: int = 1_000
+    patience: int = 60
+    max_dimensions: int = 1_000
     max_states: int = 2_000_000
     max_core: int = 400
     max_products: int = 20_000
-    max_nodes: int = 2_000
+    max_nodes: int = 1_000
     max_rounds: int = 12
     program_gap: float = 1e-9
 
@@ -100,11 +105,23 @@ class Interaction(AbstractSolver):
         return self._pairs(part, interaction, bound, choice, 0, deadline)
 
     def _gram(self, part: AdditivePart, gram: Gram, first: Integers, deadline: Deadline) -> Answer:
+        """The same problem with the share of the squares of single classes in the losses, where there is one."""
+        found = None if deadline.passed() else find_share(gram.rooted(), largest=self.max_dimensions)
+        if found is None:
+            return self._convex(part, gram, first, deadline)
+        loss = part.problem.loss + (found.share * gram.squares() if gram.diagonal else 0.0)
+        tight = Gram(found.factors, np.ones(found.factors.shape[0]), gram.diagonal)
+        problem = Problem(loss, part.problem.sizes, part.problem.budgets, (), tight)
+        answer = self._convex(AdditivePart(problem), tight, first, deadline)
+        totals = np.zeros(tight.weights.shape) if answer.certificate is None else answer.certificate
+        return replace(answer, certificate=share_certificate(found, totals))
+
+    def _convex(self, part: AdditivePart, gram: Gram, first: Integers, deadline: Deadline) -> Answer:
         bound = bound_gram(part, gram, tolerance=self.tolerance, max_steps=self.max_bound_steps, deadline=deadline)
         choice = self._plan(part, gram, bound, first, deadline)
-        core = gather_core(part, gram, bound, choice)
-        if not self._is_open(core, deadline):
-            return _answer(core, bound, CoreResult(choice, core.gap <= core.noise or core.count == 0, 0), 0, "search")
+        core = self._core(part, gram, bound, choice, deadline)
+        if not self._is_for_program(core, deadline):
+            return _answer(core, bound, CoreResult(core.choice, not core.is_open, 0), 0, "search")
         at = np.zeros(gram.weights.shape) if bound.certificate is None else bound.certificate
         result = solve_convex_core(core, part, gram, at, max_nodes=self.max_nodes, max_rounds=self.max_rounds, deadline=deadline)
         return _answer(core, bound, result, 0, "milp")
@@ -118,9 +135,9 @@ class Interaction(AbstractSolver):
         states: int,
         deadline: Deadline,
     ) -> Answer:
-        core = gather_core(part, interaction, bound, choice)
-        if not self._is_open(core, deadline):
-            return _answer(core, bound, CoreResult(choice, core.gap <= core.noise or core.count == 0, 0), states, "search")
+        core = self._core(part, interaction, bound, choice, deadline)
+        if not self._is_for_program(core, deadline):
+            return _answer(core, bound, CoreResult(core.choice, not core.is_open, 0), states, "search")
         result = solve_pair_core(
             core, part, interaction, max_products=self.max_products, max_nodes=self.max_nodes, deadline=deadline
         )
@@ -160,16 +177,34 @@ class Interaction(AbstractSolver):
             at = problem.loss + quadratic.flips(following)
         starts.sort(key=lambda choice: total_loss(problem, choice))
         ends = [
-            improve(problem, quadratic, choice, bound.multipliers, max_steps=self.max_search_steps, deadline=deadline)
+            improve(problem, quadratic, choice, bound.multipliers, max_steps=self.max_steps, patience=0, deadline=deadline)
             for choice in starts[:2]
         ]
         return min(ends, key=lambda choice: total_loss(problem, choice))
 
-    def _is_open(self, core: Core, deadline: Deadline) -> bool:
+    def _core(
+        self, part: AdditivePart, quadratic: AbstractQuadratic, bound: InteractionBound, choice: Integers, deadline: Deadline
+    ) -> Core:
+        """The core of the plan; while it is open the plan is first searched for a better one."""
+        core = gather_core(part, quadratic, bound, choice)
+        if self.patience == 0 or not core.is_open:
+            return core
+        better = improve(
+            part.problem,
+            quadratic,
+            choice,
+            bound.multipliers,
+            max_steps=self.max_steps,
+            patience=self.patience,
+            deadline=deadline,
+        )
+        return gather_core(part, quadratic, bound, better)
+
+    def _is_for_program(self, core: Core, deadline: Deadline) -> bool:
         """Whether HiGHS should look at the core."""
-        if core.gap <= max(core.noise, self.program_gap * abs(core.loss)):
+        if not core.is_open or core.gap <= self.program_gap * abs(core.loss):
             return False
-        return 0 < core.count <= self.max_core and self.max_nodes > 0 and not deadline.passed()
+        return core.count <= self.max_core and self.max_nodes > 0 and not deadline.passed()
 
 
 def _guess(part: AdditivePart, choice: Integers) -> float:

@@ -13,8 +13,10 @@ from solvers.interaction.additive import AdditivePart
 from solvers.interaction.chain import bound_row, find_row
 from solvers.interaction.frank_wolfe import bound_gram
 from solvers.interaction.gram import Gram
+from solvers.interaction.local_search import improve
 from solvers.interaction.messages import bound_pairs
 from solvers.interaction.simplex_program import minimise_on_simplex
+from solvers.problem import total_loss, total_sizes
 from tests.solvers.interaction.instances import dense_model, graph, local_model, two_budgets
 
 
@@ -113,3 +115,23 @@ def test_rows_are_found_in_any_order(seed: int) -> None:
 def test_rings_and_stars_are_no_rows() -> None:
     for pairs in ([[0, 1], [1, 2], [0, 2]], [[0, 1], [0, 2], [0, 3]]):
         assert find_row(PairTables(np.array(pairs), np.ones((3, 2, 2)), 4)) is None
+
+
+def test_the_tabu_search_is_no_worse_than_the_descent() -> None:
+    better = 0
+    for seed in range(6):
+        problem = dense_model(42, seed=seed, share=0.9)
+        part, gram = AdditivePart(problem), problem.interaction
+        assert isinstance(gram, Gram)
+        first = part.plan(problem.loss, Deadline()).choice
+        assert first is not None
+        prices = part.bound(problem.loss).multipliers
+        ends = [
+            improve(problem, gram, first, prices, max_steps=500, patience=patience, deadline=Deadline()) for patience in (0, 40)
+        ]
+        descent, tabu = (total_loss(problem, end) for end in ends)
+        assert descent <= total_loss(problem, first)
+        assert tabu <= descent * (1 + 1e-12)
+        assert (total_sizes(problem, ends[1]) <= problem.budgets).all()
+        better += tabu < descent * (1 - 1e-9)
+    assert better
