@@ -94,7 +94,7 @@ def rate_problems(draw: st.DrawFn) -> tuple[Components, float]:
     return components, components.floor + (top - components.floor) * share
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(rate_problems())
 def test_property_conditions_of_optimality(case: tuple[Components, float]) -> None:
     components, budget = case
