@@ -18,10 +18,14 @@ from solvers.two_dual import solve_two_dual
 from solvers.two_moves import Rows, TwoCorner, limit_of_rank, two_corner_at, two_gap_of, two_moves_within
 from solvers.two_search import TwoFound, search_two_core
 
+STATE = 4  # a state under two budgets takes so many times the room and the time of one under one
+LOOSE = 100  # HiGHS has closed no gap below so many times ``program_gap``
 POOL = 4_096  # cheapest moves among which a first incumbent is looked for
 FIRST = 64  # of these the first narrow search sees so many, the next ones GROWTH times as many each
 GROWTH = 3
-WIDTH = 256
+NARROW = 256  # states a class of the searches for a first incumbent
+WIDE = 4_096
+ROUNDS = ((1.0, WIDE), (0.5, None), (0.7, None), (1.0, None))  # ceiling as a share of the gap of the incumbent, and width
 EXACT = 1e-12  # of the sizes above the smallest: what float64 may be off
 
 
@@ -43,8 +47,8 @@ def solve_two_budgets(problem: Problem, limits: Limits, deadline: Deadline) -> A
     least = None if dual.reachable else _least_second(problem, rows, limits, deadline)
     if least is not None and least.proves_infeasible:
         return least.refusal(problem)
-    multipliers = dual.multipliers if dual.reachable else (0.0, 0.0)
-    return _finish_corner(problem, rows, two_corner_at(rows, dual.choice, multipliers), limits, deadline)
+    limits = replace(limits, max_states=limits.max_states // STATE)
+    return _finish_corner(problem, rows, two_corner_at(rows, dual.choice, dual.multipliers), limits, deadline)
 
 
 def _solve_without_one(problem: Problem, rows: Rows, limits: Limits, deadline: Deadline) -> Answer | None:
@@ -129,20 +133,19 @@ def _finish_corner(problem: Problem, rows: Rows, corner: TwoCorner, limits: Limi
         if least.total > least.budget:
             return Answer(Status.FAILED, None, reason=least.doubt())
         incumbent = least.choice
-        first = replace(first, gap=two_gap_of(rows, corner, incumbent))
+        first = replace(first, gap=two_gap_of(rows, corner, incumbent), finished=False)
     multipliers = np.ldexp(np.array(corner.multipliers), rows[0].exponent)
-    core = gather_two_core(corner, two_moves_within(rows, corner, first.gap), first.gap)
-    found = search_two_core(corner, core, first.gap, max_states=limits.max_states, deadline=deadline)
+    core, found = _search(rows, corner, first, limits, deadline)
     if found.chosen is not None:
         incumbent = corner.apply(found.chosen)
     stats = Stats(
         proof="search" if found.finished else "",
         core_classes=core.starts.shape[0] - 1,
         core_items=core.moves.count,
-        states=first.states + found.states,
+        states=found.states,
     )
     answer = Answer(Status.OPTIMAL if found.finished else Status.LIMIT, incumbent, multipliers, stats)
-    allowance = limits.program_gap * abs(total_loss(problem, incumbent))
+    allowance = LOOSE * limits.program_gap * abs(total_loss(problem, incumbent))
     if found.finished or limits.max_nodes == 0 or math.ldexp(found.gap, rows[0].exponent) <= allowance or deadline.passed():
         return answer
     return _program(corner, core, found, answer, rows=rows, limits=limits, deadline=deadline)
@@ -152,7 +155,7 @@ def _first_incumbent(rows: Rows, corner: TwoCorner) -> TwoFound:
     """Narrow searches over more and more of the cheapest moves, until one ends with a choice.
 
     Returns:
-        The choice, or none; then ``finished`` says that there is none.
+        The choice, ``finished`` when it is optimal; or none, ``finished`` when there is none.
     """
     limit = limit_of_rank(rows, corner, POOL)
     pool, complete = two_moves_within(rows, corner, limit), math.isinf(limit)
@@ -162,11 +165,29 @@ def _first_incumbent(rows: Rows, corner: TwoCorner) -> TwoFound:
     while True:
         last = rank >= pool.count
         ceiling = limit if last else float(costs[rank])
-        found = search_two_core(corner, gather_two_core(corner, pool, ceiling), ceiling, deadline=Deadline(), width=WIDTH)
+        found = search_two_core(corner, gather_two_core(corner, pool, ceiling), ceiling, deadline=Deadline(), width=NARROW)
         states += found.states
         if found.chosen is not None or last:
-            return replace(found, states=states, finished=found.finished and complete)
+            return replace(found, states=states, finished=found.finished and (complete or found.chosen is not None))
         rank *= GROWTH
+
+
+def _search(rows: Rows, corner: TwoCorner, first: TwoFound, limits: Limits, deadline: Deadline) -> tuple[TwoCore, TwoFound]:
+    """A wide search, which is whole unless it has to drop states; then whole ones below rising ceilings.
+
+    Work grows steeply with the ceiling: a search below one that nothing stays under costs a fraction of one below the
+    incumbent, and what it finds is optimal.
+    """
+    core, best, states = gather_two_core(corner, two_moves_within(rows, corner, first.gap), first.gap), first, first.states
+    for share, width in () if first.finished else ROUNDS:
+        ceiling = share * best.gap
+        part, left = gather_two_core(corner, core.moves, ceiling), limits.max_states - states
+        found = search_two_core(corner, part, ceiling, max_states=left, deadline=deadline, width=width)
+        states += found.states
+        best = found if found.chosen is not None else replace(best, finished=found.finished and share == 1.0)
+        if best.finished or states > limits.max_states or deadline.passed():
+            break
+    return core, replace(best, states=states)
 
 
 def _program(

@@ -7,7 +7,6 @@ solved here by the simplex method on matrices of three by three. Classes on whic
 aside, and looked at again before the end.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from solvers.excess import BLOCK, Excess
 PASSES = 400  # far above the 10 to 40 that are needed
 PIVOTS = 200
 NARROWED_FROM = 1_024  # fewer classes than this are looked at in every pass
-RECENT = 2
+RECENT = 2  # cuts outside the mixture that must agree with it too
 ROUNDING = 4e-16  # of the terms of a sum: what is smaller than this is no progress
 CLOSED = 1e-14  # of the same: the height that is left to gain
 UNREACHED = 1e-13  # of the rooms: a mixture that falls short by less keeps them
@@ -34,8 +33,8 @@ class TwoDual:
     Attributes:
         multipliers: (λ, μ), not negative, excess loss per unit of excess size of either row.
         choice: int64 ``[N]``, a minimiser of ``loss + λ·first + μ·second`` in every class; it need not keep the budgets.
-        reachable: some mixture of choices keeps both budgets. Otherwise no choice does, up to rounding, and the multipliers say
-            why: ``Σ_i min_k(λ·first + μ·second) > λ·room₁ + μ·room₂``.
+        reachable: some mixture of choices keeps both budgets. Otherwise no choice does, up to rounding, and the multipliers are
+            zero.
     """
 
     multipliers: Pair
@@ -139,17 +138,17 @@ class _Search:
         self.master.cuts.append(cut)
         return cut
 
-    def reach(self) -> tuple[bool, Pair]:
-        """Find a mixture that keeps both rows; else the multipliers that prove that there is none."""
+    def reach(self) -> bool:
+        """Find a mixture that keeps both rows; False when there is none."""
         for _ in range(PASSES):
             value, multipliers, price = self.master.optimise(shortfall=True)
             if value <= UNREACHED:
                 self.master.drop_shortfalls()
-                return True, multipliers
+                return True
             cut = self.look(multipliers, with_loss=False)
             if price - cut.over[0] * multipliers[0] - cut.over[1] * multipliers[1] <= UNREACHED * value:
                 break
-        return False, multipliers
+        return False
 
     def run(self) -> Pair:
         """Cut until the highest point under the cuts lies on the dual function of the classes looked at."""
@@ -220,20 +219,16 @@ class _Search:
         return value + multipliers[1] * self.sizes[1][choice, classes]
 
 
-def solve_two_dual(first: Excess, second: Excess, starts: Sequence[Pair] = ()) -> TwoDual:
+def solve_two_dual(first: Excess, second: Excess) -> TwoDual:
     """Maximise the dual function of two budgets.
 
     Args:
         first: the problem and its first budget.
         second: the same losses and the second budget.
-        starts: multipliers near which the optimum may lie.
     """
     search = _Search(first, second)
-    for start in starts:
-        search.look(start)
-    reachable, multipliers = search.reach()
-    if not reachable:
-        return TwoDual(multipliers, search.cheapest(multipliers).choice, reachable=False)
+    if not search.reach():
+        return TwoDual((0.0, 0.0), search.cheapest((0.0, 0.0)).choice, reachable=False)
     complete = False
     while not complete:
         multipliers = search.run()

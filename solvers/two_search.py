@@ -119,7 +119,10 @@ class _Search:
 
     def _narrowed(self, states: _States, first: int, width: int) -> _States:
         """The states of least bound."""
-        bounds = self.core.bounds(first, self._over(states), states.cost)
+        over = self._over(states)
+        bounds = self.core.bounds(first, over, states.cost)
+        if self.core.steeper.shape[0]:
+            bounds = np.maximum(bounds, self.core.steep_bounds(first, over, states.cost))
         return states.pick(np.argpartition(bounds, width)[:width])
 
     def _compared(self, states: _States) -> _States:
