@@ -10,6 +10,7 @@ from planner.schemas.base import Page
 from planner.schemas.jobs import Job
 from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument, Size
 from planner.services import jobs
+from planner.services.curve_rounding import curve_rounding
 from planner.services.plans import get_plan
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow
 
@@ -24,6 +25,7 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
     Raises:
         NotFoundError: no such plan or calibration set.
         InvalidRequestError: no calibration set is named and the plan's curves were made without one.
+        ConflictError: the curves were rounded by another version of their method.
     """
     document = get_plan(session, plan_id)
     calibration = request.calibration or document.provenance.calibration
@@ -33,11 +35,12 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
     if session.get(CalibrationSetRow, calibration) is None:
         msg = f"no calibration set {calibration!r}: see GET /v1/calibrations"
         raise NotFoundError(msg)
+    rounding = curve_rounding(session, document)
     payload = {
         "plan_id": plan_id,
         "calibration_id": calibration,
-        "rounding": document.provenance.rounding,
-        "rounding_calibration_id": document.provenance.calibration,
+        "rounding": rounding.method,
+        "rounding_calibration_id": rounding.calibration_id,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
     return jobs.submit(session, kind="evaluation", model_id=document.model, payload=payload)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from planner.errors import ExportError
+from planner.services.curve_rounding import curve_rounding
 from planner.services.exporting import chosen_formats, export_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
@@ -27,19 +28,21 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path) -> 
     Raises:
         ExportError: the target cannot express the plan.
         CheckpointError: the model's files changed, or the directory cannot be written.
-        NotFoundError: the calibration set that the plan's curves were rounded with was deleted.
+        ConflictError: the curves were rounded by another version of their method.
+        NotFoundError: the calibration set that they were rounded with was deleted.
     """
     with database.read_session() as session:
         document = get_plan(session, plan_id)
         exported = export_plan(session, plan_id, "compressed-tensors")
+        how = curve_rounding(session, document)
     quantization = exported["quantization_config"]
     if not isinstance(quantization, Mapping):
         msg = "the compressed-tensors export carries no quantization_config; report this as a bug"
         raise ExportError(msg)
     models = LoadedModels(database)
     model = models.get(document.model)
-    chosen, provenance = chosen_formats(document), document.provenance
-    rounding = plan_rounding(models, document.model, provenance.rounding, provenance.calibration, [chosen])
+    chosen = chosen_formats(document)
+    rounding = plan_rounding(models, document.model, how, [chosen])
     with tempfile.TemporaryDirectory() as scratch:
         state, config, companions = _source(model, Path(scratch))
         return write_checkpoint(

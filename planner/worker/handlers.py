@@ -13,6 +13,7 @@ from planner.cells import Cell
 from planner.jobs.handler import AbstractJobHandler, UnitSpec
 from planner.jobs.job import Job
 from planner.measuring import setting_of
+from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
@@ -168,8 +169,8 @@ class EvaluationHandler(AbstractJobHandler):
 
     def _rounding(self, job: Job) -> LayerRounding:
         if job.id not in self._roundings:
-            calibration = job.payload.get("rounding_calibration_id")
-            found = plan_rounding(self.models, job.model_id, job.payload["rounding"], calibration, _assignments(job))
+            how = CurveRounding(job.payload["rounding"], job.payload.get("rounding_calibration_id"))
+            found = plan_rounding(self.models, job.model_id, how, _assignments(job))
             self._roundings = {job.id: found}
         return self._roundings[job.id]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from planner.services.curve_rounding import CurveRounding
 from planner.worker.loaded_models import LoadedModels
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
@@ -11,8 +12,7 @@ from sensitivity.rounding_facts import get_rounding_facts
 def plan_rounding(
     models: LoadedModels,
     model_id: str,
-    rounding: str,
-    calibration_id: str | None,
+    rounding: CurveRounding,
     assignments: Sequence[Mapping[str, CandidateFormat]],
 ) -> LayerRounding:
     """The cells of these assignments, rounded once and kept where the method looks at data.
@@ -20,8 +20,7 @@ def plan_rounding(
     Args:
         models: where the model and the tokens come from.
         model_id: fingerprint of a registered model.
-        rounding: name of the method.
-        calibration_id: calibration set of the setting that the curves were measured in, for methods that need one.
+        rounding: method and calibration set of the curves.
         assignments: layer name to format.
 
     Raises:
@@ -30,6 +29,6 @@ def plan_rounding(
         FormatError: no such method.
     """
     tokens = None
-    if get_rounding_facts(rounding).needs_inputs and calibration_id is not None:
-        tokens = models.tokens(model_id, calibration_id).calibration
-    return LayerRounding.of_assignments(models.get(model_id), rounding, assignments, tokens=tokens)
+    if get_rounding_facts(rounding.method).needs_inputs and rounding.calibration_id is not None:
+        tokens = models.tokens(model_id, rounding.calibration_id).calibration
+    return LayerRounding.of_assignments(models.get(model_id), rounding.method, assignments, tokens=tokens)

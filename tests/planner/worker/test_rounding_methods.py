@@ -8,13 +8,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from planner.errors import InvalidRequestError
+from planner.errors import ConflictError, InvalidRequestError
 from planner.jobs.job import JobState
 from planner.measuring import setting_of
 from planner.schemas.jobs import RoundingName
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanDocument, PlanRequest
 from planner.services import evaluations, plans
+from planner.services.curve_rounding import CurveRounding
 from planner.storage.database import Database
+from planner.storage.tables import ProbeSettingRow
 from planner.worker.checkpoints import write_plan_checkpoint
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
@@ -68,8 +70,8 @@ def test_measured_planned_evaluated_and_written(database: Database, tmp_path: Pa
 def expected_tensors(database: Database, plan: PlanDocument) -> dict[str, Tensor]:
     """What the curves' codes pack to."""
     chosen = {choice.layer: get_format(choice.format) for choice in plan.choices}
-    provenance = plan.provenance
-    rounded = plan_rounding(LoadedModels(database), plan.model, provenance.rounding, provenance.calibration, [chosen])
+    how = CurveRounding(plan.provenance.rounding, plan.provenance.calibration)
+    rounded = plan_rounding(LoadedModels(database), plan.model, how, [chosen])
     return {
         f"{layer}.{part}": stored
         for layer, fmt in chosen.items()
@@ -81,3 +83,16 @@ def test_a_method_with_data_needs_a_calibration_set_whatever_the_probe(database:
     model = register(database, tiny_models.tiny_llama(tmp_path / "llama"))
     with pytest.raises(InvalidRequestError, match="'gptq' runs on text"):
         submit(database, model, None, probe="weight_error", rounding="gptq")
+
+
+def test_curves_of_another_version_are_not_rounded_as_if_nothing_had_changed(database: Database, tmp_path: Path) -> None:
+    model = register(database, tiny_models.tiny_llama(tmp_path / "llama"))
+    setting = setting_of(finished(database, submit(database, model, None, probe="weight_error")).request).id
+    plan = make_plan(database, model, setting)
+    calibration = calibrate(database)
+    with database.session() as session:
+        session.get_one(ProbeSettingRow, setting).rounding_version = 0
+    with pytest.raises(ConflictError, match="measure the model again"):
+        write_plan_checkpoint(database, plan.id, tmp_path / "written")
+    with database.session() as session, pytest.raises(ConflictError, match="version 0 of 'rtn'"):
+        evaluations.submit_evaluation(session, plan.id, EvaluateRequest(calibration=calibration))
