@@ -1,19 +1,22 @@
 """Lower convex hulls of all classes at once: the LP-undominated items and the steps between them."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.problem import Problem
-from solvers.steps import BLOCK, Steps, order_steps, sort_items
+from solvers.steps import BLOCK, StepGrid, Steps, measure_steps, sort_items
 
 EXTREME = 500  # binary exponent of the largest loss from which on losses are scaled before they are divided
 
 
 def walk_hulls(problem: Problem) -> Steps:
-    """The steps along the lower convex hull of every class, in one order of falling rate (loss saved per unit of size).
+    """The steps along the lower convex hulls of all classes, in one order of falling rate (loss saved per unit of size)."""
+    return find_hulls(problem).in_order()
+
+
+def find_hulls(problem: Problem) -> StepGrid:
+    """The steps along the lower convex hull of every class, with their rates (loss saved per unit of size), in no order.
 
     A corner of the hull is an item whose slowest saving from a smaller item is faster than its fastest saving to a larger one,
     and this slowest saving is the rate of the step that leads to it. Both are extremes over all pairs of items: ``O(N·K²)``
@@ -29,8 +32,7 @@ def walk_hulls(problem: Problem) -> Steps:
     for begin in range(0, loss.shape[1], BLOCK):
         block = slice(begin, begin + BLOCK)
         _find_corners(loss[:, block], items.size[:, block], rates[:, block], corner[:, block])
-    steps = order_steps(items, corner, rates)
-    return replace(steps, values=np.ldexp(rates, exponent)) if exponent else steps
+    return measure_steps(items, corner, rates, exponent)
 
 
 def _extreme_exponent(loss: Floats) -> int:

@@ -1,4 +1,4 @@
-"""Steps from item to item of every class, measured exactly and put in one order."""
+"""Steps from item to item of every class, measured exactly, and some or all of them in one order."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ from solvers.descending import descending_order
 from solvers.problem import Problem
 
 BLOCK = 8_192  # classes of one pass: the temporaries of a block stay in the processor's cache
-STEP = np.dtype([("grown", np.int64), ("saved", np.float64)])  # side by side: a step is fetched in one access
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,47 +33,81 @@ class SortedItems:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steps:
-    """Steps between items of the classes in an order of falling value; the steps of one class keep theirs.
+class StepGrid:
+    """What lies between neighbouring kept places of every class, in no order yet; all arrays ``[K, N]`` but ``cell``.
 
     Attributes:
-        start: int64 ``[N]``, the least loss among the smallest items of each class, from where its steps lead on.
-        klass: int64 ``[S]``, class of a step.
-        grown: int64 ``[S]``, exact growth of the size, > 0.
-        saved: float64 ``[S]``, loss saved, > 0.
-        items: the sorted items, in whose places the steps are kept.
-        place: int64 ``[S]``, the place that a step leads to.
-        values: float64 ``[K, N]``, by which the steps are ordered, at the places that they lead to; elsewhere without meaning.
-        origins: int32 ``[K, N]``, the place that it leads from.
+        items: the sorted items.
+        cell: int64 ``[S]``, place·N + class of the place that a step leads to, rising; the other cells have no meaning.
+        value: float64, by which steps are ordered, > 0 and never rising along a class; times 2^−``exponent``.
+        exponent: power of two by which the values were divided.
+        grown: int64, exact growth of the size, > 0.
+        saved: float64, loss saved, > 0.
+        origin: int32, the place that the step leads from.
     """
 
-    start: Integers
+    items: SortedItems
+    cell: Integers
+    value: Floats
+    exponent: int
+    grown: Integers
+    saved: Floats
+    origin: NDArray[np.int32]
+
+    @property
+    def start(self) -> Integers:
+        """The smallest item of every class, of equal sizes that of least loss, int64 ``[N]``: where its steps begin."""
+        classes = self.value.shape[1]
+        return self.items.at(np.zeros(classes, dtype=np.int64), np.arange(classes))
+
+    def in_order(self) -> "Steps":
+        """All steps by falling value; of equal values those to smaller places first."""
+        return self.steps(self.cell[descending_order(self.value.ravel()[self.cell])])
+
+    def steps(self, cell: Integers) -> "Steps":
+        """The steps that lead to some cells, in the order given."""
+        place = cell // max(self.value.shape[1], 1)
+        klass = cell - place * self.value.shape[1]
+        return Steps(self, cell, place, klass, self.grown.ravel().take(cell), self.saved.ravel().take(cell))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """Some or all steps of a grid, in an order in which the steps of one class follow each other; all arrays ``[S]``.
+
+    Attributes:
+        grid: where they come from.
+        cell: int64, the cells that the steps lead to.
+        place: int64, the places that they lead to.
+        klass: int64, their classes.
+        grown: int64, exact growth of the size, > 0.
+        saved: float64, loss saved, > 0.
+    """
+
+    grid: StepGrid
+    cell: Integers
+    place: Integers
     klass: Integers
     grown: Integers
     saved: Floats
-    items: SortedItems
-    place: Integers
-    values: Floats
-    origins: NDArray[np.int32]
 
     @property
     def count(self) -> int:
         """S, the number of steps."""
-        return int(self.klass.shape[0])
+        return int(self.cell.shape[0])
 
     def value(self, steps: slice | Integers) -> Floats:
         """What some steps are ordered by; of hull steps the rate, loss saved per unit of size."""
-        found: Floats = self.values[self.place[steps], self.klass[steps]]
-        return found
+        found: Floats = self.grid.value.ravel()[self.cell[steps]]
+        return np.ldexp(found, self.grid.exponent) if self.grid.exponent else found
 
     def item(self, steps: slice | Integers) -> Integers:
         """The items that some steps lead to."""
-        return self.items.at(self.place[steps], self.klass[steps])
+        return self.grid.items.at(self.place[steps], self.klass[steps])
 
     def previous(self, steps: slice | Integers) -> Integers:
         """The items that some steps lead from."""
-        klass = self.klass[steps]
-        return self.items.at(self.origins[self.place[steps], klass], klass)
+        return self.grid.items.at(self.grid.origin.ravel()[self.cell[steps]], self.klass[steps])
 
 
 def sort_items(problem: Problem) -> SortedItems:
@@ -118,42 +151,33 @@ def _put_aside(loss: Floats, size: Integers) -> tuple[Floats, Integers]:
     return np.where(forbidden, largest, loss), np.where(forbidden, behind, size)
 
 
-def order_steps(items: SortedItems, kept: NDArray[np.bool_], value: Floats) -> Steps:
-    """The steps between neighbouring kept places of every class, by falling value.
+def measure_steps(items: SortedItems, kept: NDArray[np.bool_], value: Floats, exponent: int = 0) -> StepGrid:
+    """The steps between neighbouring kept places of every class.
 
     Args:
         items: the sorted items.
         kept: bool ``[K, N]``; the first place of every class counts as kept.
         value: float64 ``[K, N]``, finite and > 0 at the kept places beyond the first, never rising along a class.
+        exponent: power of two by which the values were divided.
     """
     count = kept.shape[1]
-    step, origins = np.empty(kept.shape, dtype=STEP), np.empty(kept.shape, dtype=np.int32)
+    grown, saved, origin = np.empty_like(items.size), np.empty(kept.shape), np.empty(kept.shape, dtype=np.int32)
     for begin in range(0, count, BLOCK):
         block = slice(begin, begin + BLOCK)
-        _measure(items.loss[:, block], items.size[:, block], kept[:, block], step[:, block], origins[:, block])
-    cell = np.flatnonzero(kept[1:]) + count
-    cell = cell[descending_order(value.ravel()[cell])]
-    found = step.ravel().take(cell)
-    place = cell // max(count, 1)
-    return Steps(
-        start=items.at(np.zeros(count, dtype=np.int64), np.arange(count)),
-        klass=cell - place * count,
-        grown=found["grown"],
-        saved=found["saved"],
-        items=items,
-        place=place,
-        values=value,
-        origins=origins,
-    )
+        loss, size, keep = items.loss[:, block], items.size[:, block], kept[:, block]
+        _measure(loss, size, keep, grown=grown[:, block], saved=saved[:, block], origin=origin[:, block])
+    return StepGrid(items, np.flatnonzero(kept[1:]) + count, value, exponent, grown, saved, origin)
 
 
-def _measure(loss: Floats, size: Integers, kept: NDArray[np.bool_], step: NDArray[np.void], origins: NDArray[np.int32]) -> None:
+def _measure(
+    loss: Floats, size: Integers, kept: NDArray[np.bool_], *, grown: Integers, saved: Floats, origin: NDArray[np.int32]
+) -> None:
     """Write what lies between every place and the kept place before it."""
     before_loss, before_size, before = loss[0].copy(), size[0].copy(), np.zeros(loss.shape[1], dtype=np.int32)
     for place in range(1, loss.shape[0]):
-        np.subtract(size[place], before_size, out=step["grown"][place])
-        np.subtract(before_loss, loss[place], out=step["saved"][place])
-        origins[place] = before
+        np.subtract(size[place], before_size, out=grown[place])
+        np.subtract(before_loss, loss[place], out=saved[place])
+        origin[place] = before
         np.copyto(before_loss, loss[place], where=kept[place])
         np.copyto(before_size, size[place], where=kept[place])
         np.copyto(before, place, where=kept[place])

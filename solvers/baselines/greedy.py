@@ -10,7 +10,7 @@ from solvers.hull import walk_hulls
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import Steps, order_steps, sort_items, undominated
+from solvers.steps import Steps, measure_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class AdjacentGreedy(AbstractSolver):
             poorest[place] = row
             np.copyto(loss, items.loss[place], where=kept[place])
             np.copyto(size, items.size[place], where=kept[place])
-        steps = order_steps(items, kept, poorest)
+        steps = measure_steps(items, kept, poorest).in_order()
         return Answer(Status.FEASIBLE, take_while_fitting(steps, room_above_smallest(problem), fill=True))
 
 
@@ -74,7 +74,7 @@ def take_while_fitting(steps: Steps, room: int, *, fill: bool) -> Integers:
     """
     used = np.cumsum(steps.grown)
     whole = int(np.searchsorted(used, room, side="right"))
-    choice, item = steps.start.copy(), steps.item(slice(None))
+    choice, item = steps.grid.start, steps.item(slice(None))
     choice[steps.klass[:whole]] = item[:whole]  # of repeated classes the last, largest item stays
     if not fill:
         return choice

@@ -11,7 +11,7 @@ from solvers.baselines.measures import room_above_smallest
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import SortedItems, order_steps, sort_items, undominated
+from solvers.steps import SortedItems, measure_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Random(AbstractSolver):
         draws = np.random.default_rng(self.seed).random((problem.classes, int(rank.max(initial=0)) + 1))
         value = np.empty((draws.shape[1], problem.classes))
         value[:, _in_own_order(items, kept)] = 1.0 - np.sort(draws, axis=1).T
-        steps = order_steps(items, kept, np.take_along_axis(value, rank, axis=0))
+        steps = measure_steps(items, kept, np.take_along_axis(value, rank, axis=0)).in_order()
         return Answer(Status.FEASIBLE, take_while_fitting(steps, room_above_smallest(problem), fill=True))
 
 

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from solvers.arrays import Floats, Integers
 from solvers.errors import SettingError
 from solvers.frontiers.checks import refuse_more_than_one_row, whole_budgets
-from solvers.frontiers.plans import Plans, keep_monotone, least_loss, size_at_start, spend_rest, take_in_order
-from solvers.hull import walk_hulls
+from solvers.frontiers.plans import Plans, keep_monotone, least_loss, spend_rest, take_in_order
+from solvers.hull import find_hulls, walk_hulls
 from solvers.problem import Problem
 
 
@@ -75,7 +75,7 @@ class Breakpoints:
 
 
 def frontier(problem: Problem, budgets: ArrayLike) -> Frontier:
-    """Bounds and choices for all budgets from one pass over the classes and one sort of all hull steps.
+    """Bounds and choices for all budgets from one pass over the classes and one coarse sort of all hull steps.
 
     Steps along the hulls are taken in the order of their rates until one does not fit (Sinha and Zoltners 1979); the rate of
     that step is the multiplier of the LP optimum. What is left of the budget goes to the later steps that save most and fit.
@@ -92,12 +92,12 @@ def frontier(problem: Problem, budgets: ArrayLike) -> Frontier:
     """
     refuse_more_than_one_row(problem)
     whole = whole_budgets(budgets)
-    steps = walk_hulls(problem)
-    floor = size_at_start(problem, steps)
+    grid = find_hulls(problem)
+    floor = int(problem.smallest_sizes()[0])
     order = np.argsort(whole, kind="stable")
     order = order[whole[order] >= floor]
-    plans = take_in_order(problem, steps, whole[order] - floor)
-    spend_rest(steps, plans)
+    plans = take_in_order(grid, whole[order] - floor, least_loss(problem))
+    spend_rest(plans)
     keep_monotone(plans)
     return _in_given_order(plans, whole, floor, order)
 
@@ -113,7 +113,7 @@ def breakpoints(problem: Problem) -> Breakpoints:
     """
     refuse_more_than_one_row(problem)
     steps = walk_hulls(problem)
-    sizes = np.cumsum(np.insert(steps.grown, 0, size_at_start(problem, steps)))
+    sizes = np.cumsum(np.insert(steps.grown, 0, problem.smallest_sizes()[0]))
     losses = np.cumsum(np.append(steps.saved, least_loss(problem))[::-1])[::-1]
     return Breakpoints(sizes, losses, steps.value(slice(None)))
 
@@ -137,7 +137,7 @@ def even_budgets(problem: Problem, count: int) -> Integers:
         msg = f"{count} budgets make no frontier; give a count of 1 at least"
         raise SettingError(msg)
     low = int(problem.smallest_sizes()[0])
-    best = problem.loss == problem.loss.min(axis=1, initial=np.inf, keepdims=True)
+    best = problem.loss == problem.loss.T.min(axis=0, initial=np.inf)[:, None]
     high = int(np.where(best, problem.sizes[0], np.iinfo(np.int64).max).min(axis=1).sum()) if problem.classes else low
     if count == 1:
         return np.array([high])

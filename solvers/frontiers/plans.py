@@ -1,13 +1,15 @@
-"""Choices for many budgets from one order of hull steps: what fits in order, then what fits in the rest."""
+"""Choices for many budgets from one coarse order of hull steps: what fits in order, then what fits in the rest."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
+from solvers.frontiers.coarse import sort_coarsely
 from solvers.problem import Problem
-from solvers.steps import Steps
+from solvers.steps import StepGrid, Steps
 
 AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
 BEHIND = 8  # steps taken last, that it may exchange
@@ -22,7 +24,8 @@ class Plans:
 
     Attributes:
         room: int64 ``[B]``, the budgets above the floor.
-        after: int64 ``[B]``, how many steps were taken in order: the position of the first that does not fit.
+        steps: the steps near which a budget ends, by falling rate; all others were taken or not as a whole.
+        after: int64 ``[B]``, the position among ``steps`` of the first step that does not fit; its end when all were taken.
         multiplier: float64 ``[B]``, λ, the rate of that step; 0 where all were taken.
         slack: int64 ``[B]``, room left.
         cost: float64 ``[B]``, Σ reduced costs of the choice.
@@ -31,6 +34,7 @@ class Plans:
     """
 
     room: Integers
+    steps: Steps
     after: Integers
     multiplier: Floats
     slack: Integers
@@ -39,65 +43,62 @@ class Plans:
     choices: NDArray[np.signedinteger]
 
 
-def size_at_start(problem: Problem, steps: Steps) -> int:
-    """The floor: total size where all hulls begin."""
-    return int(problem.sizes[0, np.arange(problem.classes), steps.start].sum())
-
-
 def least_loss(problem: Problem) -> float:
     """Total loss where all hulls end."""
-    return float(problem.loss.min(axis=1, initial=np.inf).sum())
+    return float(problem.loss.T.min(axis=0, initial=np.inf).sum())
 
 
-def take_in_order(problem: Problem, steps: Steps, room: Integers) -> Plans:
-    """The steps that fit under each budget, in their order, up to the first that does not.
+def take_in_order(grid: StepGrid, room: Integers, least: float) -> Plans:
+    """The steps that fit under each budget, by falling rate, up to the first that does not.
 
     Args:
-        problem: where the steps come from.
-        steps: the order.
+        grid: the hulls.
         room: int64 ``[B]``, budgets above the floor, ≥ 0, never falling.
+        least: total loss where all hulls end.
     """
-    used = np.cumsum(steps.grown)
-    after = np.searchsorted(used, room, side="right")
-    slack = room - np.where(after > 0, used[after - 1], 0) if steps.count else room.copy()
-    multiplier = np.zeros(room.shape)
-    open_ = after < steps.count
+    coarse = sort_coarsely(grid, room)
+    steps = coarse.steps
+    after = np.searchsorted(coarse.used, room, side="right")
+    open_ = np.flatnonzero(after < steps.count)
+    taken, multiplier = np.full(room.shape, coarse.total), np.zeros(room.shape)
+    taken[open_] = coarse.used[after[open_]] - steps.grown[after[open_]]
     multiplier[open_] = steps.value(after[open_])
-    loss = least_loss(problem) + _left_to_save(steps.saved, after)
-    return Plans(room, after, multiplier, slack, np.zeros(room.shape), loss, _rows(problem, steps, after))
+    first = coarse.first_budgets(after)
+    saved = np.bincount(first, weights=grid.saved.ravel()[grid.cell], minlength=room.shape[0] + 1)
+    left = np.cumsum(saved[:0:-1], dtype=np.float64)[::-1]  # summed from the end, where it is small
+    return Plans(
+        room, steps, after, multiplier, room - taken, np.zeros(room.shape), least + left, _rows(grid, first, room.shape[0])
+    )
 
 
-def _left_to_save(saved: Floats, after: Integers) -> Floats:
-    """Loss that the steps from ``after`` on would save, summed from the end, where it is small."""
-    edges = np.unique(after)
-    inner = edges[edges < saved.shape[0]]
-    rest = np.zeros(edges.shape)
-    if inner.size:
-        rest[: inner.shape[0]] = np.cumsum(np.add.reduceat(saved, inner)[::-1])[::-1]
-    left: Floats = rest[np.searchsorted(edges, after)]
-    return left
+def _rows(grid: StepGrid, first: Integers, count: int) -> NDArray[np.signedinteger]:
+    """The choices, ``[count, N]``, when every step is taken from its first budget on."""
+    items, classes = grid.value.shape
+    kind = np.min_scalar_type(-max(items, 1))
+    places = np.zeros((count + 1, classes), dtype=kind)
+    flat, at = places.reshape(-1), first * classes + grid.cell
+    begins = np.searchsorted(grid.cell, np.arange(items + 1) * classes).tolist()
+    for place in range(1, items):
+        flat[at[begins[place] : begins[place + 1]] - place * classes] = place  # of one class and budget the last place stays
+    rows: NDArray[np.signedinteger] = places[:count]
+    for before, row in pairwise(rows):
+        np.maximum(before, row, out=row)
+    item = grid.items.item.astype(kind)
+    if np.array_equal(item[:, 0], np.arange(items)) and item.shape[1] == 1:
+        return rows
+    klass = np.arange(classes) if item.shape[1] > 1 else 0
+    for row in rows:
+        row[:] = item[row, klass]
+    return rows
 
 
-def _rows(problem: Problem, steps: Steps, after: Integers) -> NDArray[np.signedinteger]:
-    """Choices after so many steps; each row is the one before it and the steps between them."""
-    kind = np.min_scalar_type(-max(problem.items, 1))
-    choices = np.empty((after.shape[0], problem.classes), dtype=kind)
-    item, row, done = steps.item(slice(None)).astype(kind), steps.start.astype(kind), 0
-    for j, end in enumerate(after.tolist()):
-        if end > done:
-            row[steps.klass[done:end]] = item[done:end]  # of a repeated class the last step stays
-            done = end
-        choices[j] = row
-    return choices
-
-
-def spend_rest(steps: Steps, plans: Plans) -> None:
+def spend_rest(plans: Plans) -> None:
     """Take later steps, each alone or in exchange for a step that was taken, where that fits and saves loss; in place.
 
     Up to ``ROUNDS`` times the best pair of one of the next ``AHEAD`` steps and one, or none, of the last ``BEHIND`` given back.
     """
-    row = np.flatnonzero((plans.slack > 0) & (plans.after < steps.count))
-    moves = _moves_near(steps, plans.after[row])
+    row = np.flatnonzero((plans.slack > 0) & (plans.after < plans.steps.count))
+    moves = _moves_near(plans.steps, plans.after[row])
     for _ in range(ROUNDS):
         saved = np.where(plans.choices[row, moves.klass] == moves.begin, moves.saved, -np.inf)
         saved[-1] = 0.0  # nothing is given back

@@ -95,7 +95,7 @@ def test_hull_corners_are_those_of_scipy() -> None:
     steps = walk_hulls(problem)
     item = steps.item(slice(None))
     for i in range(problem.classes):
-        ours = {int(steps.start[i])} | set(item[steps.klass == i].tolist())
+        ours = {int(steps.grid.start[i])} | set(item[steps.klass == i].tolist())
         points = np.column_stack((problem.sizes[0, i] / problem.sizes[0, i].max(), problem.loss[i] / problem.loss[i].max()))
         hull = ConvexHull(np.vstack((points, [points.max(axis=0) + 1, [3, points[:, 1].min()], [points[:, 0].min(), 3]])))
         theirs = {k for k in hull.vertices.tolist() if k < 8}

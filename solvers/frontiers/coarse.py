@@ -1,0 +1,86 @@
+"""All steps by falling rate as far as some budgets can tell: exactly where one of them ends, by the bucket elsewhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.arrays import Floats, Integers
+from solvers.descending import descending_order
+from solvers.steps import StepGrid, Steps
+
+STEPS_OF_BUCKET = 16  # on average
+LARGEST_KEY = 16  # bits; the tables of so many buckets stay in the processor's cache
+EXACT = 2**52  # whole numbers add up exactly in float64 below twice this
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoarseOrder:
+    """Buckets of steps of like rate, and the steps of the buckets in which a budget ends.
+
+    Attributes:
+        bucket: int64 ``[S]``, of every step of the grid; the fastest are in bucket 0.
+        broken: int64 ``[B]``, the first bucket that does not fit whole; never falling.
+        near: int64 ``[H]``, the positions in ``grid.cell`` of the steps in order.
+        steps: these steps, by falling rate.
+        used: int64 ``[H]``, growth of all steps of the grid up to each of these, itself included.
+        total: growth of all steps of the grid.
+    """
+
+    bucket: Integers
+    broken: Integers
+    near: Integers
+    steps: Steps
+    used: Integers
+    total: int
+
+    def first_budgets(self, after: Integers) -> Integers:
+        """The first budget that takes each step of the grid, int64 ``[S]``; B where none does.
+
+        Args:
+            after: int64 ``[B]``, how many of ``steps`` each budget has passed.
+        """
+        buckets = int(self.bucket.max(initial=-1)) + 1
+        first: Integers = np.searchsorted(self.broken, np.arange(buckets), side="right")[self.bucket]
+        first[self.near] = np.searchsorted(after, np.arange(self.near.shape[0]), side="right")
+        return first
+
+
+def sort_coarsely(grid: StepGrid, room: Integers) -> CoarseOrder:
+    """One pass that counts into buckets, and an exact order in the few buckets where a budget ends and in their neighbours.
+
+    Args:
+        grid: the hulls.
+        room: int64 ``[B]``, budgets above the floor, ≥ 0, never falling.
+    """
+    value, grown = grid.value.ravel()[grid.cell], grid.grown.ravel()[grid.cell]
+    bucket = _buckets(value)
+    edge = np.cumsum(np.insert(_exact_sums(bucket, grown), 0, 0))
+    broken = np.searchsorted(edge[1:], room, side="right")
+    wanted = np.zeros(edge.shape[0] + 1, dtype=np.bool_)
+    for beside in (-1, 0, 1):
+        wanted[broken + beside] = True
+    near = np.flatnonzero(wanted[bucket])
+    near = near[descending_order(value[near])]
+    steps = grid.steps(grid.cell[near])
+    within, inside = np.cumsum(np.insert(steps.grown, 0, 0)), bucket[near]
+    used = edge[inside] + within[1:] - within[np.searchsorted(inside, inside)]
+    return CoarseOrder(bucket, broken, near, steps, used, int(edge[-1]))
+
+
+def _buckets(value: Floats) -> Integers:
+    """Equal widths of the leading bits, in which positive numbers are ordered; falling values, rising buckets."""
+    if value.shape[0] == 0:
+        return np.zeros(0, dtype=np.int64)
+    depth = value.view(np.int64)
+    depth = depth.max() - depth
+    bits = min((value.shape[0] // STEPS_OF_BUCKET).bit_length(), LARGEST_KEY)
+    bucket: Integers = depth >> max(int(depth.max()).bit_length() - bits, 0)
+    return bucket
+
+
+def _exact_sums(bucket: Integers, grown: Integers) -> Integers:
+    """Growth of every bucket: float64 sums of whole numbers, in two halves where they may grow past that."""
+    if float(grown.sum(dtype=np.float64)) < EXACT:
+        return np.bincount(bucket, weights=grown).astype(np.int64)
+    high, low = grown >> 31, grown & (2**31 - 1)
+    return (np.bincount(bucket, weights=high).astype(np.int64) << 31) + np.bincount(bucket, weights=low).astype(np.int64)
