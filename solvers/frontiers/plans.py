@@ -13,7 +13,7 @@ from solvers.steps import StepGrid, Steps
 
 AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
 BEHIND = 8  # steps taken last, that it may exchange
-ROUNDS = 4  # of the best pair
+ROUNDS = 3  # of the best pair
 NOWHERE = -2  # an item that no class stands at
 NO_CLASS = -1  # not any step's
 
@@ -149,7 +149,8 @@ def _moves_near(steps: Steps, after: Integers) -> _Moves:
     step[none] = 0
     klass, previous, item = steps.klass[step], steps.previous(step), steps.item(step)
     grown, saved = steps.grown[step], steps.saved[step]
-    begin, end = np.vstack((previous[:AHEAD], item[AHEAD:])), np.vstack((item[:AHEAD], previous[AHEAD:]))
+    begin, end = previous.copy(), item.copy()
+    begin[AHEAD:], end[AHEAD:] = item[AHEAD:], previous[AHEAD:]
     begin[none] = NOWHERE
     klass[-1], grown[-1] = NO_CLASS, 0
     np.negative(grown[AHEAD:], out=grown[AHEAD:])

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, Uniform, UnsupportedProblemError, solve
 from solvers.descending import COUNTED_FROM, descending_order
 from solvers.frontiers import Frontier, breakpoints, even_budgets, frontier, hypervolume, knee, proved
+from solvers.frontiers.plans import least_loss, take_in_order
+from solvers.hull import find_hulls, walk_hulls
+from solvers.problem import total_loss
 from tests.solvers.contract import scale_of
 from tests.solvers.instances import LOSSES, SIZES, curves, one_budget, tiny_problem
 
@@ -216,6 +219,27 @@ def test_breakpoints_are_optimal_plans() -> None:
     assert found.gaps.max() == 0
     for j in range(0, corners.sizes.shape[0], 10):
         assert solve(with_budget(problem, int(corners.sizes[j])), Mckp()).loss == pytest.approx(corners.losses[j], rel=1e-12)
+
+
+@pytest.mark.parametrize("losses", ["spread", "ties"])
+@pytest.mark.parametrize("unit", [1, 2**41])
+def test_the_coarse_order_takes_the_steps_of_the_full_order(losses: str, unit: int) -> None:
+    """Choices, slack and multiplier before the rest is spent, one budget after the other, with totals past 2^53 too."""
+    rng = np.random.default_rng(unit)
+    loss = rng.integers(0, 9, (700, 6)).astype(float) if losses == "ties" else np.exp(rng.normal(0, 3, (700, 6)))
+    problem = one_budget(loss, rng.integers(1, 40, (700, 6)) * unit, 0)
+    steps, floor, budgets = walk_hulls(problem), int(problem.smallest_sizes()[0]), even_budgets(problem, 61)
+    plans = take_in_order(find_hulls(problem), budgets - floor, least_loss(problem))
+    used = np.append(0, np.cumsum(steps.grown))
+    for j, budget in enumerate(budgets.tolist()):
+        whole = int(np.flatnonzero(used <= budget - floor)[-1])
+        choice = steps.grid.start
+        for klass, item in zip(steps.klass[:whole], steps.item(slice(0, whole)), strict=True):
+            choice[klass] = item
+        assert plans.choices[j].tolist() == choice.tolist()
+        assert plans.slack[j] == budget - floor - used[whole]
+        assert plans.multiplier[j] == (steps.value(slice(whole, whole + 1))[0] if whole < steps.count else 0)
+        assert plans.loss[j] == pytest.approx(total_loss(problem, choice), rel=1e-13)
 
 
 @settings(max_examples=60, deadline=None)
