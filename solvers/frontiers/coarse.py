@@ -40,8 +40,8 @@ class CoarseOrder:
             after: int64 ``[B]``, how many of ``steps`` each budget has passed.
         """
         buckets = int(self.bucket.max(initial=-1)) + 1
-        first: Integers = np.searchsorted(self.broken, np.arange(buckets), side="right")[self.bucket]
-        first[self.near] = np.searchsorted(after, np.arange(self.near.shape[0]), side="right")
+        first = _first_beyond(self.broken, buckets)[self.bucket]
+        first[self.near] = _first_beyond(after, self.near.shape[0])
         return first
 
 
@@ -54,7 +54,7 @@ def sort_coarsely(grid: StepGrid, room: Integers) -> CoarseOrder:
     """
     value, grown = grid.value.ravel()[grid.cell], grid.grown.ravel()[grid.cell]
     bucket = _buckets(value)
-    edge = np.cumsum(np.insert(_exact_sums(bucket, grown), 0, 0))
+    edge = _edges(_exact_sums(bucket, grown))
     broken = np.searchsorted(edge[1:], room, side="right")
     wanted = np.zeros(edge.shape[0] + 1, dtype=np.bool_)
     for beside in (-1, 0, 1):
@@ -62,9 +62,22 @@ def sort_coarsely(grid: StepGrid, room: Integers) -> CoarseOrder:
     near = np.flatnonzero(wanted[bucket])
     near = near[descending_order(value[near])]
     steps = grid.steps(grid.cell[near])
-    within, inside = np.cumsum(np.insert(steps.grown, 0, 0)), bucket[near]
-    used = edge[inside] + within[1:] - within[np.searchsorted(inside, inside)]
+    within, inside = _edges(steps.grown), bucket[near]
+    begins = np.searchsorted(inside, np.arange(edge.shape[0] - 1))
+    used = within[1:] + (edge[:-1] - within[begins])[inside]
     return CoarseOrder(bucket, broken, near, steps, used, int(edge[-1]))
+
+
+def _edges(parts: Integers) -> Integers:
+    """0 and the sums of the first one, two, … parts."""
+    edges = np.zeros(parts.shape[0] + 1, dtype=np.int64)
+    np.cumsum(parts, out=edges[1:])
+    return edges
+
+
+def _first_beyond(ends: Integers, count: int) -> Integers:
+    """For 0 … count−1 the position of the first of the never falling ``ends`` that lies beyond it."""
+    return np.repeat(np.arange(ends.shape[0] + 1), np.diff(ends, prepend=0, append=count))
 
 
 def _buckets(value: Floats) -> Integers:

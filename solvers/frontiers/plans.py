@@ -14,6 +14,7 @@ from solvers.steps import StepGrid, Steps
 AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
 BEHIND = 8  # steps taken last, that it may exchange
 ROUNDS = 3  # of the best pair
+OFFSETS = np.append(np.arange(AHEAD), np.arange(-1, -BEHIND - 2, -1))  # from the first step that does not fit; one is no step
 NOWHERE = -2  # an item that no class stands at
 NO_CLASS = -1  # not any step's
 
@@ -143,7 +144,7 @@ class _Moves:
 
 def _moves_near(steps: Steps, after: Integers) -> _Moves:
     """``AHEAD`` steps from ``after`` on, ``BEHIND`` steps before it, and a last line that gives nothing back."""
-    step = after + np.append(np.arange(AHEAD), np.arange(-1, -BEHIND - 2, -1))[:, None]
+    step = after + OFFSETS[:, None]
     none = (step < 0) | (step >= steps.count)
     none[-1] = True
     step[none] = 0
