@@ -63,11 +63,13 @@ class RowFound:
 
     Attributes:
         choice: int64 ``[N]``, by place; ``None`` when nothing beat the incumbent.
+        gap: of the best choice known.
         finished: every choice was searched.
         states: states kept, over all places.
     """
 
     choice: Integers | None
+    gap: float
     finished: bool
     states: int
 
@@ -184,7 +186,9 @@ def messages_of(row: Row, bound: RowBound, interaction: PairTables) -> Floats:
     return messages
 
 
-def search_row(excess: Excess, row: Row, bound: RowBound, gap: float, *, max_states: int, deadline: Deadline) -> RowFound:
+def search_row(
+    excess: Excess, row: Row, bound: RowBound, gap: float, *, max_states: int, deadline: Deadline, width: int | None = None
+) -> RowFound:
     """Find the best choice whose loss lies less than ``gap`` above the bound, and prove it unless a limit ends the search.
 
     Args:
@@ -194,15 +198,17 @@ def search_row(excess: Excess, row: Row, bound: RowBound, gap: float, *, max_sta
         gap: of the incumbent; only a smaller one counts.
         max_states: states to keep over all places before giving up.
         deadline: looked at before each place.
+        width: keep no more states than this at a place, those of least excess: a quick search for a better incumbent.
     """
     search = _Search(excess, row, bound, gap)
     for place in range(row.order.shape[0]):
         if search.kept > max_states or deadline.passed():
-            return RowFound(None, finished=False, states=search.kept)
-        search.extend(place)
+            return RowFound(None, gap, finished=False, states=search.kept)
+        search.extend(place, width)
         if search.size.shape[0] == 0:
-            return RowFound(None, finished=True, states=search.kept)
-    return RowFound(search.best(), finished=True, states=search.kept)
+            break
+    choice, reached = search.best()
+    return RowFound(choice, min(gap, reached), finished=not search.cut, states=search.kept)
 
 
 class _Search:
@@ -219,9 +225,9 @@ class _Search:
         self.size, self.excess, self.item = np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64)
         self.origins: list[Integers] = []
         self.items: list[Integers] = []
-        self.kept = 0
+        self.kept, self.cut = 0, False
 
-    def extend(self, place: int) -> None:
+    def extend(self, place: int, width: int | None) -> None:
         """All states of one place more that may still matter, by item and size."""
         behind = self.bound.priced[place] + self.bound.ahead[place]
         if place == 0:
@@ -237,22 +243,26 @@ class _Search:
         order = np.lexsort((excess, size, item))
         size, excess, item, parent = size[order], excess[order], item[order], parent[order]
         kept = _undominated(item, excess - self.price * size)
+        if width is not None and kept.shape[0] > width:
+            self.cut = True
+            kept = np.sort(kept[np.argpartition(excess[kept], width)[:width]])
         self.size, self.excess, self.item = size[kept], excess[kept], item[kept]
         self.origins.append(parent[kept])
         self.items.append(self.item)
         self.kept += self.size.shape[0]
 
-    def best(self) -> Integers | None:
-        """The items, by place, of the least final state below the gap."""
+    def best(self) -> tuple[Integers | None, float]:
+        """The items, by place, of the least final state below the gap, and its gap."""
         final = self.excess + self.price * (self.capacity - self.size)
+        if final.size == 0 or not final.min() < self.gap:
+            return None, self.gap
         state = int(final.argmin())
-        if not final[state] < self.gap:
-            return None
+        reached = float(final[state])
         choice = np.empty(len(self.items), dtype=np.int64)
         for place in range(len(self.items) - 1, -1, -1):
             choice[place] = self.items[place][state]
             state = int(self.origins[place][state])
-        return choice
+        return choice, reached
 
 
 def _undominated(item: Integers, loss: Floats) -> Integers:

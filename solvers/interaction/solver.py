@@ -8,8 +8,9 @@ import numpy as np
 
 from solvers.arrays import Integers
 from solvers.errors import SettingError
+from solvers.excess import Excess
 from solvers.interaction.additive import AdditivePart
-from solvers.interaction.chain import Row, bound_row, find_row, messages_of, search_row
+from solvers.interaction.chain import Row, RowBound, RowFound, bound_row, find_row, messages_of, search_row
 from solvers.interaction.convex_program import CoreResult, solve_convex_core
 from solvers.interaction.core import Core, gather_core
 from solvers.interaction.diagonal_share import find_share, share_certificate
@@ -25,6 +26,8 @@ from solvers.problem import Problem, total_loss, total_sizes
 from solvers.solution import Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline
 
+LONG_LIST = 200_000  # states of a row after which a better plan is looked for first
+WIDTH = 256
 PLANS = 4  # additive plans at conditional losses, one after the other
 
 
@@ -153,13 +156,25 @@ class Interaction(AbstractSolver):
         found[row.order] = under.choice
         keeps = bool((total_sizes(part.problem, found) <= part.problem.budgets).all())
         choice = self._plan(part, interaction, bound, found if keeps else first, deadline)
-        core = gather_core(part, interaction, bound, choice)
-        result = search_row(part.excess, row, under, core.gap, max_states=self.max_states, deadline=deadline)
+        result = self._search_row(part.excess, row, under, gather_core(part, interaction, bound, choice).gap, deadline)
+        if result.choice is not None:
+            choice = choice.copy()
+            choice[row.order] = result.choice
         if not result.finished:
             return self._pairs(part, interaction, bound, choice, result.states, deadline)
-        if result.choice is not None:
-            choice[row.order] = result.choice
+        core = gather_core(part, interaction, bound, choice)
         return _answer(core, bound, CoreResult(choice, proven=True, nodes=0), result.states, "search")
+
+    def _search_row(self, excess: Excess, row: Row, under: RowBound, gap: float, deadline: Deadline) -> RowFound:
+        """Every choice below the gap; where that is long, again from the best of a narrow search."""
+        best, states = None, 0
+        for limit, width in ((LONG_LIST, None), (self.max_states, WIDTH), (self.max_states, None)):
+            most = min(limit, self.max_states)
+            found = search_row(excess, row, under, gap, max_states=most, deadline=deadline, width=width)
+            best, gap, states = best if found.choice is None else found.choice, min(gap, found.gap), states + found.states
+            if found.finished:
+                break
+        return RowFound(best, gap, finished=found.finished, states=states)
 
     def _plan(
         self, part: AdditivePart, quadratic: AbstractQuadratic, bound: InteractionBound, first: Integers, deadline: Deadline

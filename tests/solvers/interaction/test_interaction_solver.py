@@ -57,7 +57,7 @@ def test_pairs_of_any_sign_equal_brute_force(kind: str, forbid: bool) -> None:
         checked(tiny_pairs(100 + seed, kind=kind, forbid=forbid), LIMITED)
 
 
-@pytest.mark.parametrize("losses", [name for name in LOSSES if name != "huge"])
+@pytest.mark.parametrize("losses", LOSSES)
 def test_squares_of_sums_equal_brute_force(losses: str) -> None:
     for seed in range(20):
         sizes = list(SIZES)[seed % len(SIZES)]
@@ -198,6 +198,19 @@ def test_models_of_84_classes_are_proven() -> None:
         separable = solve(Problem(problem.loss, problem.sizes, problem.budgets), Mckp())
         assert problem.interaction is not None
         assert separable.loss + problem.interaction.values(separable.choice[None])[0] >= solution.loss
+
+
+def test_long_rows_are_searched_narrowly_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = local_model(84, "row")
+    at_once = solve(problem, Interaction())
+    monkeypatch.setattr("solvers.interaction.solver.LONG_LIST", 100)
+    monkeypatch.setattr("solvers.interaction.solver.WIDTH", 5)
+    narrow = solve(problem, Interaction())
+    assert narrow.status is at_once.status is Status.OPTIMAL
+    assert narrow.loss == pytest.approx(at_once.loss, rel=1e-12)
+    assert narrow.stats.states != at_once.stats.states
+    for seed in range(40):
+        assert checked(tiny_pairs(seed, kind="row"), Interaction()).status is not Status.LIMIT
 
 
 def test_rows_without_a_search_go_the_way_of_all_pairs() -> None:
