@@ -41,7 +41,8 @@ class KLDivergence(AbstractProbe):
     one of the block before goes on from its hidden states, others start at the embeddings. Cost: for each cell and
     sequence, the part of the model behind the layer and the head (``Lockstep``, ``divergences``), and one pass of the
     reference a unit. ΔW = 0 costs nothing. Memory: the model, the states of one sequence for all cells of a block,
-    the linears' inputs and outputs of one block, and ΔW of the block.
+    the linears' inputs and outputs of one block, the head once more in bfloat16, and ΔW of all cells (up to 4 GiB, else
+    rounded anew for each unit).
 
     Attributes:
         arithmetic: of the products of changes: ΔW with the layer's input, W with the change of a later layer's input, the head
@@ -86,18 +87,18 @@ class KLDivergence(AbstractProbe):
 
     def _cells(self, run: ProbeRun, layers: Sequence[tuple[int, str]]) -> dict[_Cell, Change]:
         """What is to be run: cells whose format can store the layer and changes it."""
-        dtype = DTYPES[self.arithmetic]
+        errors = RoundingErrors.of(run, self.arithmetic)
         cells: dict[_Cell, Change] = {}
         for index, name in layers:
-            stack = RoundingErrors(run, dtype).stack(name)
-            changed = ((k, error) for k, error in zip(run.storable(name), stack, strict=True) if error.any())
+            changed = ((k, error) for k, error in zip(run.storable(name), errors.stack(name), strict=True) if error.any())
             cells.update({(index, k): Change(run.model.linears[name], error) for k, error in changed})
         return cells
 
     def _measure(self, run: ProbeRun, walk: Walk, layers: Sequence[tuple[int, str]], cells: Mapping[_Cell, Change]) -> Statistics:
         """Statistics of one sequence."""
         at_head = walk.block == len(run.model.blocks)
-        reached, samples = (self._of_head if at_head else self._of_block)(walk, list(cells.values()))
+        measured = self._of_head if at_head else self._of_block
+        reached, samples = measured(run, walk, list(cells.values()))
         found = dict(zip(cells, samples.tolist(), strict=True))
         result = run.no_statistics()
         for index, name in layers:
@@ -107,24 +108,31 @@ class KLDivergence(AbstractProbe):
                     result[index, k] = 1.0, sample, sample * sample
         return result
 
-    def _of_block(self, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
+    def _of_block(self, run: ProbeRun, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
         """Layers that the block called, and float64 (changes,) nats per token; zero where the layer was not called."""
-        dtype = DTYPES[self.arithmetic]
-        ends = last_hidden(walk, changes, dtype)
-        head = _head(walk.model.module).weight.to(dtype)
-        moved = {i: (end - ends.reference).to(dtype) for i, end in enumerate(ends.variants) if end is not None}
-        sums = divergences(walk.model.module, ends.reference, [LogitChange(states, head) for states in moved.values()])
+        head = self._head_weight(run)
+        ends = last_hidden(walk, changes, head.dtype)
+        moved = {i: (end - ends.reference).to(head.dtype) for i, end in enumerate(ends.variants) if end is not None}
+        sums = divergences(run.model.module, ends.reference, [LogitChange(states, head) for states in moved.values()])
         samples = torch.zeros(len(changes), dtype=torch.float64)
         samples[list(moved)] = sums / len(ends.reference)
         return ends.called, samples
 
-    def _of_head(self, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
+    def _of_head(self, run: ProbeRun, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
         """The head's own changes: the last hidden states are the reference's."""
-        module = walk.model.module
-        hidden = leave(walk.model, walk.tokens, walk.states)[0]
+        module = run.model.module
+        hidden = leave(run.model, walk.tokens, walk.states)[0]
         moved = hidden.to(DTYPES[self.arithmetic])
         sums = divergences(module, hidden, [LogitChange(moved, change.error) for change in changes])
         return [_head(module)], sums / len(hidden)
+
+    def _head_weight(self, run: ProbeRun) -> Tensor:
+        """The head's weight, converted once a run."""
+        key = f"head {self.arithmetic}"
+        if key not in run.cache:
+            run.cache[key] = _head(run.model.module).weight.to(DTYPES[self.arithmetic])
+        found: Tensor = run.cache[key]
+        return found
 
 
 def _head(module: nn.Module) -> nn.Linear:
