@@ -7,6 +7,7 @@ every few hundred training steps). What it returns is not believed: the bits are
 recomputed from the multipliers, at which every component has a closed form.
 """
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from solvers.solution import Status
 from solvers.solver import Deadline
 from solvers.water_filling import water_fill
 
-NEWTON = 12  # steps that sharpen the multipliers at most
-SWEEPS = 60  # rounds over the rows where Newton's method does not settle
+NEWTON = 40  # steps that sharpen the multipliers at most
+HALVINGS = 30  # of a step that leads too far
+SUBSETS = 64  # of the rows that are tried where Newton's method does not settle
+SWEEPS = 20  # rounds over the rows of one of them
 LARGEST = 700.0  # logarithm of a price that float64 still holds
 SETTLED = 1e-12  # relative violation at which multipliers are taken
 LONG = 100.0  # widest range of ln(loss) that a price is looked for beyond the curves
@@ -224,30 +227,72 @@ def _solve_cone(part: _Program, level: float, deadline: Deadline) -> tuple[Float
 
 
 def _sharpened(part: _Program, multipliers: Floats) -> Floats:
-    """Clarabel's multipliers by Newton's method on the dual; where that does not settle, after sweeps over single rows."""
-    multipliers = _newton(part, multipliers)
-    for _ in range(SWEEPS):
-        if _violation(multipliers, part.rows @ _bits_at(part, multipliers) - 1.0) <= SETTLED:
+    """Clarabel's multipliers by Newton's method on the dual.
+
+    Where that does not settle, rows are taken one at a time, then two together and so on, until those left out are kept for
+    nothing: two rows that press on one component would otherwise pass its price to and fro.
+    """
+    best = _newton(part, multipliers)
+    least = _violation(best, _over(part, best))
+    rows = range(multipliers.shape[0])
+    subsets = itertools.chain.from_iterable(itertools.combinations(rows, size) for size in range(1, len(rows) + 1))
+    for subset in itertools.islice(subsets, SUBSETS):
+        if least <= SETTLED:
             break
-        for r in range(multipliers.shape[0]):
-            multipliers[r] = _row_price(part, multipliers, r)
-        multipliers = _newton(part, multipliers)
-    return multipliers
+        trial = _swept(part, np.where(np.isin(rows, subset), best, 0.0), subset)
+        violation = _violation(trial, _over(part, trial))
+        if violation < least:
+            best, least = trial, violation
+    return best
+
+
+def _swept(part: _Program, multipliers: Floats, rows: tuple[int, ...]) -> Floats:
+    """The prices of some rows by sweeps over them and Newton's method; the others cost nothing."""
+    chosen = list(rows)
+    some = _Program(part.rows[chosen], part.room[chosen], part.gain, part.decay, part.width)
+    prices = multipliers[chosen]
+    for _ in range(SWEEPS):
+        for r in range(len(chosen)):
+            prices[r] = _row_price(some, prices, r)
+        prices = _newton(some, prices)
+        if _violation(prices, _over(some, prices)) <= SETTLED:
+            break
+    swept = np.zeros(multipliers.shape[0])
+    swept[chosen] = prices
+    return swept
+
+
+def _over(part: _Program, multipliers: Floats) -> Floats:
+    """What the bits at the multipliers take over each budget, relative to its room."""
+    over: Floats = part.rows @ _bits_at(part, multipliers) - 1.0
+    return over
 
 
 def _newton(part: _Program, multipliers: Floats) -> Floats:
-    """Newton's method: the gradient of the dual is what the bits at the multipliers take over the budgets."""
-    over = part.rows @ _bits_at(part, multipliers) - 1.0
+    """Newton's method: the gradient of the dual is what the bits at the multipliers take over the budgets.
+
+    The curvature is damped by the violation, so that a step leads along a ridge on which no component answers, and a step is
+    halved until the dual, which is concave, does not fall on the way or the violation shrinks.
+    """
+    over = _over(part, multipliers)
     for _ in range(NEWTON):
-        free = multipliers > -over * multipliers.max()  # the other rows have slack and will have no price
+        violation, largest = _violation(multipliers, over), float(multipliers.max())
+        if violation <= SETTLED or largest == 0:
+            break
+        free = multipliers > -over * largest  # the other rows have slack and will have no price
         bits, price = _bits_at(part, multipliers), multipliers @ part.rows
         between = (bits > 0) & (bits < part.width) & (price > 0)
         rows = part.rows[np.ix_(free, between)]
         curvature = (rows / (price * part.decay)[between]) @ rows.T
-        trial = np.zeros(multipliers.shape[0])
-        trial[free] = np.maximum(multipliers[free] + np.linalg.lstsq(curvature, over[free], rcond=None)[0], 0.0)
-        left = part.rows @ _bits_at(part, trial) - 1.0
-        if not _violation(trial, left) < _violation(multipliers, over):
+        curvature[np.diag_indices_from(curvature)] += violation / largest
+        step = np.where(free, 0.0, -multipliers)
+        step[free] = np.linalg.lstsq(curvature, over[free], rcond=None)[0]
+        for shorter in range(HALVINGS):
+            trial = np.maximum(multipliers + step * 0.5**shorter, 0.0)
+            left = _over(part, trial)
+            if left @ (trial - multipliers) > 0 or _violation(trial, left) < violation:
+                break
+        else:
             break
         multipliers, over = trial, left
     return multipliers
