@@ -1,4 +1,7 @@
-"""What every solver of one budget must keep, with brute force as the judge. Subclass it and name the solver."""
+"""What every solver must keep, with brute force as the judge. Subclass the part that fits and name the solver.
+
+``SolverContract`` is for one budget, ``TwoBudgetContract`` adds two.
+"""
 
 from dataclasses import replace
 
@@ -6,7 +9,7 @@ import numpy as np
 import pytest
 
 from solvers import AbstractSolver, BruteForce, Problem, Solution, Status, solve
-from tests.solvers.instances import LOSSES, SIZES, one_budget, tiny_problem
+from tests.solvers.instances import LOSSES, SIZES, one_budget, tiny_problem, tiny_two_budgets
 
 SEEDS = range(12)
 
@@ -139,6 +142,63 @@ class SolverContract:
             if solution.choice.size:
                 assert solution.gap >= 0
                 assert solution.lower_bound <= solution.loss
+
+
+class TwoBudgetContract(SolverContract):
+    """One budget and two."""
+
+    @pytest.fixture(params=SEEDS)
+    def two(self, request: pytest.FixtureRequest) -> Problem:
+        """Loose, tight and exactly reached budgets in turn; about one in six cannot be kept together."""
+        seed = request.param
+        return tiny_two_budgets(100 + seed, losses="signed", sizes=("bits", "small"), forbid=seed % 2 == 1)
+
+    def test_two_budgets_are_kept_and_their_totals_exact(self, two: Problem) -> None:
+        solution = self.solved(two)
+        if solution.choice.size == 0:
+            assert solution.status in (Status.INFEASIBLE, Status.FAILED)
+            return
+        totals = [sum(int(size) for size in row[np.arange(two.classes), solution.choice]) for row in two.sizes]
+        assert totals == solution.sizes.tolist()
+        assert all(total <= budget for total, budget in zip(totals, two.budgets, strict=True))
+
+    def test_two_budgets_are_judged_by_brute_force(self, two: Problem) -> None:
+        solution, judge = self.solved(two), solve(two, BruteForce())
+        if self.exact:
+            assert solution.status is judge.status
+        if solution.choice.size == 0:
+            return
+        tolerance = 1e-12 * scale_of(two)
+        assert solution.lower_bound - tolerance <= judge.loss <= solution.loss + tolerance
+        if self.exact:
+            assert solution.loss == pytest.approx(judge.loss, abs=tolerance)
+
+    def test_the_bound_under_two_budgets_can_be_recomputed(self, two: Problem) -> None:
+        solution = self.solved(two)
+        if solution.choice.size:
+            assert solution.multipliers.shape == (2,)
+            assert solution.stats.lagrangian_bound == pytest.approx(recomputed_bound(two, solution), abs=1e-9 * scale_of(two))
+
+    def test_repeats_itself_under_two_budgets(self, two: Problem) -> None:
+        first, second = solve(two, self.solver), solve(two, self.solver)
+        assert first.choice.tolist() == second.choice.tolist()
+        assert replace(first.stats, seconds=0.0) == replace(second.stats, seconds=0.0)
+
+    def test_order_of_rows_classes_and_items_changes_no_loss(self, two: Problem) -> None:
+        rng = np.random.default_rng(7)
+        classes, items = rng.permutation(two.classes), rng.permutation(two.items)
+        turned = Problem(two.loss[classes][:, items], two.sizes[::-1, classes][:, :, items], two.budgets[::-1])
+        first, second = self.solved(two), self.solved(turned)
+        assert first.status is second.status
+        assert first.loss == pytest.approx(second.loss, abs=1e-12 * scale_of(two))
+
+    def test_budgets_that_exclude_each_other_are_infeasible_with_a_reason(self) -> None:
+        problem = Problem(np.zeros((2, 2)), np.array([[[1, 9], [1, 9]], [[9, 1], [9, 1]]]), np.array([9, 9]))
+        solution = solve(problem, self.solver)
+        assert solution.choice.size == 0
+        if self.exact:
+            assert solution.status is Status.INFEASIBLE
+            assert "together" in solution.reason
 
 
 def replace_budget(problem: Problem, budget: int) -> Problem:

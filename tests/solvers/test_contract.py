@@ -1,20 +1,20 @@
 """Every solver against the one contract."""
 
 from solvers import BruteForce, HullGreedy, Mckp, Uniform
-from tests.solvers.contract import SolverContract
+from tests.solvers.contract import SolverContract, TwoBudgetContract
 
 
-class TestBruteForce(SolverContract):
+class TestBruteForce(TwoBudgetContract):
     solver = BruteForce()
     exact = True
 
 
-class TestMckp(SolverContract):
+class TestMckp(TwoBudgetContract):
     solver = Mckp()
     exact = True
 
 
-class TestMckpByProgram(SolverContract):
+class TestMckpByProgram(TwoBudgetContract):
     """No list search to speak of: HiGHS has to finish on the core."""
 
     solver = Mckp(max_states=0)
@@ -26,7 +26,7 @@ class TestHullGreedy(SolverContract):
     exact = False
 
 
-class TestUniform(SolverContract):
+class TestUniform(TwoBudgetContract):
     solver = Uniform()
     exact = False
     always_answers = False
