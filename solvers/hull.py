@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.problem import Problem
-from solvers.steps import BLOCK, StepGrid, Steps, measure_steps, sort_items
+from solvers.steps import StepGrid, Steps, blocks_of, measure_steps, sort_items
 
 EXTREME = 500  # binary exponent of the largest loss from which on losses are scaled before they are divided
 
@@ -29,8 +29,7 @@ def find_hulls(problem: Problem) -> StepGrid:
     exponent = _extreme_exponent(items.loss)
     loss = np.ldexp(items.loss, -exponent) if exponent else items.loss
     rates, corner = np.empty(loss.shape), np.empty(loss.shape, dtype=np.bool_)
-    for begin in range(0, loss.shape[1], BLOCK):
-        block = slice(begin, begin + BLOCK)
+    for block in blocks_of(*loss.shape):
         _find_corners(loss[:, block], items.size[:, block], rates[:, block], corner[:, block])
     return measure_steps(items, corner, rates, exponent)
 

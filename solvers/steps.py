@@ -9,7 +9,7 @@ from solvers.arrays import Floats, Integers
 from solvers.descending import descending_order
 from solvers.problem import Problem
 
-BLOCK = 8_192  # classes of one pass: the temporaries of a block stay in the processor's cache
+BLOCK = 131_072  # cells of one pass: the temporaries of a block stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +110,12 @@ class Steps:
         return self.grid.items.at(self.grid.origin.ravel()[self.cell[steps]], self.klass[steps])
 
 
+def blocks_of(items: int, classes: int) -> list[slice]:
+    """Slices of the classes, of about ``BLOCK`` cells each."""
+    width = max(BLOCK // max(items, 1), 1)
+    return [slice(begin, begin + width) for begin in range(0, classes, width)]
+
+
 def sort_items(problem: Problem) -> SortedItems:
     """The items of every class from the smallest to the largest, of equal sizes the least loss first."""
     loss, size = problem.loss.T, problem.sizes[0].T
@@ -160,13 +166,11 @@ def measure_steps(items: SortedItems, kept: NDArray[np.bool_], value: Floats, ex
         value: float64 ``[K, N]``, finite and > 0 at the kept places beyond the first, never rising along a class.
         exponent: power of two by which the values were divided.
     """
-    count = kept.shape[1]
     grown, saved, origin = np.empty_like(items.size), np.empty(kept.shape), np.empty(kept.shape, dtype=np.int32)
-    for begin in range(0, count, BLOCK):
-        block = slice(begin, begin + BLOCK)
+    for block in blocks_of(*kept.shape):
         loss, size, keep = items.loss[:, block], items.size[:, block], kept[:, block]
         _measure(loss, size, keep, grown=grown[:, block], saved=saved[:, block], origin=origin[:, block])
-    return StepGrid(items, np.flatnonzero(kept[1:]) + count, value, exponent, grown, saved, origin)
+    return StepGrid(items, np.flatnonzero(kept[1:]) + kept.shape[1], value, exponent, grown, saved, origin)
 
 
 def _measure(

@@ -10,7 +10,7 @@ from solvers.steps import StepGrid, Steps
 
 STEPS_OF_BUCKET = 16  # on average
 LARGEST_KEY = 16  # bits; the tables of so many buckets stay in the processor's cache
-EXACT = 2**52  # whole numbers add up exactly in float64 below twice this
+EXACT = 2**52  # float64 adds up whole numbers exactly below twice this
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def sort_coarsely(grid: StepGrid, room: Integers) -> CoarseOrder:
     bucket = _buckets(value)
     edge = _edges(_exact_sums(bucket, grown))
     broken = np.searchsorted(edge[1:], room, side="right")
-    wanted = np.zeros(edge.shape[0] + 1, dtype=np.bool_)
+    wanted = np.zeros(edge.shape[0] + 1, dtype=np.bool_)  # two more than buckets: beyond the last, and before the first
     for beside in (-1, 0, 1):
         wanted[broken + beside] = True
     near = np.flatnonzero(wanted[bucket])
@@ -92,7 +92,7 @@ def _buckets(value: Floats) -> Integers:
 
 
 def _exact_sums(bucket: Integers, grown: Integers) -> Integers:
-    """Growth of every bucket: float64 sums of whole numbers, in two halves where they may grow past that."""
+    """Growth of every bucket: added up in float64, in two halves where one might not be exact."""
     if float(grown.sum(dtype=np.float64)) < EXACT:
         return np.bincount(bucket, weights=grown).astype(np.int64)
     high, low = grown >> 31, grown & (2**31 - 1)

@@ -70,6 +70,7 @@ class _Point:
         """Take the choice of another budget where it fits and loses less."""
         if other.size <= self.budget and other.loss < self.loss:
             self.loss, self.size, self.choice = other.loss, other.size, other.choice
+            self.bound = min(self.bound, self.loss)  # two sums of one choice may differ in the last digit
 
     def learn(self, solution: Solution) -> None:
         """Take what a solve has found and proved."""
