@@ -121,7 +121,7 @@ class Record:
         body = {"fingerprint": self.fingerprint, "batches": [_as_json(batch) for batch in self.batches]}
         text = json.dumps({"format": FORMAT, "version": VERSION, "checksum": _checksum(body), **body}, allow_nan=False)
         path = self.checkpoint.path
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        beside = path.with_name(f"{path.name}.tmp")
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,11 +19,17 @@ class Sample:
         generation: which generation asks, from 1; 0 for the selection sample.
         indices: int64 ``[U]``, rising, without repeats, out of ``range(pool)``. Equal indices are the same sample, whoever
             asks, so a fitness must not depend on the other two.
+        key: 16 bytes, the same for equal indices.
     """
 
     stage: int
     generation: int
     indices: Integers
+    key: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.indices.setflags(write=False)
+        object.__setattr__(self, "key", digest(self.indices))
 
     @property
     def units(self) -> int:

@@ -50,7 +50,7 @@ class Judge:
             FitnessError: the callable returned something else than one number a choice.
             CheckpointError: the record is of other choices.
         """
-        known = self._known.setdefault(digest(sample.indices), {})
+        known = self._known.setdefault(sample.key, {})
         keys = [digest(choice) for choice in choices]
         missing = {key: m for m, key in enumerate(keys) if key not in known}
         if missing:
@@ -63,7 +63,7 @@ class Judge:
 
     def knows(self, choice: Integers, sample: Sample) -> bool:
         """Whether the choice was measured on the sample."""
-        return digest(choice) in self._known.get(digest(sample.indices), {})
+        return digest(choice) in self._known.get(sample.key, {})
 
     def _forbidden(self, count: int, units: int) -> Ending | None:
         passed = self.allowance.passed(self.evaluations + count, self.units + count * units)
@@ -72,7 +72,7 @@ class Judge:
         return passed
 
     def _obtain(self, choices: Integers, sample: Sample) -> tuple[float, ...]:
-        name = f"{digest(choices).hex()}/{digest(sample.indices).hex()}"
+        name = f"{digest(choices).hex()}/{sample.key.hex()}"
         if self.record.replaying:
             values = self.record.replay(name, choices.shape[0])
         else:

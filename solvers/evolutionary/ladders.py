@@ -40,7 +40,7 @@ def build_ladders(problem: Problem) -> Ladders:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(problem.items)[None, :], axis=1)
     table = np.where(allowed, sizes, -1).transpose(1, 0, 2)
-    table = np.take_along_axis(table, order[:, None, :], axis=2).reshape(problem.classes, -1)
+    table = np.take_along_axis(table, order[:, None, :], axis=2).reshape(problem.classes, len(sizes) * problem.items)
     _, group, members = np.unique(table, axis=0, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
     return Ladders(order, rank, allowed.sum(axis=1), weight, group, np.flatnonzero(members[group] > 1))

@@ -11,6 +11,7 @@ from solvers.evolutionary.moves import Moves, Options, list_options
 from solvers.problem import Problem, total_sizes
 
 MOST_CHANGES = 3  # k = min(U{1..3}, U{1..3}), EvoPress's draw: 5/9, 3/9, 1/9
+LEAST_JUMP = 1e-6  # below it the weights of far levels would leave float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Mutation:
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is {getattr(self, name)}; give a probability from 0 to 1"
                 raise SettingError(msg)
-        if not 0 < self.jump <= 1:
-            msg = f"jump is {self.jump}; give a weight above 0 and up to 1"
+        if not LEAST_JUMP <= self.jump <= 1:
+            msg = f"jump is {self.jump}; give a weight from {LEAST_JUMP} to 1"
             raise SettingError(msg)
         if self.repairs < 1:
             msg = f"repairs is {self.repairs}; give 1 at least"
@@ -65,12 +66,13 @@ class Neighbourhood:
         mutation: how to draw.
     """
 
-    __slots__ = ("_ladders", "_mutation", "_options", "_parent", "_partners", "_problem", "_room")
+    __slots__ = ("_ladders", "_mutation", "_options", "_parent", "_partners", "_problem", "_room", "_shares")
 
     def __init__(self, problem: Problem, ladders: Ladders, parent: Integers, mutation: Mutation) -> None:
         self._problem, self._ladders, self._parent, self._mutation = problem, ladders, parent, mutation
         self._options: Options = list_options(problem, ladders, parent, mutation.jump)
         self._room: list[int] = (problem.budgets - total_sizes(problem, parent)).tolist()
+        self._shares: list[int] = np.maximum(problem.budgets, 1).tolist()
         self._partners: dict[tuple[int, int, int], tuple[Integers, Integers]] = {}
 
     def draw(self, random: np.random.Generator) -> dict[int, int] | None:
@@ -91,7 +93,7 @@ class Neighbourhood:
         up = int(shared[int(random.random() * shared.shape[0])])
         here = int(ladders.rank[up, self._parent[up]])
         there = here + 1
-        while random.random() < self._mutation.jump:
+        while there < ladders.count[up] and random.random() < self._mutation.jump:
             there += 1
         if there >= ladders.count[up] or up in draft.items:
             return
@@ -157,8 +159,7 @@ class Neighbourhood:
 
     def _tightest(self, room: list[int]) -> int:
         """The row that lacks most, relative to its budget."""
-        budgets = self._problem.budgets.tolist()
-        return min(range(len(room)), key=lambda r: room[r] / max(budgets[r], 1))
+        return min(range(len(room)), key=lambda r: room[r] / self._shares[r]) if len(room) > 1 else 0
 
 
 @dataclass(slots=True)

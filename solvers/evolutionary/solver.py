@@ -108,7 +108,11 @@ class Evolutionary(AbstractSolver):
             raise UnsupportedProblemError(refusal)
         seeds = self._seeds(problem, stop)
         if not seeds.starts:
-            msg = f"no choice within the budgets {problem.budgets.tolist()} was found to start from; hand one in as a plan"
+            smallest = problem.smallest_sizes().tolist()
+            msg = (
+                f"no choice within the budgets {problem.budgets.tolist()} was found to start from (the smallest items have sizes "
+                f"{smallest}); raise a budget, or hand in a plan that keeps them"
+            )
             raise UnsupportedProblemError(msg)
         return self._search(problem, seeds, stop)
 

@@ -41,7 +41,7 @@ def test_offspring_keep_every_budget_and_take_allowed_items(seed: int, rows: int
         assert all(total <= int(budget) for total, budget in zip(totals, problem.budgets, strict=True))
 
 
-@pytest.mark.parametrize("jump", [0.01, 0.9])
+@pytest.mark.parametrize("jump", [1e-6, 0.01, 0.9, 1.0])
 def test_switches_leave_the_sizes_as_they_are(jump: float) -> None:
     """papers.md §18.4, on a ladder with unequal steps and two groups."""
     sizes = np.concatenate((np.tile(LADDER, (6, 1)), np.tile(3 * LADDER, (4, 1))))
@@ -57,8 +57,7 @@ def test_switches_leave_the_sizes_as_they_are(jump: float) -> None:
             assert total_sizes(problem, child).tolist() == problem.budgets.tolist()
             assert sum(sizes[i, k] - sizes[i, parent[i]] for i, k in changes.items() if i < 6) == 0
             pairs[len(changes) // 2] += 1
-    assert pairs[1] > pairs[2] > pairs[3]
-    assert jump > 0.5 or pairs[3] > 0
+    assert jump > 0.5 or pairs[1] > pairs[2] > pairs[3] > 0
 
 
 def test_levels_that_are_not_neighbours_are_rare_and_possible() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import BruteForce, Mckp, Uniform, solve
+from solvers import BruteForce, Mckp, Problem, Uniform, solve
 from solvers.arrays import Floats, Integers
 from solvers.errors import SettingError
 from solvers.evolutionary import (
@@ -216,3 +216,18 @@ def test_mutation_settings_reach_the_search() -> None:
     found = Evolutionary(seeders=(Uniform(),), schedule=schedule, allowance=Allowance(5)).search(problem)
     uniform = solve(problem, Uniform())
     assert problem.sizes[0, np.arange(14), found.choice].sum() == uniform.sizes[0]
+
+
+def test_no_classes_have_one_choice() -> None:
+    problem = Problem(np.empty((0, 3)), np.empty((1, 0, 3), dtype=np.int64), np.array([0]))
+    found = Evolutionary().search(problem)
+    assert (found.choice.tolist(), found.fitness, found.ending) == ([], 0.0, Ending.EXHAUSTED)
+
+
+def test_the_fitness_cannot_change_what_it_is_given() -> None:
+    def spoils(choices: Integers, sample: Sample) -> Floats:
+        assert not choices.flags.writeable
+        assert not sample.indices.flags.writeable
+        return np.zeros(len(choices))
+
+    assert Evolutionary(spoils, allowance=Allowance(2)).search(curves(6, 4, seed=0)).fitness == 0.0

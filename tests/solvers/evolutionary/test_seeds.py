@@ -76,7 +76,7 @@ def test_plans_that_are_none_are_refused_with_the_reason() -> None:
 def test_no_start_at_all_is_said() -> None:
     sizes = np.array([[[0, 4]], [[4, 0]]])
     problem = Problem(np.array([[1.0, 2.0]]), sizes, np.array([3, 3]))
-    with pytest.raises(UnsupportedProblemError, match="hand one in as a plan"):
+    with pytest.raises(UnsupportedProblemError, match="hand in a plan"):
         Evolutionary().search(problem)
     with pytest.raises(SettingError, match="cannot be lowered"):
         Evolutionary(plans=((0,),)).search(problem)
