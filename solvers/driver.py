@@ -129,7 +129,7 @@ def excess_over_bound(problem: Problem, choice: Integers, multipliers: Floats, r
         parts.append(height_above(problem, choice, relaxation))
     for start in range(0, problem.classes, BLOCK):
         parts.append(float(_reduced_costs(problem, loss, choice, multipliers, slice(start, start + BLOCK)).sum()))
-    return math.fsum(parts)
+    return max(math.fsum(parts), 0.0)
 
 
 def _reduced_costs(problem: Problem, losses: Floats, choice: Integers, multipliers: Floats, block: slice) -> Floats:

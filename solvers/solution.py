@@ -44,7 +44,8 @@ class Stats:
             rules or an interaction, of their ``relaxation.relax`` at the stored multipliers and certificate.
         lagrangian_gap: (loss − lagrangian_bound)/|loss|; 0 when both are equal.
         proof: what the claim of optimality rests on: ``"bound"`` (the multipliers alone), ``"search"`` (an exhausted search under
-            that bound), ``"milp"`` (HiGHS on the core, within its tolerances), or ``""`` when nothing is claimed.
+            that bound), ``"milp"`` (HiGHS on the core, within its tolerances), ``"cp-sat"`` (CP-SAT on the core, exact in whole
+            numbers), or ``""`` when nothing is claimed.
         core_classes: classes that the bound could not fix.
         core_items: items left in them, the LP choice not counted.
         states: partial solutions that the search kept.

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.ilp.model import Mask, Model
+from solvers.ilp.model import Mask, Model, ModelRow
 
 LP_CELLS = 40_000  # more cells than this are not given to the LP as a whole
-WINDOW_CELLS = 6_000  # cells of the LP that polishes the multipliers of a large model
+WINDOW_CELLS = 3_000  # cells of the LP that polishes the multipliers of a large model
 OBJECTIVE = 1e7  # largest loss in the LP: HiGHS's tolerance of 1e-7 is absolute
 PASSES = 60
-FLAT = 1e-12  # a model of the dual function that lies no higher than this above it, relatively, has been reached
+WIDE_ROWS = 8  # rows whose multipliers cutting planes look for
+FLAT = 1e-10  # a model of the dual function that lies no higher than this above it, relatively, has been reached
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,16 @@ class Bound:
         """The choice of least priced loss, int64 ``[N]``; it need not keep the rows."""
         choice: Integers = self.reduced.argmin(axis=1)
         return choice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _LpRow:
+    """A row of the LP, divided by ``scale``."""
+
+    columns: Integers
+    values: Floats
+    room: float
+    scale: float
 
 
 def bound_at(model: Model, prices: Floats) -> Bound:
@@ -73,8 +84,16 @@ def lagrangian_bound(model: Model) -> Bound:
     if int(model.open.sum()) <= LP_CELLS:
         return _better(model, free, _lp_prices(model, model.open))
     near = _cutting_planes(model, free)
-    window = near.reduced <= np.partition(near.reduced, WINDOW_CELLS, axis=None)[WINDOW_CELLS]
-    return _better(model, near, _lp_prices(model, window))
+    return _better(model, near, _lp_prices(model, cells_near(near.reduced, WINDOW_CELLS)))
+
+
+def cells_near(reduced: Floats, count: int) -> Mask:
+    """The cheapest cell of each class and about ``count`` more of least reduced cost, bool ``[N, K]``."""
+    rank = reduced.shape[0] + count
+    near: Mask = np.isfinite(reduced)
+    if rank < reduced.size:
+        near &= reduced <= np.partition(reduced, rank, axis=None)[rank]
+    return near
 
 
 def _better(model: Model, known: Bound, prices: Floats | None) -> Bound:
@@ -87,80 +106,87 @@ def _better(model: Model, known: Bound, prices: Floats | None) -> Bound:
 def _lp_prices(model: Model, cells: Mask) -> Floats | None:
     """Multipliers of the LP over some cells by HiGHS, of all rows; ``None`` when it has no solution.
 
-    Every row is divided by its largest coefficient: the multipliers only have to be good, not exact.
+    Classes with one cell are taken out. Every row is divided by its largest coefficient: the multipliers only have to be
+    good, not exact.
     """
     from scipy.optimize import linprog
     from scipy.sparse import csr_array
 
-    klass, item = np.nonzero(cells)
-    columns = klass.shape[0]
+    several = cells.sum(axis=1) > 1
+    klass, item = np.nonzero(cells & several[:, None])
+    columns, classes = klass.shape[0], int(several.sum())
     place = np.full(model.loss.shape, -1)
     place[klass, item] = np.arange(columns)
-    scales, row_parts, column_parts, values, rooms = [], [], [], [], []
-    for r, row in enumerate(model.rows):
-        at = place[row.everywhere]
-        inside = (at >= 0) & (row.above != 0)
-        numbers, own = row.above[inside], np.flatnonzero(row.helpers)
-        scale = float(max(numbers.max(initial=1), np.abs(row.helpers).max(initial=1)))
-        scales.append(scale)
-        column_parts += [at[inside], columns + row.first_helper + own]
-        values += [numbers / scale, row.helpers[own] / scale]
-        row_parts.append(np.full(numbers.shape[0] + own.shape[0], r))
-        rooms.append(row.room / scale)
+    only = np.where(several, -1, cells.argmax(axis=1))
+    rows = [_lp_row(row, place, only, columns) for row in model.rows]
+    lengths = [row.columns.shape[0] for row in rows]
+    entries = np.concatenate([row.values for row in rows])
+    at = (np.repeat(np.arange(len(rows)), lengths), np.concatenate([row.columns for row in rows]))
     total = columns + model.helpers
-    entries = (np.concatenate(values), (np.concatenate(row_parts), np.concatenate(column_parts)))
+    each = (np.cumsum(several)[klass] - 1, np.arange(columns))
     result = linprog(
         np.concatenate((model.loss[klass, item] * OBJECTIVE, np.zeros(model.helpers))),
-        A_ub=csr_array(entries, shape=(len(model.rows), total)),
-        b_ub=np.array(rooms),
-        A_eq=csr_array((np.ones(columns), (klass, np.arange(columns))), shape=(model.loss.shape[0], total)),
-        b_eq=np.ones(model.loss.shape[0]),
+        A_ub=csr_array((entries, at), shape=(len(rows), total)),
+        b_ub=np.array([row.room for row in rows]),
+        A_eq=csr_array((np.ones(columns), each), shape=(classes, total)),
+        b_eq=np.ones(classes),
         bounds=(0, 1),
         method="highs-ds",
     )
     if result.status != 0:
         return None
-    prices: Floats = np.maximum(-result.ineqlin.marginals, 0.0) / np.array(scales) / OBJECTIVE
+    prices: Floats = np.maximum(-result.ineqlin.marginals, 0.0) / np.array([row.scale for row in rows]) / OBJECTIVE
     return prices
 
 
-def _cutting_planes(model: Model, start: Bound) -> Bound:
-    """Kelley's method in as many dimensions as there are rows: the dual function lies under each of its tangents.
+def _lp_row(row: ModelRow, place: Integers, only: Integers, columns: int) -> _LpRow:
+    at, alone = place[row.everywhere], only[row.everywhere]
+    inside = (at >= 0) & (row.above != 0)
+    own = np.flatnonzero(row.helpers)
+    single = np.flatnonzero(alone >= 0)
+    room = row.room - int(row.above[single, alone[single]].sum())
+    values = np.concatenate((row.above[inside], row.helpers[own])).astype(np.float64)
+    scale = float(np.abs(values).max(initial=1.0))
+    return _LpRow(np.concatenate((at[inside], columns + row.first_helper + own)), values / scale, room / scale, scale)
 
-    A box that grows keeps the first steps bounded. Source: Kelley 1960, *The cutting-plane method for solving convex programs*.
+
+def _cutting_planes(model: Model, start: Bound) -> Bound:
+    """Kelley's method over the rows of most classes: the dual function lies under each of its tangents.
+
+    Rows of few classes keep the multiplier 0 here. A box that grows keeps the first steps bounded. Source: Kelley 1960, *The
+    cutting-plane method for solving convex programs*.
     """
-    scales = np.array([float(max(row.above.max(initial=1), 1)) for row in model.rows])
-    size = float(np.where(model.open, model.loss, 0.0).max(initial=0.0))
-    best, cuts, box = start, [start], size
+    widths = np.array([-row.classes.shape[0] for row in model.rows])
+    rows = np.sort(np.argsort(widths, kind="stable")[:WIDE_ROWS])
+    scales = np.array([float(model.rows[r].above.max(initial=1)) for r in rows])
+    best, cuts = start, [start]
+    box = float(np.where(model.open, model.loss, 0.0).max(initial=0.0))
     for _ in range(PASSES):
-        step = _highest_point(cuts, scales, box)
-        if step is None:
+        step = _highest_point(cuts, rows, scales, box)
+        if step is None or step[1] - best.height <= FLAT * abs(step[1]):
             break
-        prices, ceiling = step
-        if ceiling - best.height <= FLAT * abs(ceiling):
-            break
+        prices = np.zeros(len(model.rows))
+        prices[rows] = step[0] / scales
         here = bound_at(model, prices)
         cuts.append(here)
         best = here if here.height > best.height else best
-        if bool((prices * scales >= box).any()):
+        if bool((step[0] >= box * 0.999).any()):
             box *= 8.0
     return best
 
 
-def _highest_point(cuts: list[Bound], scales: Floats, box: float) -> tuple[Floats, float] | None:
-    """Where the lowest of the tangents is highest: multipliers and height."""
+def _highest_point(cuts: list[Bound], rows: Integers, scales: Floats, box: float) -> tuple[Floats, float] | None:
+    """Where the lowest of the tangents is highest: scaled multipliers and height."""
     from scipy.optimize import linprog
 
-    slopes = np.array([cut.slope for cut in cuts]) / scales
-    heights = np.array([cut.height for cut in cuts])
-    at = np.einsum("jr,jr->j", slopes, np.array([cut.prices for cut in cuts]) * scales)
+    unit = OBJECTIVE / box
+    slopes = np.array([cut.slope[rows] for cut in cuts]) / scales
+    points = np.array([cut.prices[rows] for cut in cuts]) * scales
     result = linprog(
         np.append(np.zeros(scales.shape[0]), -1.0),
         A_ub=np.column_stack((-slopes, np.ones(len(cuts)))),
-        b_ub=heights - at,
-        bounds=[(0, box)] * scales.shape[0] + [(None, None)],
+        b_ub=(np.array([cut.height for cut in cuts]) - (slopes * points).sum(axis=1)) * unit,
+        bounds=[(0, OBJECTIVE)] * scales.shape[0] + [(None, None)],
         method="highs-ds",
     )
-    if result.status != 0:
-        return None
-    return np.maximum(result.x[:-1], 0.0) / scales, float(result.x[-1])
+    return (np.maximum(result.x[:-1], 0.0) / unit, float(result.x[-1]) / unit) if result.status == 0 else None

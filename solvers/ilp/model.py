@@ -121,7 +121,10 @@ def _tighten(row: _Row, still_open: Mask) -> bool:
     least = _extreme(row.table, cells, lowest=True)
     room = row.bound - _total(least) - int(np.minimum(row.helpers, 0).sum())
     if room < 0:
-        msg = f"a row of budgets and rules asks for at most {row.bound} and cannot be brought below {row.bound - room}"
+        msg = (
+            f"budgets and rules cannot be kept together: a row of them allows {row.bound}, and with the items that the others "
+            f"leave it takes {row.bound - room} at least; raise or loosen one of them"
+        )
         raise NoChoiceError(msg)
     most = _extreme(row.table, cells, lowest=False)
     if _total(most) - _total(least) + int(np.abs(row.helpers).sum()) <= room:

@@ -5,21 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.ilp.bound import Bound
-from solvers.ilp.model import Mask, Model
+from solvers.ilp.bound import Bound, cells_near
+from solvers.ilp.model import Model
 
 CELLS = 4_096  # cells beside the cheapest of each class that are looked at
 MOST_ROWS = 16  # more rows, or rows with helpers, are left to the integer program
 STEPS = 400
-
-
-def cells_near(reduced: Floats, count: int) -> Mask:
-    """The cheapest cell of each class and about ``count`` more of least reduced cost, bool ``[N, K]``."""
-    rank = reduced.shape[0] + count
-    near: Mask = np.isfinite(reduced)
-    if rank < reduced.size:
-        near &= reduced <= np.partition(reduced, rank, axis=None)[rank]
-    return near
 
 
 @dataclass(slots=True, eq=False)

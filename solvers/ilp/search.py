@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import Integers
-from solvers.ilp.bound import Bound
+from solvers.ilp.bound import Bound, cells_near
 from solvers.ilp.model import Mask, Model, NoChoiceError, row_totals
 from solvers.ilp.program import Effort, Outcome, Program, build_program
-from solvers.ilp.repair import cells_near, repaired
+from solvers.ilp.repair import repaired
 from solvers.problem import Problem, chosen_losses, total_sizes
 from solvers.solver import Deadline
 
 Backend = Callable[[Program, Effort], Outcome]
 ROUNDS = 40  # of excluding what a backend calls best and exact integers refuse
-GROWTH = 8  # of the kernel while no choice is known
+GROWTH = 4  # of the kernel, while it is solved and the core is still far larger
 GRACE = 0.5  # seconds that the first program has even past the deadline, when nothing else found a choice
 KERNEL_SHARE = 0.25  # of the effort
 MARGIN = 1e-14  # of the largest loss: reduced costs are not known better
@@ -37,8 +37,6 @@ class Search:
         incumbent: best choice known.
         gap: its height above the bound, in scaled losses.
         nodes: of all programs.
-        core_classes: classes of the last program.
-        core_items: its cells, less one a class.
     """
 
     problem: Problem
@@ -51,8 +49,6 @@ class Search:
     incumbent: Integers | None = None
     gap: float = math.inf
     nodes: int = 0
-    core_classes: int = 0
-    core_items: int = 0
 
     def run(self, kernel: int, max_cells: int) -> bool:
         """Look for the best choice; True when nothing better exists (or nothing at all, without an incumbent).
@@ -65,19 +61,25 @@ class Search:
             max_cells: no program with more cells than this beside one a class.
         """
         self._offer(repaired(self.model, self.bound))
-        while True:
-            core = self._core()
+        core = self._core()
+        while _beside_one(core) > 2 * kernel:
             near = core & self._near(kernel)
-            if int(core.sum()) - core.shape[0] <= 2 * kernel or not self._allows(near, max_cells):
-                break
+            if not self._allows(near, max_cells):
+                return False
             closed = self._solve(near, KERNEL_SHARE)
             if self.incumbent is not None:
                 core = self._core()
                 if closed and not (core & ~near).any():
                     return True
-                break
+                if not closed:
+                    break
             kernel *= GROWTH
         return self._allows(core, max_cells) and self._solve(core, 1.0)
+
+    def core_size(self) -> tuple[int, int]:
+        """Classes that the gap of the incumbent leaves undecided, and their cells beside one a class."""
+        core = self._core()
+        return int((core.sum(axis=1) > 1).sum()), _beside_one(core)
 
     def _near(self, count: int) -> Mask:
         return self._with_incumbent(cells_near(self.bound.reduced, count))
@@ -95,12 +97,10 @@ class Search:
     def _allows(self, cells: Mask, max_cells: int) -> bool:
         """There is time for a program over these cells, and they are not too many; without a choice the first one always runs."""
         first = self.incumbent is None and self.nodes == 0
-        return int(cells.sum()) - cells.shape[0] <= max_cells and (first or not self.deadline.passed())
+        return _beside_one(cells) <= max_cells and (first or not self.deadline.passed())
 
     def _solve(self, cells: Mask, share: float) -> bool:
         """Let the backend find the best choice of some cells; True when it is proven to be the best of them."""
-        several = cells.sum(axis=1) > 1
-        self.core_classes, self.core_items = int(several.sum()), int(cells[several].sum() - several.sum())
         program = self._program(cells)
         error = math.inf
         for _ in range(ROUNDS):
@@ -163,3 +163,8 @@ class Search:
         for price, row, total in zip(self.bound.prices.tolist(), self.model.rows, row_totals(self.model, choice), strict=True):
             parts.append(price * (row.room - total))
         return math.fsum((*parts, *self.bound.reduced[np.arange(choice.shape[0]), choice].tolist()))
+
+
+def _beside_one(cells: Mask) -> int:
+    """Cells beside one a class."""
+    return int(cells.sum()) - int(cells.shape[0])

@@ -84,12 +84,9 @@ class Ilp(AbstractSolver):
             return self._nothing(proven)
         prices = _multipliers(model, bound)
         budgets = problem.budgets.shape[0]
-        stats = Stats(
-            proof=PROOFS[self.backend] if proven else "",
-            core_classes=search.core_classes,
-            core_items=search.core_items,
-            nodes=search.nodes,
-        )
+        classes, items = search.core_size()
+        proof = PROOFS[self.backend] if proven else ""
+        stats = Stats(proof=proof, core_classes=classes, core_items=items, nodes=search.nodes)
         status = Status.OPTIMAL if proven else Status.LIMIT
         return Answer(status, search.incumbent, prices[:budgets], stats, rule_multipliers=prices[budgets:])
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import AbstractSolver, Mckp, Status, solve
+from solvers import AbstractSolver, BruteForce, Mckp, Problem, Status, solve
+from solvers.ilp import Ilp
 from tests.solvers.instances import Floats, Integers, one_budget
 
 PROGRAMS = json.loads((Path(__file__).parent / "data" / "hawq_ilp.json").read_text(), parse_float=Decimal)
@@ -57,7 +58,10 @@ def classes_of(model: dict[str, Any], resource: str) -> tuple[Floats, Integers, 
     return loss, sizes, klass
 
 
-@pytest.mark.parametrize("solver", [Mckp(), Mckp(max_states=0)], ids=["search", "milp"])
+SOLVERS = {"search": Mckp(), "milp": Mckp(max_states=0), "ilp-cp-sat": Ilp("cp-sat"), "ilp-highs": Ilp("highs")}
+
+
+@pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['model']}-{case['resource']}-{case['fraction']}")
 def test_reaches_the_published_optimum(case: dict[str, Any], solver: AbstractSolver) -> None:
     loss, sizes, klass = classes_of(PROGRAMS["models"][case["model"]], case["resource"])
@@ -67,3 +71,25 @@ def test_reaches_the_published_optimum(case: dict[str, Any], solver: AbstractSol
     assert solution.sizes[0] <= whole(case["budget"])
     assert "".join(str(solution.choice[i] + 1) for i in klass) == case["choice"]
     assert float(solution.sizes[0]) / float(DIGITS) == pytest.approx(float(case["resource_used"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_size_operations_and_latency_at_once(name: str) -> None:
+    """The published budgets of a model that bind most, all three together: both backends agree, and each alone allows more."""
+    model = PROGRAMS["models"][name]
+    tables = [classes_of(model, resource) for resource in ("size", "bops", "latency")]
+    loss, sizes = tables[0][0], np.stack([table[1] for table in tables])
+    budgets = [
+        min(whole(case["budget"]) for case in CASES if case["model"] == name and case["resource"] == resource)
+        for resource in ("size", "bops", "latency")
+    ]
+    problem = Problem(loss.astype(np.float64), sizes, np.array(budgets))
+    first, second = solve(problem, Ilp("cp-sat")), solve(problem, Ilp("highs"))
+    assert first.status is second.status is Status.OPTIMAL
+    assert first.loss == pytest.approx(second.loss, rel=1e-12)
+    assert (first.sizes <= problem.budgets).all()
+    alone = [solve(one_budget(loss, sizes[r], budgets[r]), Mckp()).loss for r in range(3)]
+    assert first.loss >= max(alone) * (1 - 1e-12)
+    if name == "resnet18":
+        judge = solve(problem, BruteForce())
+        assert first.loss == pytest.approx(judge.loss, rel=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 
 from solvers import Problem
 from solvers.side_rules import AbstractSideRule, ContiguousRule, CountRule, DistanceRule, ImplicationRule
-from tests.solvers.instances import LOSSES, SIZES
+from tests.solvers.instances import LOSSES, SIZES, curves
 
 LOSS_KINDS, SIZE_KINDS = tuple(LOSSES), tuple(SIZES)
 
@@ -48,3 +48,24 @@ def ruled_problem(seed: int, *, losses: str, sizes: str, budgets: int = 3) -> Pr
     shares = rng.uniform(0.1, 1.05, budgets)
     limits = [int(low) + int(int(high - low) * share) for low, high, share in zip(least, most, shares, strict=True)]
     return Problem(loss, size, np.array(limits), some_rules(rng, shape))
+
+
+def three_budgets(classes: int, *, seed: int, rules: bool) -> Problem:
+    """The study's curves under size, latency and bit-operations; with rules a count and twenty implications as well.
+
+    Latency does not follow the bits, and bit-operations follow the size only up to a factor of each class.
+    """
+    one = curves(classes, 8, seed=seed)
+    rng = np.random.default_rng([seed, classes, 9])
+    size = one.sizes[0]
+    steps = 3 + np.array([6.0, 5.0, 1.0, 4.0, 2.0, 3.0, 5.0, 9.0]) * np.exp(rng.normal(0, 0.3, size.shape))
+    latency = np.rint(size[:, :1] / 2_000 * steps).astype(np.int64)
+    operations = np.rint(size * np.exp(rng.normal(0, 0.5, (classes, 1))) / 64).astype(np.int64)
+    sizes = np.stack([size, latency, operations])
+    least, most = sizes.min(axis=2).sum(axis=1), sizes.max(axis=2).sum(axis=1)
+    budgets = least + ((most - least) * np.array([0.35, 0.25, 0.33])).astype(np.int64)
+    wide = np.zeros(one.loss.shape, dtype=bool)
+    wide[:, 5:] = True
+    pairs = rng.integers(0, classes, (20, 2)).tolist()
+    implied = tuple(ImplicationRule(i, (0, 1), j, (4, 5, 6, 7)) for i, j in pairs if i != j)
+    return Problem(one.loss, sizes, budgets, (CountRule(wide, at_most=2 * classes // 5), *implied) if rules else ())
