@@ -7,7 +7,6 @@ every few hundred training steps). What it returns is not believed: the bits are
 recomputed from the multipliers, at which every component has a closed form.
 """
 
-import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import Floats
+from solvers.convex_prices import RateProgram, bits_at, sharpen_prices
 from solvers.driver import relative_gap
 from solvers.errors import ProblemError
 from solvers.rate_components import Components
@@ -23,13 +23,6 @@ from solvers.solution import Status
 from solvers.solver import Deadline
 from solvers.water_filling import water_fill
 
-NEWTON = 40  # steps that sharpen the multipliers at most
-HALVINGS = 30  # of a step that leads too far
-SUBSETS = 64  # of the rows that are tried where Newton's method does not settle
-SWEEPS = 20  # rounds over the rows of one of them
-LARGEST = 700.0  # logarithm of a price that float64 still holds
-SETTLED = 1e-12  # relative violation at which multipliers are taken
-LONG = 100.0  # widest range of ln(loss) that a price is looked for beyond the curves
 PROVED = 1e-6  # relative gap up to which bits are called OPTIMAL
 
 
@@ -59,25 +52,6 @@ class RatePlan:
     gap: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Program:
-    """The rate problem above its fewest bits.
-
-    Attributes:
-        rows: float64 ``[R, N]``, A.
-        room: float64 ``[R]``, budgets less their floors.
-        gain: float64 ``[N]``, ln(c·ln β) − lo·ln β: log of the marginal loss at the fewest bits; ``-inf`` where c is 0.
-        decay: float64 ``[N]``, ln β.
-        width: float64 ``[N]``, hi − lo; 0 where a row without room is used, or nothing is lost.
-    """
-
-    rows: Floats
-    room: Floats
-    gain: Floats
-    decay: Floats
-    width: Floats
-
-
 def rate_plan(components: Components, rows: ArrayLike, budgets: ArrayLike, *, deadline: float | None = None) -> RatePlan:
     """The bits of least loss under several budgets.
 
@@ -101,7 +75,7 @@ def rate_plan(components: Components, rows: ArrayLike, budgets: ArrayLike, *, de
         return _finished(components, matrix, limits, components.low.copy(), np.zeros(len(limits)), Status.INFEASIBLE)
     program = _program(components, matrix, limits - floors)
     multipliers, status = _solve(program, stop)
-    bits = components.low + _within(program, _bits_at(program, multipliers))
+    bits = components.low + _within(program, bits_at(program, multipliers))
     return _finished(components, matrix, limits, bits, multipliers, status)
 
 
@@ -138,23 +112,15 @@ def _checked(components: Components, rows: ArrayLike, budgets: ArrayLike) -> tup
     return matrix, limits
 
 
-def _program(components: Components, matrix: Floats, room: Floats) -> _Program:
+def _program(components: Components, matrix: Floats, room: Floats) -> RateProgram:
     decay = np.log(components.beta)
     with np.errstate(divide="ignore"):
         gain = np.log(components.scale) + np.log(decay) - components.low * decay
     blocked = (matrix[room <= 0] > 0).any(axis=0) | (components.scale == 0)
-    return _Program(matrix, room, gain, decay, np.where(blocked, 0.0, components.high - components.low))
+    return RateProgram(matrix, room, gain, decay, np.where(blocked, 0.0, components.high - components.low))
 
 
-def _bits_at(program: _Program, multipliers: Floats) -> Floats:
-    """Bits above the fewest at these prices."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        free = np.where(program.width > 0, program.gain - np.log(multipliers @ program.rows), 0.0) / program.decay
-    bits: Floats = np.clip(free, 0.0, program.width)
-    return bits
-
-
-def _within(program: _Program, bits: Floats) -> Floats:
+def _within(program: RateProgram, bits: Floats) -> Floats:
     """The bits above the fewest, drawn together so far that every budget is kept."""
     taken = program.rows @ bits
     over = taken > program.room
@@ -162,25 +128,25 @@ def _within(program: _Program, bits: Floats) -> Floats:
     return bits * share
 
 
-def _solve(program: _Program, deadline: Deadline) -> tuple[Floats, Status]:
+def _solve(program: RateProgram, deadline: Deadline) -> tuple[Floats, Status]:
     """Multipliers ``[R]``, and OPTIMAL as Clarabel says it; the caller looks at the gap."""
     binding = program.rows @ np.where(program.width > 0, program.width, 0.0) > program.room
     live, used = np.flatnonzero(program.width > 0), np.flatnonzero(binding & (program.room > 0))
     multipliers = np.zeros(program.room.shape[0])
     if live.size and used.size:
         rows, room = program.rows[np.ix_(used, live)], program.room[used]
-        part = _Program(
+        part = RateProgram(
             rows / room[:, None], np.ones(used.shape[0]), program.gain[live], program.decay[live], program.width[live]
         )
         level, first = _summed(part)
         prices, status = _solve_cone(part, level, deadline)
-        multipliers[used] = _sharpened(part, first if prices is None else prices * math.exp(level)) / room
+        multipliers[used] = sharpen_prices(part, first if prices is None else prices * math.exp(level)) / room
     else:
         status = Status.OPTIMAL
     return _price_blocked(program, multipliers), status
 
 
-def _summed(part: _Program) -> tuple[float, Floats]:
+def _summed(part: RateProgram) -> tuple[float, Floats]:
     """Water-filling under the sum of all rows: the level that sets the scale, and its multipliers as a first answer."""
     total = part.rows.sum(axis=0)
     charged = total > 0
@@ -196,7 +162,7 @@ def _summed(part: _Program) -> tuple[float, Floats]:
     return level, np.full(part.room.shape[0], filled.multiplier)
 
 
-def _solve_cone(part: _Program, level: float, deadline: Deadline) -> tuple[Floats | None, Status]:
+def _solve_cone(part: RateProgram, level: float, deadline: Deadline) -> tuple[Floats | None, Status]:
     """Clarabel through cvxpy; multipliers in units of ``exp(level)``, or ``None`` when there is no answer.
 
     The variables are ``y = b·ln β``, and every exponential is counted in what its component pays at the level, so that all of
@@ -226,104 +192,7 @@ def _solve_cone(part: _Program, level: float, deadline: Deadline) -> tuple[Float
     return prices, Status.OPTIMAL if model.status == cp.OPTIMAL else Status.LIMIT if deadline.passed() else Status.FEASIBLE
 
 
-def _sharpened(part: _Program, multipliers: Floats) -> Floats:
-    """Clarabel's multipliers by Newton's method on the dual.
-
-    Where that does not settle, rows are taken one at a time, then two together and so on, until those left out are kept for
-    nothing: two rows that press on one component would otherwise pass its price to and fro.
-    """
-    best = _newton(part, multipliers)
-    least = _violation(best, _over(part, best))
-    rows = range(multipliers.shape[0])
-    subsets = itertools.chain.from_iterable(itertools.combinations(rows, size) for size in range(1, len(rows) + 1))
-    for subset in itertools.islice(subsets, SUBSETS):
-        if least <= SETTLED:
-            break
-        trial = _swept(part, np.where(np.isin(rows, subset), best, 0.0), subset)
-        violation = _violation(trial, _over(part, trial))
-        if violation < least:
-            best, least = trial, violation
-    return best
-
-
-def _swept(part: _Program, multipliers: Floats, rows: tuple[int, ...]) -> Floats:
-    """The prices of some rows by sweeps over them and Newton's method; the others cost nothing."""
-    chosen = list(rows)
-    some = _Program(part.rows[chosen], part.room[chosen], part.gain, part.decay, part.width)
-    prices = multipliers[chosen]
-    for _ in range(SWEEPS):
-        for r in range(len(chosen)):
-            prices[r] = _row_price(some, prices, r)
-        prices = _newton(some, prices)
-        if _violation(prices, _over(some, prices)) <= SETTLED:
-            break
-    swept = np.zeros(multipliers.shape[0])
-    swept[chosen] = prices
-    return swept
-
-
-def _over(part: _Program, multipliers: Floats) -> Floats:
-    """What the bits at the multipliers take over each budget, relative to its room."""
-    over: Floats = part.rows @ _bits_at(part, multipliers) - 1.0
-    return over
-
-
-def _newton(part: _Program, multipliers: Floats) -> Floats:
-    """Newton's method: the gradient of the dual is what the bits at the multipliers take over the budgets.
-
-    The curvature is damped by the violation, so that a step leads along a ridge on which no component answers, and a step is
-    halved until the dual, which is concave, does not fall on the way or the violation shrinks.
-    """
-    over = _over(part, multipliers)
-    for _ in range(NEWTON):
-        violation, largest = _violation(multipliers, over), float(multipliers.max())
-        if violation <= SETTLED or largest == 0:
-            break
-        free = multipliers > -over * largest  # the other rows have slack and will have no price
-        bits, price = _bits_at(part, multipliers), multipliers @ part.rows
-        between = (bits > 0) & (bits < part.width) & (price > 0)
-        rows = part.rows[np.ix_(free, between)]
-        curvature = (rows / (price * part.decay)[between]) @ rows.T
-        curvature[np.diag_indices_from(curvature)] += violation / largest
-        step = np.where(free, 0.0, -multipliers)
-        step[free] = np.linalg.lstsq(curvature, over[free], rcond=None)[0]
-        for shorter in range(HALVINGS):
-            trial = np.maximum(multipliers + step * 0.5**shorter, 0.0)
-            left = _over(part, trial)
-            if left @ (trial - multipliers) > 0 or _violation(trial, left) < violation:
-                break
-        else:
-            break
-        multipliers, over = trial, left
-    return multipliers
-
-
-def _row_price(part: _Program, multipliers: Floats, r: int) -> float:
-    """The price at which one row is just kept beside the other prices, by bisection on its logarithm; 0 if it is kept free."""
-    trial = multipliers.copy()
-
-    def over(price: float) -> bool:
-        trial[r] = price
-        return float(part.rows[r] @ _bits_at(part, trial)) > 1.0
-
-    charged = (part.rows[r] > 0) & (part.width > 0)
-    if not over(0.0) or not charged.any():
-        return 0.0
-    steepest = part.gain[charged] - np.log(part.rows[r, charged])
-    high = min(float(steepest.max()), LARGEST)
-    low = min(float((steepest - np.minimum(part.width[charged], LONG) * part.decay[charged]).min()), high) - LONG
-    while low < (middle := low + (high - low) / 2) < high and high - low > 1e-15 * abs(high):
-        low, high = (middle, high) if over(math.exp(middle)) else (low, middle)
-    return math.exp(high)
-
-
-def _violation(multipliers: Floats, over: Floats) -> float:
-    """How far the rows are from "no slack or no price", both relative."""
-    largest = float(multipliers.max())
-    return float(np.abs(np.minimum(multipliers / largest, -over)).max()) if largest > 0 else float(over.max())
-
-
-def _price_blocked(program: _Program, multipliers: Floats) -> Floats:
+def _price_blocked(program: RateProgram, multipliers: Floats) -> Floats:
     """Prices of the rows without room, high enough that the components which use them stay at their fewest bits."""
     multipliers = multipliers.copy()
     for r in np.flatnonzero(program.room <= 0).tolist():
