@@ -149,7 +149,7 @@ def solved_family(problem: Problem, solver: AbstractSolver, budgets: Sequence[in
     def choose(t: int) -> Integers:
         limits = problem.budgets.copy()
         limits[0] = budgets[t]
-        solution = solve(Problem(problem.loss, problem.sizes, limits), solver)
+        solution = solve(replace(problem, budgets=limits), solver)
         if not solution.choice.size and problem.classes:
             msg = f"no choice for budget {budgets[t]}: {solution.reason}; leave it out"
             raise SettingError(msg)

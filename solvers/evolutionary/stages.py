@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.arrays import Integers
+from solvers.arrays import Floats, Integers
 from solvers.errors import SettingError
 from solvers.evolutionary.errors import FitnessError
 from solvers.evolutionary.fitness import Sample
@@ -77,22 +77,28 @@ def select(
         FitnessError: in the last stage nothing was finite, not even the parent.
     """
     field = offspring
-    for stage, sample in zip(stages, samples, strict=True):
-        last = sample is samples[-1]
-        if last:
-            field = np.concatenate((field, parent[None]))
-        if not field.shape[0]:
-            continue
-        values = judge.measure(field, sample)
-        if values is None:
+    for stage, sample in zip(stages[:-1], samples[:-1], strict=True):
+        ranked = _rank(judge, field, sample)
+        if ranked is None:
             return None
-        order = np.argsort(values, kind="stable")
-        order = order[np.isfinite(values[order])][: stage.survivors]
-        if last and not order.size:
-            msg = f"generation {sample.generation}: no fitness is finite in the last stage, not even that of the parent"
-            raise FitnessError(msg)
-        if last:
-            best = int(order[0])
-            return Winner(field[best], float(values[best]), is_parent=best == field.shape[0] - 1)
-        field = field[order]
-    return None
+        field = field[ranked[0][: stage.survivors]]
+    field = np.concatenate((field, parent[None]))
+    ranked = _rank(judge, field, samples[-1])
+    if ranked is None:
+        return None
+    order, values = ranked
+    if not order.size:
+        number = samples[-1].generation
+        msg = f"generation {number}: no fitness is finite in the last stage, not even that of the parent"
+        raise FitnessError(msg)
+    best = int(order[0])
+    return Winner(field[best], float(values[best]), is_parent=best == field.shape[0] - 1)
+
+
+def _rank(judge: Judge, field: Integers, sample: Sample) -> tuple[Integers, Floats] | None:
+    """Positions in the field of what is finite, the best first, and all values; ``None`` at a limit."""
+    values = judge.measure(field, sample)
+    if values is None:
+        return None
+    order = np.argsort(values, kind="stable")
+    return order[np.isfinite(values[order])], values
