@@ -40,7 +40,7 @@ class LayerRounding:
         Args:
             model: the unquantized model; not changed.
             rounding: name of the method.
-            wanted: the cells that will be asked for: formats of each layer, that can store it.
+            wanted: for methods with data, the cells that will be asked for, no others: formats that can store each layer.
             tokens: int64 calibration tokens (sequences, length) for methods that need them.
 
         Raises:

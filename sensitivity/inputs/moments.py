@@ -6,6 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sensitivity.errors import NonFiniteError
+
 STRIP: Final = 192
 """Columns of a strip of a symmetric matrix: from its diagonal on to the right. What lies below is not computed."""
 
@@ -51,15 +53,23 @@ class MomentSums:
         self._tokens[layer] += inputs.numel() // features
 
     def moments(self) -> dict[str, InputMoments]:
-        """Of each layer that saw a token; those that saw the same share one object. The sums are given up."""
+        """Of each layer that saw a token; those that saw the same share one object. The sums are given up.
+
+        Raises:
+            NonFiniteError: a layer's inputs are NaN or infinite, or too large for their squares.
+        """
         found: list[InputMoments] = []
         result = {}
         for layer in list(self._sums):
             upper, tokens = self._sums.pop(layer).triu_(), self._tokens.pop(layer)
             hessian = upper.add_(upper.triu(1).T).div_(tokens)
+            if not bool(hessian.sum().isfinite()):
+                msg = f"inputs of {layer} are NaN, infinite or too large on the calibration text; round with rtn or rtn_clip"
+                raise NonFiniteError(msg)
             same = next((known for known in found if torch.equal(known.hessian, hessian)), None)
             result[layer] = same or InputMoments(hessian, tokens)
-            found = [*found, result[layer]] if same is None else found
+            if same is None:
+                found.append(result[layer])
         self._last = None
         return result
 

@@ -18,11 +18,14 @@ from sensitivity.rounding.registry import codec_for
 from sensitivity.rounding.searched import scalings
 from sensitivity.rounding_facts import GPTQ, RoundingFacts
 
-BLOCK: Final = 32
+BLOCK: Final = 64
 """Columns whose corrections from all earlier columns are one matrix product."""
 
 SWEEP_ELEMENTS: Final = 1 << 26
 """Elements (formats × rows × columns) of a sweep; a larger layer is swept in strips of rows, which do not touch each other."""
+
+_Target = tuple[CandidateFormat, Scaling]
+"""A format and its scales of the rows that are swept."""
 
 
 @final
@@ -38,10 +41,10 @@ class Gptq(AbstractRounding):
     - **Damping**: ``damping`` times the mean of diag(H) is added to it, so H may be singular and tokens fewer than columns. A
       dead input is not correlated with others: its column is rounded to nearest. So is a layer that no token reached.
     - **Order**: descending diag(H) (act-order), ties in the order of columns: errors of the columns that matter most are
-      corrected by all others. On SmolLM2-135M the output error is 5–15 % lower than in plain order.
+      corrected by all others. The output error was 8–15 % lower than in plain order (16 layers of SmolLM2-135M, 8 formats).
     - **Scales** are those of ``rtn_clip``, from the weights before the sweep (static groups). Columns of a group are not
-      neighbours in the sweep, and a file without a group index stays possible. On SmolLM2-135M both in this order beat scales
-      that are computed when a group is reached, which need the plain order.
+      neighbours in the sweep, and the file needs no index of groups. Scales computed when a group is reached need the plain
+      order; searched as well as these, they gave 0–20 % more output error on the same layers.
 
     The codes of unquantized formats are casts. Cost: the scale search of ``rtn_clip``, a Cholesky factorisation
     (in³/3, float64) for each input, and out·in²/2 multiplications for each format, all formats in one sweep.
@@ -61,30 +64,10 @@ class Gptq(AbstractRounding):
         """Codes and scales of all formats from one sweep."""
         order, feedback = _feedback(self._required(inputs), self.damping)
         matrix = weight.float()
-        targets = [_Target(fmt, scaling) for fmt, scaling in zip(formats, scalings(matrix, formats), strict=True) if scaling]
-        levels = _levels(matrix, targets, order, feedback) if targets else matrix.new_empty(0)
-        swept = iter(zip(targets, levels, strict=True))
-        return [_encoded(*next(swept)) if fmt.is_quantized else encode_nearest(weight, fmt, None) for fmt in formats]
-
-
-class _Target:
-    """A format with its scales turned around: what the rows of a group need lies in one row, (groups, out)."""
-
-    def __init__(self, fmt: CandidateFormat, scaling: Scaling) -> None:
-        self.format = fmt
-        self.scaling = scaling
-        self.codec = codec_for(fmt)
-        self.scales = scaling.effective.T.contiguous()
-        self.zero_points = None if scaling.zero_point is None else scaling.zero_point.T.float()
-
-    def round_into(self, levels: Tensor, weights: Tensor, group: int, rows: slice) -> Tensor:
-        """Round corrected weights of one column, (rows,), to ``levels``; returns what these decode to."""
-        scale = self.scales[group] if self.scales.shape[1] == 1 else self.scales[group, rows]
-        torch.div(weights, scale, out=levels)
-        if self.zero_points is None:
-            return self.codec.round_(levels, self.format) * scale
-        offset = self.zero_points[group, rows]
-        return (self.codec.round_(levels.add_(offset), self.format) - offset).mul_(scale)
+        targets = [(fmt, scaling) for fmt, scaling in zip(formats, scalings(matrix, formats), strict=True) if scaling]
+        levels = iter(_levels(matrix, targets, order, feedback))
+        swept = (_encoded(fmt, scaling, found) for (fmt, scaling), found in zip(targets, levels, strict=True))
+        return [next(swept) if fmt.is_quantized else encode_nearest(weight, fmt, None) for fmt in formats]
 
 
 @lru_cache(maxsize=1)
@@ -106,38 +89,55 @@ def _levels(weight: Tensor, targets: Sequence[_Target], order: Tensor, feedback:
     """Levels of all formats, float32 (formats, out, in)."""
     out_features, in_features = weight.shape
     result = torch.empty((len(targets), out_features, in_features))
-    step = max(1, SWEEP_ELEMENTS // (len(targets) * in_features))
-    for start in range(0, out_features, step):
-        rows = slice(start, min(start + step, out_features))
-        result[:, rows, order] = _sweep(weight[rows].T[order], targets, order.tolist(), feedback, rows).permute(1, 2, 0)
+    if targets:
+        back = torch.argsort(order)
+        step = max(1, SWEEP_ELEMENTS // (len(targets) * in_features))
+        for start in range(0, out_features, step):
+            rows = slice(start, start + step)
+            parts = [(fmt, scaling.rows(rows.start, rows.stop)) for fmt, scaling in targets]
+            result[:, rows] = _sweep(weight[rows].T[order], parts, order, feedback)[back].permute(1, 2, 0)
     return result
 
 
-def _sweep(columns: Tensor, targets: Sequence[_Target], order: Sequence[int], feedback: Tensor, rows: slice) -> Tensor:
+def _sweep(columns: Tensor, targets: Sequence[_Target], order: Tensor, feedback: Tensor) -> Tensor:
     """Levels (in, formats, rows) of columns (in, rows), both in the order of the sweep.
 
     The corrections of a block of columns from all before it are one product; those within the block are made column by column.
     """
     shape = (len(columns), len(targets), columns.shape[1])
-    levels = torch.empty(shape)
-    errors = torch.empty(shape)  # w − q
-    flat = errors.flatten(1)
+    scales, offsets = _by_column(targets, order, columns.shape[1])
+    rounding = [(codec_for(fmt), fmt) for fmt, _ in targets]
     originals = columns.unsqueeze(1).expand(shape)
-    widths = [group_width(target.format, len(columns)) for target in targets]
+    levels, errors = torch.empty(shape), torch.empty(shape)  # an error is w − q
+    flat = errors.flatten(1)
     for first in range(0, len(columns), BLOCK):
         last = min(first + BLOCK, len(columns))
         corrected = torch.addmm(originals[first:last].flatten(1), feedback[first:last, :first], flat[:first])
         for j in range(first, last):
             wanted = torch.addmv(corrected[j - first], flat[first:j].T, feedback[j, first:j]).view(shape[1:])
-            for k, target in enumerate(targets):
-                decoded = target.round_into(levels[j, k], wanted[k], order[j] // widths[k], rows)
-                torch.sub(columns[j], decoded, out=errors[j, k])
+            torch.div(wanted, scales[j], out=levels[j]).add_(offsets[j])
+            for (codec, fmt), found in zip(rounding, levels[j], strict=True):
+                codec.round_(found, fmt)
+            decoded = torch.sub(levels[j], offsets[j], out=wanted).mul_(scales[j])
+            torch.sub(columns[j], decoded, out=errors[j])
     return levels
 
 
-def _encoded(target: _Target, levels: Tensor) -> Encoded:
+def _by_column(targets: Sequence[_Target], order: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of every element, in the order of the sweep: float32 (in, formats, rows) each."""
+    scales = torch.empty((len(order), len(targets), rows))
+    offsets = torch.zeros_like(scales)
+    for k, (fmt, scaling) in enumerate(targets):
+        group = order // group_width(fmt, len(order)) if scaling.effective.shape[1] > 1 else torch.zeros_like(order)
+        scales[:, k] = scaling.effective.T[group]
+        if scaling.zero_point is not None:
+            offsets[:, k] = scaling.zero_point.T[group].float()
+    return scales, offsets
+
+
+def _encoded(fmt: CandidateFormat, scaling: Scaling, levels: Tensor) -> Encoded:
     shape = (levels.shape[0], levels.shape[1])
-    return Encoded(target.format, shape, target.codec.codes(levels, target.format).contiguous(), target.scaling)
+    return Encoded(fmt, shape, codec_for(fmt).codes(levels, fmt).contiguous(), scaling)
 
 
 METHODS = (Gptq(),)

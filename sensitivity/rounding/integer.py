@@ -33,7 +33,7 @@ class IntegerCodec(AbstractCodec):
 
         The more levels there are, the less clipping pays.
         """
-        shrinks = SHRINKS if fmt.num_bits <= 4 else SHRINKS[:6]
+        shrinks = SHRINKS[: {2: 13, 3: 13, 4: 13, 5: 6}.get(fmt.num_bits, 3)]
         if not fmt.symmetric:
             return shrinks
         factors = (1 - 0.5**fmt.num_bits, *shrinks)

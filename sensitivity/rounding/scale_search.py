@@ -19,7 +19,7 @@ from sensitivity.rounding.registry import codec_for
 BLOCK_ELEMENTS: Final = 1 << 20
 """Elements of the rows whose candidate scales exist at once."""
 
-STRIP_ELEMENTS: Final = 1 << 16
+STRIP_ELEMENTS: Final = 1 << 18
 """Elements of the rows that every candidate is tried on while they are in cache."""
 
 MARGIN: Final = 1e-5

@@ -26,7 +26,7 @@ class ClippedRoundToNearest(AbstractRounding):
     Symmetric integers may get a negative scale, which puts the code −2^(b−1) on the side of the greatest weight. Nothing
     changes for BF16 and FP16 (no scale), FP8 (a float rounds alike at every scale), FP8_TENSOR.
 
-    Cost: 5 to 16 times ``rtn`` by format, for 3 to 29 candidate scales.
+    Cost: for each of 3 to 29 candidate scales, by format, somewhat less than ``rtn`` itself.
     """
 
     facts: ClassVar[RoundingFacts] = RTN_CLIP

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sensitivity.checkpoint.reading import describe
+from sensitivity.errors import NonFiniteError
 from sensitivity.inputs.moments import STRIP, InputMoments, MomentSums
 from sensitivity.inputs.watching import InputWatcher
 from sensitivity.loading import LoadedModel, load_model
@@ -80,6 +81,14 @@ def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     all_moments(model, random_tokens(2, 16))
     assert not any(module._forward_hooks for module in model.module.modules())
     assert not any("forward" in vars(block) for block in model.blocks)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_inputs_without_finite_squares_are_named(value: float) -> None:
+    sums = MomentSums()
+    sums.add("model.layers.3.down_proj", torch.full((2, 8), value))
+    with pytest.raises(NonFiniteError, match="down_proj"):
+        sums.moments()
 
 
 @pytest.mark.parametrize("features", [1, STRIP - 1, STRIP, STRIP + 1, 2 * STRIP + 5])
