@@ -120,18 +120,19 @@ def robust_plan(problem: Problem, standard_errors: Floats, kappa: float, *, dead
     """
     _check_kappa(kappa)
     stop = Deadline.after(deadline)
-    spread = _spread(problem, np.asarray(standard_errors, dtype=np.float64), kappa)
+    errors = np.asarray(standard_errors, dtype=np.float64)
+    spread = _spread(problem, errors, kappa)
     if (problem.smallest_sizes() > problem.budgets).any():
         return _no_plan(problem, Status.INFEASIBLE, "a budget is below the sum of the smallest allowed items")
     if problem.classes == 0:
-        return _judged(problem, spread, kappa, np.empty(0, dtype=np.int64), _no_classes(problem))
+        return _judged(problem, errors, spread, np.empty(0, dtype=np.int64), _no_classes(problem))
     relaxed = solve_relaxation(problem, spread, stop)
     if relaxed.outcome is Outcome.INFEASIBLE:
         return _no_plan(problem, Status.INFEASIBLE, INFEASIBLE)
     choice = _rounded(problem, spread, relaxed, stop)
     if choice is None:
         return _no_plan(problem, Status.FAILED, NOT_ROUNDED)
-    return _judged(problem, spread, kappa, choice, relaxed)
+    return _judged(problem, errors, spread, choice, relaxed)
 
 
 def _check_kappa(kappa: float) -> None:
@@ -187,8 +188,8 @@ def _objective(problem: Problem, spread: Floats, choice: Integers) -> tuple[floa
     return total_loss(problem, choice) + own, own
 
 
-def _judged(problem: Problem, spread: Floats, kappa: float, choice: Integers, relaxed: Relaxed) -> RobustPlan:
-    objective, own = _objective(problem, spread, choice)
+def _judged(problem: Problem, errors: Floats, spread: Floats, choice: Integers, relaxed: Relaxed) -> RobustPlan:
+    objective, _ = _objective(problem, spread, choice)
     bound = objective - _height(problem, spread, choice, relaxed)
     status = Status.FEASIBLE if relaxed.outcome is Outcome.SOLVED else Status.LIMIT
     return RobustPlan(
@@ -196,7 +197,7 @@ def _judged(problem: Problem, spread: Floats, kappa: float, choice: Integers, re
         choice=choice,
         objective=objective,
         loss=total_loss(problem, choice),
-        spread=own / kappa if kappa > 0 else 0.0,
+        spread=math.hypot(*errors[np.arange(problem.classes), choice].tolist()),
         sizes=total_sizes(problem, choice),
         lower_bound=bound,
         gap=relative_gap(objective, bound),
