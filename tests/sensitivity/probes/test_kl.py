@@ -11,6 +11,7 @@ from sensitivity.evaluation import Metric, evaluate
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.block_walk import enter
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.probes.lockstep import Walk
@@ -168,6 +169,14 @@ def test_a_format_that_overflows_is_not_finite_and_spoils_no_other(llama: Loaded
         assert set(status.flat) == {CellStatus.MEASURED}
 
 
+def test_few_variants_at_a_time_give_the_same_bits(mixture: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when a group has no variant whose expert saw a token."""
+    run = make_run(mixture, random_tokens(2, 4), formats=FORMATS[:2])
+    expected = run_all(KLDivergence(), run)
+    monkeypatch.setattr("sensitivity.probes.kl.VARIANT_BYTES", 1)
+    assert np.array_equal(run_all(KLDivergence(), run), expected)
+
+
 def test_units_of_following_blocks_share_the_way_to_their_doors(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     entered: list[int] = []
     monkeypatch.setattr("sensitivity.probes.lockstep.enter", _counting(entered))
@@ -178,8 +187,6 @@ def test_units_of_following_blocks_share_the_way_to_their_doors(llama: LoadedMod
 
 
 def _counting(entered: list[int]) -> Callable[[LoadedModel, torch.Tensor], object]:
-    from sensitivity.probes.block_walk import enter
-
     def count(model: LoadedModel, tokens: torch.Tensor) -> object:
         entered.append(len(tokens))
         return enter(model, tokens)
