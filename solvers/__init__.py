@@ -1,24 +1,48 @@
-"""Solvers of the multiple-choice knapsack: numbers in, proved numbers out."""
+"""Solvers of bit allocation as a multiple-choice knapsack: numbers in, proved numbers out."""
 
 from solvers.baselines import HullGreedy, Uniform
+from solvers.bisection import Bisection, lower_least_sensitive, solved_family
 from solvers.brute_force import BruteForce
+from solvers.closed_form import ClosedForm
+from solvers.convex import Convex, robust_plan
 from solvers.driver import solve
 from solvers.errors import NoAllowedItemError, ProblemError, SettingError, SolverError, UnsupportedProblemError
-from solvers.frontiers import Frontier, even_budgets, frontier, hypervolume, knee, proved
+from solvers.evolutionary import Evolutionary
+from solvers.frontiers import ExactFrontier, Frontier, even_budgets, exact_frontier, frontier, hypervolume, knee, proved
+from solvers.ilp import Ilp, diverse
+from solvers.interaction import Gram, Interaction, PairTables
 from solvers.mckp import Mckp
+from solvers.pins import pinned
 from solvers.problem import Problem
+from solvers.rate_components import Components
+from solvers.side_rules import ContiguousRule, CountRule, DistanceRule, ImplicationRule
 from solvers.solution import Solution, Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline
+from solvers.water_filling import WaterFilling, water_fill
 
 __all__ = [
     "AbstractSolver",
     "Answer",
+    "Bisection",
     "BruteForce",
+    "ClosedForm",
+    "Components",
+    "ContiguousRule",
+    "Convex",
+    "CountRule",
     "Deadline",
+    "DistanceRule",
+    "Evolutionary",
+    "ExactFrontier",
     "Frontier",
+    "Gram",
     "HullGreedy",
+    "Ilp",
+    "ImplicationRule",
+    "Interaction",
     "Mckp",
     "NoAllowedItemError",
+    "PairTables",
     "Problem",
     "ProblemError",
     "SettingError",
@@ -28,10 +52,18 @@ __all__ = [
     "Status",
     "Uniform",
     "UnsupportedProblemError",
+    "WaterFilling",
+    "diverse",
     "even_budgets",
+    "exact_frontier",
     "frontier",
     "hypervolume",
     "knee",
+    "lower_least_sensitive",
+    "pinned",
     "proved",
+    "robust_plan",
     "solve",
+    "solved_family",
+    "water_fill",
 ]

@@ -5,7 +5,7 @@ import pytest
 
 from solvers import Mckp, Problem, Status, solve
 from solvers.frontiers import breakpoints, even_budgets, exact_frontier, frontier
-from tests.benchmarks.test_solver_ratio import cpu_milliseconds
+from tests.benchmarks.references import cpu_milliseconds
 from tests.solvers.instances import BITS_OF_8, curves
 from tests.solvers.test_exact_frontier import BLOCK_OF_7B, STORED_BITS, model
 
