@@ -13,7 +13,7 @@ from solvers.mckp import Mckp
 from solvers.problem import Problem
 from solvers.solver import Answer, Deadline
 
-TIE = 1e-11  # of the largest value in a class: what is closer ties at the multiplier
+TIE = 1e-13  # of the largest value in a class: what is closer ties at the multiplier
 PLANNER = Mckp(max_states=100_000, max_nodes=0)
 
 
@@ -111,6 +111,13 @@ class AdditivePart:
             multipliers = np.maximum(-result.ineqlin.marginals, 0.0) * (scale / 1e4) / units
             point[i, k] = result.x
         return LinearBound(multipliers, self.value(loss, multipliers), point)
+
+    def multiplier_above_zero(self, loss: Floats) -> float:
+        """The multiplier of one budget at these losses, or one of the order of losses ÷ sizes where the budget binds nothing."""
+        found = float(self.bound(loss).multipliers[0])
+        capacity = 1 if self.excess is None else max(self.excess.capacity, 1)
+        largest = float(np.abs(loss, where=np.isfinite(loss), out=np.zeros(loss.shape)).max(initial=0.0))
+        return found or largest / capacity or 1.0
 
     def value(self, loss: Floats, multipliers: Floats) -> float:
         """The Lagrangian bound at any losses and multipliers."""

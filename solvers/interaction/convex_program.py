@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.arrays import Floats, Integers
+from solvers.arrays import Floats
 from solvers.interaction.additive import AdditivePart
-from solvers.interaction.core import Core
+from solvers.interaction.core import Core, CoreResult
 from solvers.interaction.gram import Gram
 from solvers.interaction.move_program import LinearRows, ProgramAnswer, solve_moves
 from solvers.solver import Deadline
@@ -25,21 +25,6 @@ TANGENTS = 9  # over the interval of each total, to begin with
 MARGIN = 1e-6  # of an interval, for rounding
 TOTAL_SCALE = 1e3  # totals are counted so that HiGHS's tolerance of 1e-6 is 1e-9 of an interval
 CLOSE = 1e-7  # of the gap: what HiGHS's tolerances leave
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CoreResult:
-    """What became of a core.
-
-    Attributes:
-        choice: int64 ``[N]``, the best choice known.
-        proven: no choice is better, within HiGHS's tolerances.
-        nodes: branch-and-bound nodes.
-    """
-
-    choice: Integers
-    proven: bool
-    nodes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

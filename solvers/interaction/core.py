@@ -7,7 +7,7 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.interaction.additive import AdditivePart
-from solvers.interaction.frank_wolfe import InteractionBound
+from solvers.interaction.bound import InteractionBound
 from solvers.interaction.quadratic import AbstractQuadratic
 from solvers.problem import total_loss, total_sizes
 from solvers.relaxation import height_above, relax
@@ -65,6 +65,21 @@ class Core:
         klass = self.klass[chosen]
         alone = np.unique(klass).shape[0] == klass.shape[0]
         return alone and bool((self.size[:, chosen].sum(axis=1) <= self.slack).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreResult:
+    """What became of a core.
+
+    Attributes:
+        choice: int64 ``[N]``, the best choice known.
+        proven: no choice is better, within HiGHS's tolerances.
+        nodes: branch-and-bound nodes.
+    """
+
+    choice: Integers
+    proven: bool
+    nodes: int
 
 
 def gather_core(part: AdditivePart, quadratic: AbstractQuadratic, bound: InteractionBound, choice: Integers) -> Core:

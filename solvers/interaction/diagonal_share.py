@@ -12,9 +12,9 @@ import numpy as np
 
 from solvers.arrays import Floats
 
-NEGLIGIBLE = 1e-13  # of the largest eigenvalue of a block
+NEGLIGIBLE = 1e-14  # of the largest eigenvalue of a block
 MARGIN = 1e-10  # that t stays below the least eigenvalue
-ALLOWANCE = 1e-13  # of the trace: what the test for positive semidefinite lets pass, and the bound gives up
+ALLOWANCE = 1e-12  # of the trace: what the test for positive semidefinite lets pass, and the bound gives up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class DiagonalShare:
 
 
 def find_share(rooted: Floats, *, largest: int) -> DiagonalShare | None:
-    """The greatest share t; ``None`` where it is 0, or where the form has more than ``largest`` dimensions.
+    """The greatest share t; ``None`` where it is 0 or fails the test of its tangents, and above ``largest`` dimensions.
 
     Args:
         rooted: float64 ``[S, N, K]``, factors times the roots of their weights.
@@ -49,6 +49,10 @@ def find_share(rooted: Floats, *, largest: int) -> DiagonalShare | None:
     if share < MARGIN:
         return None
     spread = np.sqrt(np.maximum(squares - share, 0.0))[:, None] * directions.T * lengths
+    try:
+        tangent_with_share(rooted, np.zeros(rooted.shape[1:]), share)
+    except ValueError:  # convex but for rounding
+        return None
     factors = np.zeros((rooted.shape[1], count, rooted.shape[2]))
     np.add.at(factors, klass, spread.T[:, :, None] * axes[:, None, :])
     return DiagonalShare(share, factors.transpose(1, 0, 2))

@@ -1,30 +1,15 @@
 """A certified bound under convex interactions: fully corrective Frank–Wolfe with the knapsack's linear relaxation."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from solvers.arrays import Floats
 from solvers.interaction.additive import AdditivePart
+from solvers.interaction.bound import InteractionBound
 from solvers.interaction.gram import Gram
 from solvers.interaction.simplex_program import minimise_on_simplex
 from solvers.solver import Deadline
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class InteractionBound:
-    """What proves a bound: the driver recomputes it from these two alone.
-
-    Attributes:
-        value: no choice has a smaller loss.
-        multipliers: float64 ``[R]``, ≥ 0.
-        certificate: what the interaction makes its minorant of.
-    """
-
-    value: float
-    multipliers: Floats
-    certificate: Floats | None
 
 
 def bound_gram(part: AdditivePart, gram: Gram, *, tolerance: float, max_steps: int, deadline: Deadline) -> InteractionBound:

@@ -13,11 +13,12 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.interaction.additive import AdditivePart
-from solvers.interaction.frank_wolfe import InteractionBound
+from solvers.interaction.bound import InteractionBound
 from solvers.interaction.pairs import PairTables
 from solvers.solver import Deadline
 
 SWEEPS = 3  # at each multiplier that is tried
+RISE = 1e-6  # relative: ten sweeps that raise the bound by less are the last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +81,7 @@ class Messages:
 
 
 def bound_pairs(
-    part: AdditivePart, interaction: PairTables, choice: Integers, *, max_sweeps: int, tolerance: float, deadline: Deadline
+    part: AdditivePart, interaction: PairTables, choice: Integers, *, max_sweeps: int, deadline: Deadline
 ) -> InteractionBound:
     """The greatest bound found over multipliers and messages.
 
@@ -92,21 +93,20 @@ def bound_pairs(
         interaction: the pairs.
         choice: int64 ``[N]``, an incumbent.
         max_sweeps: most sweeps at the last multiplier.
-        tolerance: end when ten sweeps raise the bound by less than this, relative.
         deadline: looked at before each sweep but the first.
     """
     ascent = _Ascent(part, interaction)
-    start = part.bound(part.problem.loss + interaction.flips(choice)).multipliers
-    ascent.look(start, SWEEPS)
-    if part.excess is not None:
-        ascent.bracket(float(start[0]), deadline)
+    conditional = part.problem.loss + interaction.flips(choice)
+    over = ascent.look(part.bound(conditional).multipliers, SWEEPS)
+    if part.excess is not None and (over > 0 or ascent.best.multipliers[0] > 0):
+        ascent.bracket(part.multiplier_above_zero(conditional), deadline)
     before = ascent.best.value
     for sweep in range(max_sweeps):
         if deadline.passed():
             break
         ascent.look(ascent.best.multipliers, 1)
         if sweep % 10 == 9:
-            if ascent.best.value - before <= tolerance * abs(ascent.best.value):
+            if ascent.best.value - before <= RISE * abs(ascent.best.value):
                 break
             before = ascent.best.value
     return ascent.best
@@ -142,14 +142,12 @@ class _Ascent:
     def bracket(self, start: float, deadline: Deadline) -> None:
         """Halve an interval of multipliers, by ratio, that holds the one at which the budget is just kept."""
         low, high, at = 0.0, math.inf, start
-        if at <= 0:
-            return
         for _ in range(24):
             if deadline.passed() or high <= low * 1.0005:
                 break
             over = self.look(np.array([at]), SWEEPS)
             low, high = (at, high) if over > 0 else (low, at)
-            at = math.sqrt(low * high) if 0 < low < high < math.inf else 2.0 * at if low > 0 else 0.5 * at
+            at = math.sqrt(low) * math.sqrt(high) if 0 < low < high < math.inf else 2.0 * at if low > 0 else 0.5 * at
 
 
 def _colour(interaction: PairTables) -> Integers:

@@ -11,8 +11,7 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.interaction.additive import AdditivePart
-from solvers.interaction.convex_program import CoreResult
-from solvers.interaction.core import Core, changes_of
+from solvers.interaction.core import Core, CoreResult, changes_of
 from solvers.interaction.move_program import LinearRows, solve_moves
 from solvers.interaction.pairs import PairTables
 from solvers.solver import Deadline

@@ -10,11 +10,12 @@ from solvers.arrays import Integers
 from solvers.errors import SettingError
 from solvers.excess import Excess
 from solvers.interaction.additive import AdditivePart
+from solvers.interaction.bound import InteractionBound
 from solvers.interaction.chain import Row, RowBound, RowFound, bound_row, find_row, messages_of, search_row
-from solvers.interaction.convex_program import CoreResult, solve_convex_core
-from solvers.interaction.core import Core, gather_core
+from solvers.interaction.convex_program import solve_convex_core
+from solvers.interaction.core import Core, CoreResult, gather_core
 from solvers.interaction.diagonal_share import find_share, share_certificate
-from solvers.interaction.frank_wolfe import InteractionBound, bound_gram
+from solvers.interaction.frank_wolfe import bound_gram
 from solvers.interaction.gram import Gram
 from solvers.interaction.local_search import improve
 from solvers.interaction.messages import bound_pairs
@@ -41,7 +42,7 @@ class Interaction(AbstractSolver):
     OPTIMAL is only said when the core was searched to its end; otherwise the status is LIMIT, with the gap to the bound.
 
     Attributes:
-        tolerance: the bound is sharpened until this close to what is possible, relative.
+        tolerance: the bound under a ``Gram`` is sharpened until this close to what is possible, relative.
         max_bound_steps: most linear relaxations, or sweeps of messages, for it.
         max_steps: most exchanges from one plan.
         patience: exchanges in a row, the least worsening ones, that may pass without a better plan.
@@ -57,7 +58,7 @@ class Interaction(AbstractSolver):
 
     takes_interaction: ClassVar[bool] = True
 
-    tolerance: float = 1e-7
+    tolerance: float = 1e-12
     max_bound_steps: int = 400
     max_steps: int = 1_000
     patience: int = 60
@@ -87,9 +88,8 @@ class Interaction(AbstractSolver):
     def run(self, problem: Problem, deadline: Deadline) -> Answer:
         """The optimum, or the best plan and the bound when a limit or the deadline ended the search."""
         interaction = problem.interaction
-        additive = Problem(problem.loss, problem.sizes, problem.budgets)
-        nothing = interaction is None or (isinstance(interaction, AbstractQuadratic) and interaction.is_zero)
-        if nothing and Mckp().refusal(additive) is None:
+        additive = _as_additive(problem)
+        if additive is not None and Mckp().refusal(additive) is None:
             return Mckp().run(additive, deadline)
         part = AdditivePart(problem)
         first = part.plan(problem.loss, deadline)
@@ -101,9 +101,7 @@ class Interaction(AbstractSolver):
         row = find_row(interaction) if part.excess is not None else None
         if row is not None:
             return self._row(part, interaction, row, first.choice, deadline)
-        bound = bound_pairs(
-            part, interaction, first.choice, max_sweeps=self.max_bound_steps, tolerance=self.tolerance, deadline=deadline
-        )
+        bound = bound_pairs(part, interaction, first.choice, max_sweeps=self.max_bound_steps, deadline=deadline)
         choice = self._plan(part, interaction, bound, first.choice, deadline)
         return self._pairs(part, interaction, bound, choice, 0, deadline)
 
@@ -149,7 +147,8 @@ class Interaction(AbstractSolver):
     def _row(self, part: AdditivePart, interaction: PairTables, row: Row, first: Integers, deadline: Deadline) -> Answer:
         """Dynamic programming along the row; when its states pass the limit, the way of all pairs from its bound."""
         assert part.excess is not None  # noqa: S101  (rows are only looked for under one budget)
-        under = bound_row(part.problem, part.excess, row, _guess(part, first))
+        guess = part.multiplier_above_zero(part.problem.loss + interaction.flips(first))
+        under = bound_row(part.problem, part.excess, row, guess)
         prices = np.array([under.multiplier])
         bound = InteractionBound(-math.inf, prices, messages_of(row, under, interaction))
         found = np.empty_like(first)
@@ -222,15 +221,14 @@ class Interaction(AbstractSolver):
         return core.count <= self.max_core and self.max_nodes > 0 and not deadline.passed()
 
 
-def _guess(part: AdditivePart, choice: Integers) -> float:
-    """A multiplier > 0 of the right order."""
-    assert isinstance(part.problem.interaction, PairTables)  # noqa: S101
-    found = float(part.bound(part.problem.loss + part.problem.interaction.flips(choice)).multipliers[0])
-    if found > 0:
-        return found
-    allowed = part.problem.allowed()
-    losses = np.where(allowed, np.abs(part.problem.loss), 0.0).max() + np.abs(part.problem.interaction.tables).max(initial=0.0)
-    return float(losses) / max(part.excess.capacity if part.excess is not None else 1, 1) or 1.0
+def _as_additive(problem: Problem) -> Problem | None:
+    """The same problem without an interaction, where that adds nothing or there is one class."""
+    interaction, loss = problem.interaction, problem.loss
+    if isinstance(interaction, AbstractQuadratic) and not interaction.is_zero:
+        if problem.classes > 1:
+            return None
+        loss = loss + interaction.values(np.arange(problem.items)[:, None])
+    return Problem(loss, problem.sizes, problem.budgets)
 
 
 def _answer(core: Core, bound: InteractionBound, result: CoreResult, states: int, proof: str) -> Answer:

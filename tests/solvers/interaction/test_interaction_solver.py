@@ -151,6 +151,13 @@ def test_a_zero_interaction_is_the_knapsack() -> None:
         assert (solution.status, solution.loss) == (Status.OPTIMAL, solve(alone, Mckp()).loss)
 
 
+def test_one_class_has_only_itself_to_interact_with() -> None:
+    gram = Gram(np.array([[[1.0, -2.0, 0.5]]]), np.ones(1))
+    problem = Problem(np.array([[0.0, -1.0, 0.5]]), np.array([[[1, 2, 3]]]), np.array([3]), (), gram)
+    solution = solve(problem, Interaction())
+    assert (solution.status, solution.choice.tolist(), solution.loss) == (Status.OPTIMAL, [2], 0.75)
+
+
 def test_other_interactions_are_refused() -> None:
     class Other(AbstractInteraction):
         def check(self, classes: int, items: int) -> None:

@@ -65,7 +65,7 @@ def test_messages_reach_the_local_polytope() -> None:
     assert isinstance(problem.interaction, PairTables)
     first = part.plan(problem.loss, Deadline()).choice
     assert first is not None
-    bound = bound_pairs(part, problem.interaction, first, max_sweeps=300, tolerance=1e-7, deadline=Deadline())
+    bound = bound_pairs(part, problem.interaction, first, max_sweeps=300, deadline=Deadline())
     reference = local_polytope(problem, part)
     assert reference * (1 - 1e-3) < bound.value <= reference * (1 + 1e-7)
 
