@@ -14,6 +14,7 @@ from solvers.interaction.additive import AdditivePart
 from solvers.interaction.core import Core, CoreResult, changes_of
 from solvers.interaction.move_program import LinearRows, solve_moves
 from solvers.interaction.pairs import PairTables
+from solvers.problem import total_loss
 from solvers.solver import Deadline
 
 
@@ -60,8 +61,9 @@ def solve_pair_core(
         max_nodes=max_nodes,
         deadline=deadline,
     )
-    choice = core.choice if answer.chosen is None else core.with_moves(answer.chosen)
-    return CoreResult(choice, proven=answer.closed, nodes=answer.nodes)
+    found = core.choice if answer.chosen is None else core.with_moves(answer.chosen)
+    better = total_loss(part.problem, found) < core.loss  # what HiGHS holds at a limit may be worse than the incumbent
+    return CoreResult(found if better else core.choice, proven=answer.closed, nodes=answer.nodes)
 
 
 def _products(core: Core, interaction: PairTables) -> _Products:

@@ -227,6 +227,12 @@ def test_rows_without_a_search_go_the_way_of_all_pairs() -> None:
     assert searched.loss == pytest.approx(program.loss, rel=1e-9)
 
 
+@pytest.mark.parametrize("problem", [dense_model(84), local_model(84, "blocks"), local_model(84, "blocks", seed=1)])
+def test_a_program_that_ends_early_makes_no_plan_worse(problem: Problem) -> None:
+    without, early = (solve(problem, Interaction(max_nodes=nodes, patience=0)) for nodes in (0, 1))
+    assert early.loss <= without.loss
+
+
 @pytest.mark.parametrize(
     "problem", [dense_model(84), local_model(84, "row"), local_model(84, "blocks"), two_budgets(dense_model(84))]
 )
