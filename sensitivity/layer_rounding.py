@@ -17,7 +17,7 @@ from sensitivity.rounding import AbstractRounding, Encoded, decode, get_rounding
 class LayerRounding:
     """Layers of a model in candidate formats, by one rounding method.
 
-    A method without data rounds when asked, and nothing is kept. A method that looks at the layers' inputs is given those of the
+    A method without data rounds when asked. A method that looks at the layers' inputs is given those of the
     unquantized model: every cell is of one layer alone, so no error of earlier layers is carried forward. The model is walked
     block by block; all announced cells of a block are rounded together when it is crossed and kept as codes (about a byte
     for each weight and format), so that any order of asking costs one forward pass. Several workers each walk up to the
@@ -53,6 +53,7 @@ class LayerRounding:
         self._known: dict[tuple[str, CandidateFormat], Encoded] = {}
         self._watcher: InputWatcher | None = None
         self._crossed = 0
+        self._keeps = self.method.facts.needs_inputs
         if self.method.facts.needs_inputs:
             if tokens is None or tokens.numel() == 0:
                 msg = f"rounding method {rounding!r} runs on text: give it the calibration set that its curves were made with"
@@ -66,6 +67,29 @@ class LayerRounding:
             wanted = {layer: [run.formats[k] for k in run.storable(layer)] for layer in run.layers}
             run.cache["layer rounding"] = cls(run.model, run.rounding, wanted, tokens=run.tokens)
         found: LayerRounding = run.cache["layer rounding"]
+        return found
+
+    @classmethod
+    def of_assignments(
+        cls,
+        model: LoadedModel,
+        rounding: str,
+        assignments: Iterable[Mapping[str, CandidateFormat]],
+        *,
+        tokens: Tensor | None = None,
+    ) -> "LayerRounding":
+        """The rounding of whole assignments, layer name to format, evaluated again and again: all codes are kept but ``rtn``'s.
+
+        Raises:
+            FormatError: no such method.
+            CalibrationError: the method needs tokens and there are none.
+        """
+        wanted: dict[str, list[CandidateFormat]] = {}
+        for assignment in assignments:
+            for layer, fmt in assignment.items():
+                wanted.setdefault(layer, []).append(fmt)
+        found = cls(model, rounding, wanted, tokens=tokens)
+        found._keeps = not found.method.is_cheap
         return found
 
     def prepare(self) -> None:
@@ -82,34 +106,21 @@ class LayerRounding:
             UnsupportedShapeError: the format cannot store this shape.
             CorruptCheckpointError: a weight is NaN or infinite.
         """
-        if self._watcher is None:
+        if not self._keeps:
             return self.method.fake_quantize(self._model.linears[layer].weight, fmt)
         return decode(self.encode(layer, fmt))
 
     @torch.no_grad()
     def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:
         """Codes and scales of a layer. Raises as ``fake_quantize`` does."""
-        if self._watcher is None:
+        if not self._keeps:
             return self.method.encode(self._model.linears[layer].weight, fmt)
         if (layer, fmt) not in self._known:
-            self._round_up_to(self._watcher, layer)
+            if self._watcher is None:
+                self._known[layer, fmt] = self.method.encode(self._model.linears[layer].weight, fmt)
+            else:
+                self._round_up_to(self._watcher, layer)
         return self._known[layer, fmt]
-
-    @classmethod
-    def of_assignments(
-        cls,
-        model: LoadedModel,
-        rounding: str,
-        assignments: Iterable[Mapping[str, CandidateFormat]],
-        *,
-        tokens: Tensor | None = None,
-    ) -> "LayerRounding":
-        """The rounding of whole assignments, layer name to format. Raises as the constructor does."""
-        wanted: dict[str, list[CandidateFormat]] = {}
-        for assignment in assignments:
-            for layer, fmt in assignment.items():
-                wanted.setdefault(layer, []).append(fmt)
-        return cls(model, rounding, wanted, tokens=tokens)
 
     def _round_up_to(self, watcher: InputWatcher, layer: str) -> None:
         block = self._model.block_of(layer)

@@ -19,13 +19,15 @@ class AbstractRounding(ABC):
     """One rounding method. Concrete methods are final, frozen, hold only hyper-parameters, and are listed in ``METHODS``.
 
     A method that needs data is given the moments of the layer's inputs in the *unquantized* model: a cell is about one layer
-    alone, so no error of earlier layers is carried forward, as GPTQ's own scripts do.
+    alone, and no error of earlier layers is carried forward (GPTQ's own scripts do that).
 
     Class attributes:
         facts: name, version and needs, as planning knows them.
+        is_cheap: rounding anew costs no more than decoding kept codes.
     """
 
     facts: ClassVar[RoundingFacts]
+    is_cheap: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -107,6 +107,7 @@ class RoundToNearest(AbstractRounding):
     """Round to nearest as a rounding method: no data, no search."""
 
     facts: ClassVar[RoundingFacts] = RTN
+    is_cheap: ClassVar[bool] = True
 
     @torch.no_grad()
     def encode_many(

@@ -142,3 +142,14 @@ def test_assignments_are_evaluated_with_the_codes_of_the_curves(llama: LoadedMod
         quantized = module.module(held_out, use_cache=False).logits.log_softmax(-1)
     expected = (reference.exp() * (reference - quantized)).sum(-1).mean()
     assert float(mean_and_error(found)[0][0, Metric.KL]) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("rounding", METHODS)
+def test_cells_that_are_evaluated_again_are_rounded_once_unless_that_is_cheap(
+    llama: LoadedModel, tokens: Tensor, rounding: str
+) -> None:
+    rounded = LayerRounding.of_assignments(llama, rounding, [dict.fromkeys(llama.linears, FORMATS[0])], tokens=tokens)
+    for name in llama.linears:
+        first, second = rounded.encode(name, FORMATS[0]), rounded.encode(name, FORMATS[0])
+        assert (first is second) == (rounding != "rtn")
+        assert torch.equal(rounded.fake_quantize(name, FORMATS[0]), decode(first))
