@@ -50,8 +50,8 @@ class KLDivergence(AbstractProbe):
     Attributes:
         arithmetic: of the products of changes: ΔW with the layer's input, W with the change of a later layer's input, the head
             with the change of the last hidden state. The reference, and all that is not a product with a weight, is float32.
-            ``bfloat16`` (accumulated in float32) changes a cell by a few thousandths, and takes two thirds of the time where the
-            processor has it.
+            ``bfloat16`` (accumulated in float32) changes a cell by less than half a percent, and takes two thirds of the time
+            where the processor has it.
     """
 
     facts: ClassVar[ProbeFacts] = KL
