@@ -176,8 +176,8 @@ class ContiguousRule(AbstractSideRule):
     def rows(self, classes: int, items: int) -> list[LinearRow]:
         """A helper for each place where a run may begin, and one run at most: the convex hull of the unbroken runs.
 
-        ``marked_t − marked_{t−1} − begins_t ≤ 0`` and ``Σ_t begins_t ≤ 1``: every column of these rows has its ones side by
-        side once they are summed, so that the corners of the relaxation are whole (an interval matrix).
+        ``marked_t − marked_{t−1} − begins_t ≤ 0`` and ``Σ_t begins_t ≤ 1``: with the ends of runs as slacks these are the rows
+        of a path in a network, so that the corners of the relaxation are whole.
         """
         count = len(self.order)
         rows = []

@@ -26,7 +26,6 @@ class Program:
         klass: int64 ``[C]``, rising from 0 without a hole.
         cells: int64 ``[C, 2]``, class and item in the problem.
         loss: float64 ``[C]``, above the least column of the class.
-        reduced: float64 ``[C]``, cost above the Lagrangian bound.
         rows: what must be kept.
         helpers: number of helper columns.
         base: int64 ``[N]``, the item of each class that has one column only.
@@ -37,7 +36,6 @@ class Program:
     klass: Integers
     cells: Integers
     loss: Floats
-    reduced: Floats
     rows: list[ProgramRow]
     helpers: int
     base: Integers
@@ -135,7 +133,6 @@ def build_program(model: Model, bound: Bound, cells: Mask, incumbent: Integers |
         numbers[klass],
         np.column_stack((klass, item)),
         loss - least[klass],
-        bound.reduced[klass, item],
         _rows(model, place, base, several),
         model.helpers,
         base,

@@ -33,7 +33,7 @@ class Ilp(AbstractSolver):
     Attributes:
         backend: ``"cp-sat"``, exact in whole numbers, or ``"highs"``, which is within its tolerances.
         max_time: of CP-SAT for the core, in its deterministic units (about a second each): the same end on every machine.
-        max_nodes: branch-and-bound nodes of HiGHS for the core.
+        max_nodes: branch-and-bound nodes of HiGHS for the core; a node of a core of 500 cells takes some 2 ms.
         workers: threads of CP-SAT; with more than one a run need not repeat itself.
         seed: of CP-SAT.
         kernel: cells, beside one a class, of the first program, which looks for a good choice.
@@ -46,7 +46,7 @@ class Ilp(AbstractSolver):
 
     backend: Literal["cp-sat", "highs"] = "cp-sat"
     max_time: float = 30.0
-    max_nodes: int = 2_000
+    max_nodes: int = 20_000
     workers: int = 1
     seed: int = 0
     kernel: int = 300
@@ -85,7 +85,7 @@ class Ilp(AbstractSolver):
         prices = _multipliers(model, bound)
         budgets = problem.budgets.shape[0]
         classes, items = search.core_size()
-        proof = PROOFS[self.backend] if proven else ""
+        proof = (PROOFS[self.backend] if search.nodes else "search") if proven else ""  # no program: nothing was left to search
         stats = Stats(proof=proof, core_classes=classes, core_items=items, nodes=search.nodes)
         status = Status.OPTIMAL if proven else Status.LIMIT
         return Answer(status, search.incumbent, prices[:budgets], stats, rule_multipliers=prices[budgets:])

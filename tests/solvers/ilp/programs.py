@@ -53,7 +53,8 @@ def ruled_problem(seed: int, *, losses: str, sizes: str, budgets: int = 3) -> Pr
 def three_budgets(classes: int, *, seed: int, rules: bool) -> Problem:
     """The study's curves under size, latency and bit-operations; with rules a count and twenty implications as well.
 
-    Latency does not follow the bits, and bit-operations follow the size only up to a factor of each class.
+    Latency does not follow the bits, and bit-operations follow the size only up to a factor of each class. The budgets are
+    a little less than what the cheapest choice at some prices takes, so that all of them bind.
     """
     one = curves(classes, 8, seed=seed)
     rng = np.random.default_rng([seed, classes, 9])
@@ -62,10 +63,13 @@ def three_budgets(classes: int, *, seed: int, rules: bool) -> Problem:
     latency = np.rint(size[:, :1] / 2_000 * steps).astype(np.int64)
     operations = np.rint(size * np.exp(rng.normal(0, 0.5, (classes, 1))) / 64).astype(np.int64)
     sizes = np.stack([size, latency, operations])
-    least, most = sizes.min(axis=2).sum(axis=1), sizes.max(axis=2).sum(axis=1)
-    budgets = least + ((most - least) * np.array([0.35, 0.25, 0.33])).astype(np.int64)
+    prices = 1e-3 / sizes.mean(axis=(1, 2))
+    cheapest = (one.loss + np.tensordot(prices, sizes.astype(float), 1)).argmin(axis=1)
+    budgets = np.rint(sizes[:, np.arange(classes), cheapest].sum(axis=1) * (1 - 0.3 / classes)).astype(np.int64)
     wide = np.zeros(one.loss.shape, dtype=bool)
     wide[:, 5:] = True
     pairs = rng.integers(0, classes, (20, 2)).tolist()
     implied = tuple(ImplicationRule(i, (0, 1), j, (4, 5, 6, 7)) for i, j in pairs if i != j)
-    return Problem(one.loss, sizes, budgets, (CountRule(wide, at_most=2 * classes // 5), *implied) if rules else ())
+    return Problem(
+        one.loss, sizes, budgets, (CountRule(wide, at_most=int(0.8 * (cheapest >= 5).sum())), *implied) if rules else ()
+    )

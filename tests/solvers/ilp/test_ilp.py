@@ -79,16 +79,17 @@ def test_property_units_change_no_status_and_no_loss(seed: int, loss_unit: float
         assert second.loss == pytest.approx(first.loss * loss_unit, rel=1e-12)
 
 
-@pytest.mark.parametrize("solver", BACKENDS, ids=lambda solver: solver.backend)
 @pytest.mark.parametrize(("classes", "rules"), [(224, True), (224, False), (2_000, True)])
-def test_three_budgets_and_rules_are_proven(classes: int, rules: bool, solver: Ilp) -> None:
+def test_three_budgets_and_rules_are_proven(classes: int, rules: bool) -> None:
+    """All three budgets bind, and the count as well."""
     problem = three_budgets(classes, seed=0, rules=rules)
-    solution = solve(problem, solver)
-    assert solution.status is Status.OPTIMAL
-    assert solution.gap <= 1e-6
-    assert solution.stats.proof == {"cp-sat": "cp-sat", "highs": "milp"}[solver.backend]
-    other = solve(problem, BACKENDS[1 - BACKENDS.index(solver)])
-    assert solution.loss == pytest.approx(other.loss, rel=1e-9)
+    solutions = [solve(problem, solver) for solver in BACKENDS]
+    for solution, proof in zip(solutions, ("cp-sat", "milp"), strict=True):
+        assert (solution.status, solution.stats.proof) == (Status.OPTIMAL, proof)
+        assert solution.gap <= 1e-6
+        assert (solution.multipliers > 0).all()
+        assert bool((solution.rule_multipliers > 0).any()) == rules
+    assert solutions[0].loss == pytest.approx(solutions[1].loss, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -144,7 +145,7 @@ def test_past_the_deadline_a_choice_is_still_looked_for_where_repair_has_none(so
 
 
 @pytest.mark.parametrize("family", ["proportional", "nearly_proportional", "fixed_charge"])
-@pytest.mark.parametrize("solver", [Ilp("cp-sat", max_time=0.2), Ilp("highs", max_nodes=20)], ids=["cp-sat", "highs"])
+@pytest.mark.parametrize("solver", [Ilp("cp-sat", max_time=0.1), Ilp("highs", max_nodes=10)], ids=["cp-sat", "highs"])
 def test_hard_families_end_with_an_honest_gap(family: str, solver: Ilp) -> None:
     problem = adversarial(family, 40, seed=0)
     solution = solve(problem, solver)
