@@ -134,7 +134,7 @@ def _extend(
     origin = np.flatnonzero(_bounds(size, cost, corner.slack, rates) < gap)
     origin = origin[size[origin].argsort(kind="stable")]
     size, cost = size[origin], cost[origin]
-    kept = _undominated(size, cost - corner.multiplier * size)
+    kept = find_undominated(size, cost - corner.multiplier * size)
     return size[kept], cost[kept], _Step(origin[kept], parents, run.start)
 
 
@@ -154,7 +154,7 @@ def _narrowed(
     return size[kept], cost[kept], _Step(step.origin[kept], step.parents, step.start)
 
 
-def _undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
+def find_undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
     """Of states sorted by size, those with less loss than all before them, and of equal sizes the last of these."""
     kept = np.ones(size.shape[0], dtype=bool)
     if size.shape[0] < 2:

@@ -16,22 +16,24 @@ class Mckp(AbstractSolver):
     """Exact multiple-choice knapsack with one budget or two: the solver to take unless another is needed.
 
     LP bound by the Lagrangian dual, ties filled, best pair of moves, reduced-cost fixing, then an exhausted list search of
-    the core; when its list outgrows the limit, HiGHS on the core. Prefer it over ``HullGreedy`` always; it proves what it
-    says. Two budgets have a multiplier each and the same steps; that both cannot be kept together is proved too. It refuses more
-    than two. Time is about five passes over the numbers (forty with two budgets) plus the search, which is short unless losses
-    follow sizes exactly.
+    the core; when its list grows long, a better incumbent from two lists joined; when it outgrows the limit, HiGHS on the
+    core. Prefer it over ``HullGreedy`` always; it proves what it says. Two budgets have a multiplier each and the same steps;
+    that they cannot be kept together is proved too. It refuses more than two. Time is about five passes over the numbers
+    (forty with two budgets) plus the search, which is short unless losses follow sizes exactly.
 
     Attributes:
-        max_states: partial choices that the search of the core may keep before HiGHS takes over (some 8 bytes each).
+        max_states: partial choices that the search of the core may keep before HiGHS takes over (some 8 bytes each); a
+            quarter as many under two budgets, where they are four times as large.
         max_nodes: branch-and-bound nodes that HiGHS may open on the core; 0 leaves HiGHS out. Unlike a time limit it ends at
             the same place on every machine; a node of a core of 600 moves takes some 6 ms.
         max_core: moves above which the core is not given to HiGHS.
-        program_gap: HiGHS is not asked about a relative gap below this; the status is then LIMIT, with the gap.
+        program_gap: HiGHS is not asked about a relative gap below this, a hundred times it under two budgets; the status is
+            then LIMIT, with the gap.
     """
 
     max_states: int = 2_000_000
     max_nodes: int = 300
-    max_core: int = 4_000
+    max_core: int = 1_000
     program_gap: float = 1e-9
 
     def __post_init__(self) -> None:

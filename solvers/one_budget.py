@@ -10,6 +10,7 @@ from solvers.core_program import Row, solve_core_program
 from solvers.dual import solve_dual
 from solvers.excess import Excess
 from solvers.limits import Limits
+from solvers.list_pairs import join_lists
 from solvers.list_search import Core, Found, gather_core, search_core
 from solvers.moves import Corner, Moves, best_pair, corner_at, fill_ties, first_limit, moves_within
 from solvers.problem import Problem, total_loss
@@ -81,15 +82,17 @@ def _first_incumbent(excess: Excess, corner: Corner) -> tuple[Moves, float, Move
 
 
 def _search(corner: Corner, core: Core, gap: float, limits: Limits, deadline: Deadline) -> Found:
-    """List search; when the list grows long, again from the incumbent of a narrow search, with fewer moves left."""
+    """List search; when the list grows long, again from a better incumbent, with fewer moves left."""
     first = search_core(corner, core, gap, max_states=min(limits.max_states, LONG_LIST), deadline=deadline)
     if first.finished or limits.max_states <= LONG_LIST:
         return first
     narrow = search_core(corner, core, first.gap, max_states=limits.max_states, deadline=deadline, width=WIDTH)
-    rest = gather_core(corner, core.moves, narrow.gap)
-    last = search_core(corner, rest, narrow.gap, max_states=limits.max_states, deadline=deadline)
-    chosen = last.chosen or narrow.chosen or first.chosen
-    return Found(last.gap, chosen, finished=last.finished, states=first.states + narrow.states + last.states)
+    joined = join_lists(corner, core, narrow.gap)
+    rest = gather_core(corner, core.moves, joined.gap)
+    last = search_core(corner, rest, joined.gap, max_states=limits.max_states, deadline=deadline)
+    chosen = last.chosen or joined.chosen or narrow.chosen or first.chosen
+    states = first.states + narrow.states + joined.states + last.states
+    return Found(last.gap, chosen, finished=last.finished, states=states)
 
 
 def _program(

@@ -10,6 +10,11 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, solve
+from solvers.excess import measure_excess
+from solvers.list_pairs import join_lists
+from solvers.list_search import gather_core
+from solvers.moves import moves_within
+from solvers.one_budget import apply_moves, find_corner
 from tests.solvers.contract import recomputed_bound, replace_budget, scale_of
 from tests.solvers.instances import LOSSES, SIZES, adversarial, curves, one_budget, tiny_problem
 
@@ -148,6 +153,33 @@ def test_hard_families_end_with_an_honest_gap(family: str) -> None:
     assert limited.stats.lagrangian_bound == pytest.approx(recomputed_bound(problem, limited), rel=1e-9)
     assert limited.gap == pytest.approx(0.0 if limited.status is Status.OPTIMAL else limited.stats.lagrangian_gap)
     assert limited.gap < 1e-2
+
+
+@pytest.mark.parametrize(("family", "classes"), [("fixed_charge", 84), ("proportional", 84), ("proportional", 560)])
+def test_two_lists_joined_close_hard_families(family: str, classes: int) -> None:
+    """One list would pass its limit with a gap of 1e-5 to 1e-9; the joined lists leave almost nothing to search."""
+    problem = adversarial(family, classes, seed=0)
+    solution = solve(problem, Mckp(max_nodes=0))
+    assert solution.status is Status.OPTIMAL
+    assert solution.stats.lagrangian_gap < 1e-12
+    assert solution.stats.lagrangian_bound == pytest.approx(recomputed_bound(problem, solution), rel=1e-9)
+
+
+def test_joined_lists_find_the_best_of_all_choices_of_a_small_core() -> None:
+    """Two lists without a limit are an exhausted search."""
+    for seed in range(20):
+        tiny = tiny_problem(seed, losses="uniform", sizes="bits", forbid=False)
+        problem = replace_budget(tiny, max(int(tiny.budgets[0]), int(tiny.smallest_sizes()[0])))
+        excess = measure_excess(problem)
+        corner = find_corner(excess)
+        moves = moves_within(excess, corner, np.inf)
+        everything = moves.pick(np.isfinite(moves.cost))
+        limit = 2 * float(everything.cost.sum()) + corner.gap + 1
+        joined = join_lists(corner, gather_core(corner, everything, limit), limit)
+        assert joined.chosen is not None
+        choice = apply_moves(corner.choice, joined.chosen)
+        judge = solve(problem, BruteForce())
+        assert problem.loss[np.arange(problem.classes), choice].sum() == pytest.approx(judge.loss, rel=1e-12)
 
 
 def test_the_program_closes_what_the_search_leaves() -> None:

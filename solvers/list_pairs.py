@@ -1,0 +1,66 @@
+"""Two short lists instead of one long one: a good choice where losses follow sizes and a single list has no end.
+
+The cheapest classes of the core are dealt to two lists of undominated partial choices in turn, until the lists are long, and
+every state of one is joined with the best state of the other that still fits (Horowitz and Sahni 1974). Two lists of 10^5
+states stand for 10^10 choices, and the join is one binary search: by size the losses of a list fall, so the last state that fits
+is the best. What is found is an incumbent, not a proof.
+"""
+
+import numpy as np
+
+from solvers.arrays import Floats, Integers
+from solvers.list_search import Core, Found, find_undominated
+from solvers.moves import Corner
+
+LENGTH = 100_000  # states of a list
+
+
+def join_lists(corner: Corner, core: Core, gap: float) -> Found:
+    """The best choice below ``gap`` that two lists make; ``chosen`` is ``None`` when they make none."""
+    classes = core.starts.shape[0] - 1
+    first, second = (_List(corner, core, range(half, classes, 2), gap) for half in (0, 1))
+    partner = np.searchsorted(second.size, corner.slack - first.size, side="right") - 1
+    loss = np.where(partner >= 0, first.loss(corner) + second.loss(corner)[partner], np.inf)
+    best = int(loss.argmin())
+    states = first.size.shape[0] + second.size.shape[0]
+    better = corner.gap + float(loss[best])
+    if not better < gap:
+        return Found(gap, None, finished=False, states=states)
+    chosen = core.moves.pick(np.concatenate((first.trace(best), second.trace(int(partner[best])))))
+    return Found(better, chosen, finished=False, states=states)
+
+
+class _List:
+    """The undominated partial choices of some classes, by size; classes are taken until the list is long."""
+
+    def __init__(self, corner: Corner, core: Core, classes: range, gap: float) -> None:
+        self.size, self.cost = np.zeros(1, dtype=np.int64), np.zeros(1)
+        self.steps: list[tuple[Integers, int, int]] = []  # origin = move·parents + parent, the parents, the first move
+        for j in classes:
+            if self.size.shape[0] >= LENGTH:
+                break
+            self._extend(corner, core, slice(int(core.starts[j]), int(core.starts[j + 1])), gap)
+
+    def _extend(self, corner: Corner, core: Core, run: slice, gap: float) -> None:
+        parents = self.size.shape[0]
+        size = np.concatenate((self.size, (self.size + core.moves.size[run, None]).ravel()))
+        cost = np.concatenate((self.cost, (self.cost + core.moves.cost[run, None]).ravel()))
+        origin = np.flatnonzero(cost < gap)
+        origin = origin[size[origin].argsort(kind="stable")]
+        origin = origin[find_undominated(size[origin], cost[origin] - corner.multiplier * size[origin])]
+        self.size, self.cost = size[origin], cost[origin]
+        self.steps.append((origin, parents, run.start))
+
+    def loss(self, corner: Corner) -> Floats:
+        """Of every state; falling."""
+        loss: Floats = self.cost - corner.multiplier * self.size
+        return loss
+
+    def trace(self, state: int) -> Integers:
+        """The moves behind a state."""
+        chosen = []
+        for origin, parents, start in reversed(self.steps):
+            move, state = divmod(int(origin[state]), parents)
+            if move:
+                chosen.append(start + move - 1)
+        return np.array(chosen, dtype=np.int64)
