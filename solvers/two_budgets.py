@@ -73,13 +73,14 @@ class _Least:
     Attributes:
         choice: int64 ``[N]``, reaches ``total``.
         total: exact; the least unless a limit ended the search.
-        bound: no choice has less.
+        bound: no choice has less, but for the tolerance.
         tolerance: what float64 may be off in ``bound``.
+        budget: of the second row.
     """
 
     choice: Integers
     total: int
-    bound: float
+    bound: int
     tolerance: float
     budget: int
 
@@ -96,7 +97,7 @@ class _Least:
 
     def refusal(self, problem: Problem) -> Answer:
         reason = (
-            f"the budgets cannot be kept together: within {problem.budgets[0]} of row 0, row 1 needs {math.ceil(self.bound)} "
+            f"the budgets cannot be kept together: within {problem.budgets[0]} of row 0, row 1 needs {self.bound} "
             f"at least and its budget is {self.budget}; raise one of them"
         )
         return Answer(Status.INFEASIBLE, None, reason=reason)
@@ -112,11 +113,11 @@ def _least_second(problem: Problem, rows: Rows, limits: Limits, deadline: Deadli
     assert answer.choice is not None  # noqa: S101  (one budget that can be kept has a choice)
     assert answer.multipliers is not None  # noqa: S101  (and a multiplier)
     total = int(total_sizes(problem, answer.choice)[1])
-    bound = float(total)
+    bound = total
     if answer.status is not Status.OPTIMAL:
         price = float(answer.multipliers[0])
         priced = above + price * first.size.T
-        bound = float(priced.min(axis=1).sum() - price * first.capacity) + int(second.smallest.sum())
+        bound = math.ceil(float(priced.min(axis=1).sum() - price * first.capacity)) + int(second.smallest.sum())
     reach = float(np.where(np.isinf(above), 0.0, above).max(axis=1).sum())
     return _Least(answer.choice, total, bound, EXACT * reach, int(problem.budgets[1]))
 
@@ -128,9 +129,9 @@ def _finish_corner(problem: Problem, rows: Rows, corner: TwoCorner, limits: Limi
         incumbent = corner.apply(first.chosen)
     else:
         least = _least_second(problem, rows, limits, deadline)
-        if first.finished or least.proves_infeasible:
-            return least.refusal(problem)
         if least.total > least.budget:
+            if first.finished or least.proves_infeasible:
+                return least.refusal(problem)
             return Answer(Status.FAILED, None, reason=least.doubt())
         incumbent = least.choice
         first = replace(first, gap=two_gap_of(rows, corner, incumbent), finished=False)

@@ -3,8 +3,8 @@
 The dual function ``φ(λ, μ) = Σ_i min_k(loss + λ·first + μ·second) − λ·room₁ − μ·room₂`` is concave and piecewise linear. Every
 pair of multipliers gives one choice, and that choice a plane above φ (Kelley 1960). The highest point under the planes known
 so far is a linear program with three rows: the best mixture of choices that keeps both budgets (Dantzig and Wolfe 1960),
-solved here by the simplex method on matrices of three by three. Classes on which all choices of the optimal mixture agree are put
-aside, and looked at again before the end.
+solved here by the simplex method on matrices of three by three. Classes on which all choices of the optimal mixture agree
+are put aside, and looked at again before the end.
 """
 
 from dataclasses import dataclass
@@ -72,8 +72,8 @@ class _Master:
         cuts = [[1.0, cut.over[0] / self.units[0], cut.over[1] / self.units[1]] for cut in self.cuts]
         columns = np.array(fixed + cuts).T
         cost = np.array([0.0, 0.0, float(shortfall), float(shortfall)] + [0.0 if shortfall else cut.loss for cut in self.cuts])
+        inverse = np.linalg.inv(columns[:, self.basis])
         for _ in range(PIVOTS):
-            inverse = np.linalg.inv(columns[:, self.basis])
             prices, weights = cost[self.basis] @ inverse, np.maximum(inverse[:, 0], 0.0)
             reduced = cost - prices @ columns
             reduced[[2, 3, *self.basis]] = np.inf
@@ -83,7 +83,13 @@ class _Master:
             if reduced[entering] >= -noise or float(direction.max()) <= PIVOT:
                 break
             ratio = np.where(direction > PIVOT, weights / np.where(direction > PIVOT, direction, 1.0), np.inf)
-            self.basis[int(ratio.argmin())] = entering
+            basis = self.basis.copy()
+            basis[int(ratio.argmin())] = entering
+            try:
+                inverse = np.linalg.inv(columns[:, basis])
+            except np.linalg.LinAlgError:  # rounding alone made the column look useful
+                break
+            self.basis = basis
         value = float(cost[self.basis] @ weights)
         multipliers = (max(-float(prices[1]), 0.0) / self.units[0], max(-float(prices[2]), 0.0) / self.units[1])
         return value, multipliers, float(prices[0])
