@@ -7,6 +7,7 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.dominance import undominated
+from solvers.highs import milp
 from solvers.problem import Problem, class_minima, total_loss, total_sizes
 from solvers.repair import improve, keep_budgets
 from solvers.solver import Deadline
@@ -80,7 +81,7 @@ def _least_taken(problem: Problem) -> Integers:
 
 def search_feasible(problem: Problem, deadline: Deadline) -> Integers | None:
     """A plan that keeps every budget in exact integers, by HiGHS within ``SEARCH_NODES`` nodes; ``None`` when it has none."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
     from scipy.sparse import csr_array
 
     klass, item = np.nonzero(undominated(problem))

@@ -1,4 +1,4 @@
-"""The core as an integer program, for HiGHS, when the list search outgrows its limit; scipy is loaded here and nowhere before."""
+"""The core as an integer program, for HiGHS, when the list search outgrows its limit; libraries are loaded here, not before."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.arrays import Floats, Integers
+from solvers.highs import milp
 from solvers.solver import Deadline
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def solve_core_program(
         max_nodes: limit of the tree, the same on every machine.
         deadline: wall-clock limit.
     """
-    from scipy.optimize import Bounds, milp
+    from scipy.optimize import Bounds
 
     options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": max_nodes}
     if deadline.remaining() < np.inf:
@@ -74,7 +75,7 @@ def solve_core_program(
         constraints=[_one_each(klass), *map(_capacity, rows)],
         options=options,
     )
-    nodes = int(getattr(result, "mip_node_count", 0) or 0)
+    nodes = result.mip_node_count
     if result.x is None:
         return ProgramResult(None, proven=result.status == 2 and _needs_moves(rows), nodes=nodes)
     chosen = np.flatnonzero(result.x > 0.5)

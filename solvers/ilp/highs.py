@@ -1,9 +1,10 @@
-"""The core in HiGHS through ``scipy.optimize.milp``: floating point, so the caller judges what it calls optimal."""
+"""The core in HiGHS through highspy: floating point, so the caller judges what it calls optimal."""
 
 import math
 
 import numpy as np
 
+from solvers.highs import milp
 from solvers.ilp.program import Effort, Outcome, Program
 
 OBJECTIVE_SCALE = 1e4  # one gap of the incumbent in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
@@ -13,7 +14,7 @@ LARGEST_COEFFICIENT = 1e7  # of a row: scaled down to 1, what HiGHS calls optima
 
 def solve_by_highs(program: Program, effort: Effort) -> Outcome:
     """Minimise the losses counted in gaps of the incumbent; optimal within HiGHS's tolerances."""
-    from scipy.optimize import Bounds, milp
+    from scipy.optimize import Bounds
 
     total = program.columns + program.helpers
     options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": effort.nodes}
@@ -26,7 +27,7 @@ def solve_by_highs(program: Program, effort: Effort) -> Outcome:
         constraints=_constraints(program, total),
         options=options,
     )
-    nodes = int(getattr(result, "mip_node_count", 0) or 0)
+    nodes = result.mip_node_count
     if result.x is None:
         return Outcome(None, closed=result.status == 2, nodes=nodes)
     chosen = np.flatnonzero(result.x[: program.columns] > 0.5)

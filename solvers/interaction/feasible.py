@@ -3,17 +3,18 @@
 import numpy as np
 
 from solvers.arrays import Floats, Integers
+from solvers.highs import milp
 from solvers.problem import Problem, class_minima, total_sizes
 from solvers.solution import Status
 from solvers.solver import Answer, Deadline
 
-INFEASIBLE = 2  # status of scipy's milp
+INFEASIBLE = 2  # status of milp
 SECONDS = 1.0  # a first choice may take this long past the deadline
 
 
 def find_feasible(problem: Problem, deadline: Deadline) -> Answer:
     """A choice of small additive loss within all budgets, checked in integers; INFEASIBLE or FAILED when there is none."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
     from scipy.sparse import csr_array
 
     i, k = np.nonzero(problem.allowed())

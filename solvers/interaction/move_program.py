@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.arrays import Floats, Integers
+from solvers.highs import milp
 from solvers.interaction.core import Core
 from solvers.solver import Deadline
 
@@ -65,7 +66,7 @@ def solve_moves(
         max_nodes: limit of the tree, the same on every machine; lower for rows of more than ``WHOLE_TREE`` coefficients.
         deadline: wall-clock limit.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     coefficients = sum(row.matrix.nnz for row in rows)
     nodes = max(min(max_nodes, max_nodes * WHOLE_TREE // max(coefficients, 1)), 1)
@@ -82,8 +83,7 @@ def solve_moves(
         ],
         options=options,
     )
-    nodes, bound = int(getattr(result, "mip_node_count", 0) or 0), getattr(result, "mip_dual_bound", None)
-    reached = -np.inf if bound is None else float(bound) / OBJECTIVE_SCALE
+    nodes, reached = result.mip_node_count, result.mip_dual_bound / OBJECTIVE_SCALE
     if result.x is None:
         return ProgramAnswer(None, reached, closed=False, nodes=nodes)
     chosen = np.flatnonzero(result.x[: core.count] > 0.5)

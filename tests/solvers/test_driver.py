@@ -97,10 +97,12 @@ def test_bound_does_not_drown_in_large_sizes() -> None:
 
 
 def test_more_budgets_than_a_solver_keeps_is_an_error_with_advice() -> None:
-    two = Problem(np.zeros((1, 2)), np.ones((2, 1, 2), dtype=np.int64), np.array([3, 3]))
-    for solver in (Mckp(), HullGreedy()):
+    three = Problem(np.zeros((1, 2)), np.ones((3, 1, 2), dtype=np.int64), np.array([3, 3, 3]))
+    two = Problem(three.loss, three.sizes[:2], three.budgets[:2])
+    for solver, problem in ((Mckp(), three), (HullGreedy(), two)):
         with pytest.raises(UnsupportedProblemError, match="budgets"):
-            solve(two, solver)
+            solve(problem, solver)
+    assert solve(two, Mckp()).status is Status.OPTIMAL
     assert solve(two, BruteForce()).status is Status.OPTIMAL
 
 
