@@ -14,6 +14,7 @@ from solvers.arrays import Floats, Integers
 from solvers.excess import BLOCK, Excess
 
 POOL = 4_096  # moves that the first pass over a large problem is made to return
+ROUNDS = 12  # best pairs, each from where the one before has led
 PAIRED = 8_192  # cheapest moves among which the best pair is looked for
 TIE = 1e-14  # reduced costs below this share of the largest value are ties
 
@@ -154,8 +155,25 @@ def rebase(excess: Excess, corner: Corner, moves: Moves, taken: Integers) -> Mov
     return Moves(moves.klass, item, cost, _size_change(excess, corner, moves.klass, item))
 
 
-def best_pair(corner: Corner, moves: Moves) -> tuple[float, Moves]:
-    """The gap after the best one or two moves of different classes that fit, and these moves (none, one or two).
+def improve_by_pairs(excess: Excess, corner: Corner, moves: Moves) -> tuple[float, Moves]:
+    """The gap after the best pair of moves, the best pair from there, and so on while it falls; and all moves that make it.
+
+    Args:
+        excess: the problem.
+        corner: where it starts; not changed.
+        moves: seen from the corner.
+    """
+    here, seen = Corner(corner.choice.copy(), corner.multiplier, corner.cost, corner.slack), moves
+    for _ in range(ROUNDS):
+        gap, taken = best_pair(here, seen)
+        if taken.size == 0 or not gap < here.gap:
+            break
+        seen = rebase(excess, here, seen, taken)
+    return here.gap, moves.pick(here.choice[moves.klass] == moves.item)
+
+
+def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
+    """The gap after the best one or two moves of different classes that fit, and their positions (none, one or two).
 
     For every move its partner is the most valuable of the moves that still fit beside it (prefix maxima over the sizes), so
     the whole search is one sort. A partner of the same class is passed over: this is a heuristic for the incumbent, not the
@@ -171,7 +189,7 @@ def best_pair(corner: Corner, moves: Moves) -> tuple[float, Moves]:
         pair_gain, pair = _pair(moves.klass[order], size, value, corner.slack)
         if pair_gain > best:
             best, chosen = pair_gain, order[pair]
-    return corner.gap - best, moves.pick(chosen)
+    return corner.gap - best, chosen
 
 
 def _pair(klass: Integers, size: Integers, value: Floats, slack: int) -> tuple[float, Integers]:

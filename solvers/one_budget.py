@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from solvers.excess import Excess
 from solvers.limits import Limits
 from solvers.list_pairs import join_lists
 from solvers.list_search import Core, Found, gather_core, search_core
-from solvers.moves import Corner, Moves, best_pair, corner_at, fill_ties, first_limit, moves_within
+from solvers.moves import Corner, Moves, corner_at, fill_ties, first_limit, improve_by_pairs, moves_within
 from solvers.problem import Problem, total_loss
 from solvers.solution import Stats, Status
 from solvers.solver import Answer, Deadline
 
-LONG_LIST = 200_000  # states after which a better incumbent is looked for first
+LONG_LIST = 100_000  # states after which a better incumbent is looked for first
+LONGER_LIST = 800_000  # and after which it is looked for harder
 WIDTH = 256
 
 
@@ -74,25 +76,38 @@ def _first_incumbent(excess: Excess, corner: Corner) -> tuple[Moves, float, Move
     """The moves that can matter, the gap of a first incumbent, and the moves that make it."""
     limit = first_limit(excess, corner)
     moves = fill_ties(excess, corner, moves_within(excess, corner, limit))
-    gap, chosen = best_pair(corner, moves)
+    gap, chosen = improve_by_pairs(excess, corner, moves)
     if gap > limit:
         moves = moves_within(excess, corner, gap)
-        gap, chosen = best_pair(corner, moves)
+        gap, chosen = improve_by_pairs(excess, corner, moves)
     return moves, gap, chosen
 
 
 def _search(corner: Corner, core: Core, gap: float, limits: Limits, deadline: Deadline) -> Found:
-    """List search; when the list grows long, again from a better incumbent, with fewer moves left."""
-    first = search_core(corner, core, gap, max_states=min(limits.max_states, LONG_LIST), deadline=deadline)
-    if first.finished or limits.max_states <= LONG_LIST:
-        return first
-    narrow = search_core(corner, core, first.gap, max_states=limits.max_states, deadline=deadline, width=WIDTH)
-    joined = join_lists(corner, core, narrow.gap)
-    rest = gather_core(corner, core.moves, joined.gap)
-    last = search_core(corner, rest, joined.gap, max_states=limits.max_states, deadline=deadline)
-    chosen = last.chosen or joined.chosen or narrow.chosen or first.chosen
-    states = first.states + narrow.states + joined.states + last.states
-    return Found(last.gap, chosen, finished=last.finished, states=states)
+    """List search; when the list grows long, again from better incumbents, with fewer moves left.
+
+    The incumbent of a narrow search is had for little; that of two lists joined costs as much as a long search, and only hard
+    families need it.
+    """
+    found = search_core(corner, core, gap, max_states=min(limits.max_states, LONG_LIST), deadline=deadline)
+    for improve, states in ((partial(_narrowly, deadline=deadline), LONGER_LIST), (join_lists, limits.max_states)):
+        if found.finished or limits.max_states <= LONG_LIST:
+            break
+        better = _later(found, improve(corner, core, found.gap))
+        core = gather_core(corner, core.moves, better.gap)
+        found = _later(
+            better, search_core(corner, core, better.gap, max_states=min(limits.max_states, states), deadline=deadline)
+        )
+    return found
+
+
+def _narrowly(corner: Corner, core: Core, gap: float, *, deadline: Deadline) -> Found:
+    return search_core(corner, core, gap, max_states=WIDTH * core.starts.shape[0], deadline=deadline, width=WIDTH)
+
+
+def _later(first: Found, second: Found) -> Found:
+    """Two searches, one after the other from what it found."""
+    return Found(second.gap, second.chosen or first.chosen, finished=second.finished, states=first.states + second.states)
 
 
 def _program(
