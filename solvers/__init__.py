@@ -3,8 +3,7 @@
 from solvers.baselines import HullGreedy, Uniform
 from solvers.bisection import Bisection, lower_least_sensitive, solved_family
 from solvers.brute_force import BruteForce
-from solvers.closed_form import ClosedForm
-from solvers.convex import Convex, robust_plan
+from solvers.convex.solver import Convex, robust_plan
 from solvers.driver import solve
 from solvers.errors import NoAllowedItemError, ProblemError, SettingError, SolverError, UnsupportedProblemError
 from solvers.evolutionary import Evolutionary
@@ -14,11 +13,12 @@ from solvers.interaction import Gram, Interaction, PairTables
 from solvers.mckp import Mckp
 from solvers.pins import pinned
 from solvers.problem import Problem
-from solvers.rate_components import Components
+from solvers.rates.closed_form import ClosedForm
+from solvers.rates.components import Components
+from solvers.rates.water_filling import WaterFilling, water_fill
 from solvers.side_rules import ContiguousRule, CountRule, DistanceRule, ImplicationRule
 from solvers.solution import Solution, Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.water_filling import WaterFilling, water_fill
 
 __all__ = [
     "AbstractSolver",

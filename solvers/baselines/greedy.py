@@ -6,11 +6,11 @@ import numpy as np
 
 from solvers.arrays import Integers
 from solvers.baselines.measures import rate, room_above_smallest
-from solvers.hull import walk_hulls
+from solvers.hulls.hull import walk_hulls
+from solvers.hulls.steps import Steps, measure_steps, sort_items, undominated
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import Steps, measure_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
+from solvers.hulls.steps import SortedItems
 from solvers.problem import Problem
-from solvers.steps import SortedItems
 
 
 def room_above_smallest(problem: Problem) -> int:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from solvers.arrays import Integers
 from solvers.baselines.greedy import take_while_fitting
 from solvers.baselines.measures import room_above_smallest
+from solvers.hulls.steps import SortedItems, measure_steps, sort_items, undominated
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import SortedItems, measure_steps, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)

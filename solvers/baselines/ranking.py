@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.baselines.measures import rate, room_above_smallest, whole_range
+from solvers.hulls.steps import SortedItems, sort_items, undominated
 from solvers.problem import Problem
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.steps import SortedItems, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.descending import descending_order
-from solvers.steps import StepGrid, Steps
+from solvers.hulls.descending import descending_order
+from solvers.hulls.steps import StepGrid, Steps
 
 STEPS_OF_BUCKET = 16  # on average
 LARGEST_KEY = 16  # bits; the tables of so many buckets stay in the processor's cache

@@ -15,8 +15,8 @@ from solvers.arrays import Floats, Integers
 from solvers.errors import SettingError, UnsupportedProblemError
 from solvers.frontiers.checks import refuse_more_than_one_row, whole_budgets
 from solvers.frontiers.lattice import Row, add_rows, split_cell
+from solvers.hulls.steps import SortedItems, sort_items, undominated
 from solvers.problem import Problem
-from solvers.steps import SortedItems, sort_items, undominated
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from solvers.arrays import Floats, Integers
 from solvers.errors import SettingError
 from solvers.frontiers.checks import refuse_more_than_one_row, whole_budgets
 from solvers.frontiers.plans import Plans, keep_monotone, least_loss, spend_rest, take_in_order
-from solvers.hull import find_hulls, walk_hulls
+from solvers.hulls.hull import find_hulls, walk_hulls
 from solvers.problem import Problem
 
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.frontiers.coarse import sort_coarsely
+from solvers.hulls.steps import StepGrid, Steps
 from solvers.problem import Problem
-from solvers.steps import StepGrid, Steps
 
 AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
 BEHIND = 8  # steps taken last, that it may exchange

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.dual import solve_dual
-from solvers.excess import Excess, measure_excess
 from solvers.interaction.feasible import find_feasible
 from solvers.mckp import Mckp
+from solvers.mckp.dual import solve_dual
+from solvers.mckp.excess import Excess, measure_excess
 from solvers.problem import Problem
 from solvers.solver import Answer, Deadline
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.excess import Excess
 from solvers.interaction.pairs import PairTables
+from solvers.mckp.excess import Excess
 from solvers.problem import Problem
 from solvers.solver import Deadline
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from solvers.arrays import Integers
 from solvers.errors import SettingError
-from solvers.excess import Excess
 from solvers.interaction.additive import AdditivePart
 from solvers.interaction.bound import InteractionBound
 from solvers.interaction.chain import Row, RowBound, RowFound, bound_row, find_row, messages_of, search_row
@@ -23,6 +22,7 @@ from solvers.interaction.pair_program import solve_pair_core
 from solvers.interaction.pairs import PairTables
 from solvers.interaction.quadratic import AbstractQuadratic
 from solvers.mckp import Mckp
+from solvers.mckp.excess import Excess
 from solvers.problem import Problem, total_loss, total_sizes
 from solvers.solution import Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline

@@ -6,7 +6,7 @@ from scipy.spatial import ConvexHull
 
 from solvers import AbstractSolver, HullGreedy, Mckp, Problem, Status, Uniform, UnsupportedProblemError, solve
 from solvers.baselines import AdjacentGreedy, LpRounding, OmpqLinear, Random, RatioRule, TwoFormats
-from solvers.hull import walk_hulls
+from solvers.hulls.hull import walk_hulls
 from tests.solvers.contract import SolverContract
 from tests.solvers.instances import budget_at, curves, one_budget
 from tests.solvers.test_hawq_programs import CASES, PROGRAMS, classes_of, whole

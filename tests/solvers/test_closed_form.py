@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import BruteForce, Mckp, Problem, Status, UnsupportedProblemError, solve
-from solvers.closed_form import ClosedForm
 from solvers.dominance import undominated
 from solvers.errors import ProblemError, SettingError
-from solvers.integer_bits import MarginalReturns, bits_problem, index_bits, integer_bits, round_bits
-from solvers.rate_components import Components
+from solvers.rates.closed_form import ClosedForm
+from solvers.rates.components import Components
+from solvers.rates.integer_bits import MarginalReturns, bits_problem, index_bits, integer_bits, round_bits
+from solvers.rates.water_filling import water_fill
 from solvers.repair import improve, keep_budgets
-from solvers.water_filling import water_fill
 from tests.solvers.contract import SolverContract
 from tests.solvers.instances import curves, one_budget, tiny_problem
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from solvers.column_losses import column_losses
 from solvers.errors import ProblemError, SettingError
-from solvers.rate_components import Components
-from solvers.water_filling import water_fill
+from solvers.rates.column_losses import column_losses
+from solvers.rates.components import Components
+from solvers.rates.water_filling import water_fill
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.01])

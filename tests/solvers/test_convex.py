@@ -10,9 +10,9 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, UnsupportedProblemError, solve
-from solvers.convex import Convex, RobustPlan, robust_plan
-from solvers.convex_cones import Outcome, solve_relaxation
-from solvers.convex_rounding import search_feasible
+from solvers.convex.cones import Outcome, solve_relaxation
+from solvers.convex.rounding import search_feasible
+from solvers.convex.solver import Convex, RobustPlan, robust_plan
 from solvers.solver import Deadline
 from tests.solvers.contract import SolverContract, recomputed_bound, scale_of
 from tests.solvers.instances import LOSSES, SIZES, budget_at, curves, one_budget, tiny_problem

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from solvers.convex_rates import rate_bound, rate_plan
 from solvers.errors import ProblemError
-from solvers.rate_components import Components
+from solvers.rates.components import Components
+from solvers.rates.several_budgets import rate_bound, rate_plan
+from solvers.rates.water_filling import water_fill
 from solvers.solution import Status
-from solvers.water_filling import water_fill
 
 
 def layers(count: int, seed: int, *, unit: float = 1.0) -> tuple[Components, np.ndarray]:

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, Uniform, UnsupportedProblemError, solve
-from solvers.descending import COUNTED_FROM, descending_order
 from solvers.frontiers import Frontier, breakpoints, even_budgets, frontier, hypervolume, knee, proved
 from solvers.frontiers.plans import least_loss, take_in_order
-from solvers.hull import find_hulls, walk_hulls
+from solvers.hulls.descending import COUNTED_FROM, descending_order
+from solvers.hulls.hull import find_hulls, walk_hulls
 from solvers.problem import total_loss
 from tests.solvers.contract import scale_of
 from tests.solvers.instances import LOSSES, SIZES, curves, one_budget, tiny_problem

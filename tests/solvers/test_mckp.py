@@ -10,11 +10,11 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, solve
-from solvers.excess import measure_excess
-from solvers.list_pairs import join_lists
-from solvers.list_search import gather_core
-from solvers.moves import moves_within
-from solvers.one_budget import apply_moves, find_corner
+from solvers.mckp.excess import measure_excess
+from solvers.mckp.list_pairs import join_lists
+from solvers.mckp.list_search import gather_core
+from solvers.mckp.moves import moves_within
+from solvers.mckp.one_budget import apply_moves, find_corner
 from tests.solvers.contract import recomputed_bound, replace_budget, scale_of
 from tests.solvers.instances import LOSSES, SIZES, adversarial, curves, one_budget, tiny_problem
 

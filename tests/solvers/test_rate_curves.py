@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers.errors import ProblemError
-from solvers.rate_curves import fit_curves
+from solvers.rates.curves import fit_curves
 
 BITS = np.array([2.0, 3.0, 4.0, 6.0, 8.0])
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from solvers.errors import ProblemError
-from solvers.rate_components import Components, uniform_gain
+from solvers.rates.components import Components, uniform_gain
+from solvers.rates.water_filling import kkt_residual, water_fill, wrong_beta_regret
 from solvers.solution import Status
-from solvers.water_filling import kkt_residual, water_fill, wrong_beta_regret
 
 GOLDEN = Components.of([1.0, 4.0, 16.0, 256.0])
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.moves import Corner, Moves
+from solvers.mckp.moves import Corner, Moves
 from solvers.solver import Deadline
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
+from solvers.mckp.staircase import find_beaten
+from solvers.mckp.two_core import TwoCore
+from solvers.mckp.two_moves import TwoCorner, TwoMoves
 from solvers.solver import Deadline
-from solvers.staircase import find_beaten
-from solvers.two_core import TwoCore
-from solvers.two_moves import TwoCorner, TwoMoves
 
 STEEP_FROM = 16  # states; fewer are bounded by the planes without a sum alone
 COMPARED_FROM = 32  # states; fewer are not compared with each other

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.convex_cones import Outcome, Relaxed, solve_relaxation
-from solvers.convex_rounding import round_shares
+from solvers.convex.cones import Outcome, Relaxed, solve_relaxation
+from solvers.convex.rounding import round_shares
 from solvers.driver import relative_gap
 from solvers.errors import SettingError
 from solvers.problem import Problem, total_loss, total_sizes

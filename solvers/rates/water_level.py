@@ -7,7 +7,7 @@ medians until none lies inside the bracket; then the segment is solved in closed
 import numpy as np
 
 from solvers.arrays import Floats
-from solvers.rate_components import Components
+from solvers.rates.components import Components
 
 POLISHES = 3  # corrections over all components: each removes the rounding of the one before
 SHARP = 1e-14  # relative distance from the budget at which a level is taken as it is

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import Floats
-from solvers.convex_prices import RateProgram, bits_at, sharpen_prices
 from solvers.driver import relative_gap
 from solvers.errors import ProblemError
-from solvers.rate_components import Components
+from solvers.rates.components import Components
+from solvers.rates.prices import RateProgram, bits_at, sharpen_prices
+from solvers.rates.water_filling import water_fill
 from solvers.solution import Status
 from solvers.solver import Deadline
-from solvers.water_filling import water_fill
 
 PROVED = 1e-6  # relative gap up to which bits are called OPTIMAL
 

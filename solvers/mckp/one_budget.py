@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from solvers.arrays import Integers
-from solvers.core_program import Row, solve_core_program
-from solvers.dual import solve_dual
-from solvers.excess import Excess
-from solvers.limits import Limits
-from solvers.list_pairs import join_lists
-from solvers.list_search import Core, Found, gather_core, search_core
-from solvers.moves import Corner, Moves, corner_at, fill_ties, first_limit, improve_by_pairs, moves_within
+from solvers.mckp.core_program import Row, solve_core_program
+from solvers.mckp.dual import solve_dual
+from solvers.mckp.excess import Excess
+from solvers.mckp.limits import Limits
+from solvers.mckp.list_pairs import join_lists
+from solvers.mckp.list_search import Core, Found, gather_core, search_core
+from solvers.mckp.moves import Corner, Moves, corner_at, fill_ties, first_limit, improve_by_pairs, moves_within
 from solvers.problem import Problem, total_loss
 from solvers.solution import Stats, Status
 from solvers.solver import Answer, Deadline

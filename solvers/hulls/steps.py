@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.descending import descending_order
+from solvers.hulls.descending import descending_order
 from solvers.problem import Problem
 
 BLOCK = 131_072  # cells of one pass: the temporaries of a block stay in the processor's cache

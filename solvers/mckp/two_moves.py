@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.excess import BLOCK, Excess
+from solvers.mckp.excess import BLOCK, Excess
 
 SAMPLED_FROM = 1 << 18  # cells up to which all are looked at
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
-from solvers.excess import BLOCK, Excess
+from solvers.mckp.excess import BLOCK, Excess
 
 POOL = 4_096  # moves that the first pass over a large problem is made to return
 ROUNDS = 12  # best pairs, each from where the one before has led

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from solvers.arrays import Floats
 from solvers.errors import ProblemError
-from solvers.rate_components import Components, spread
+from solvers.rates.components import Components, spread
+from solvers.rates.water_level import find_level, polish_bits
 from solvers.solution import Status
-from solvers.water_level import find_level, polish_bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,8 @@ is the best. What is found is an incumbent, not a proof.
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.list_search import Core, Found, find_undominated
-from solvers.moves import Corner
+from solvers.mckp.list_search import Core, Found, find_undominated
+from solvers.mckp.moves import Corner
 
 LENGTH = 100_000  # states of a list
 

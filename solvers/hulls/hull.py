@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
+from solvers.hulls.steps import StepGrid, Steps, blocks_of, measure_steps, sort_items
 from solvers.problem import Problem
-from solvers.steps import StepGrid, Steps, blocks_of, measure_steps, sort_items
 
 EXTREME = 500  # binary exponent of the largest loss from which on losses are scaled before they are divided
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.two_moves import TwoCorner, TwoMoves
+from solvers.mckp.two_moves import TwoCorner, TwoMoves
 
 DIRECTIONS = 32
 RANKS = (8, 16, 32, 64, 128, 256)  # steeper planes: how many moves go against them more cheaply than they charge

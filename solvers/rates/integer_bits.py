@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike
 
 from solvers.arrays import Floats, Integers
 from solvers.driver import solve
-from solvers.dual import solve_dual
 from solvers.errors import ProblemError
-from solvers.excess import measure_excess
+from solvers.mckp.dual import solve_dual
+from solvers.mckp.excess import measure_excess
 from solvers.problem import Problem
-from solvers.rate_components import Components
+from solvers.rates.components import Components
 from solvers.repair import improve, keep_budgets
 from solvers.solution import Solution, Status
 from solvers.solver import AbstractSolver, Answer, Deadline

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import Integers
-from solvers.core_program import Row, solve_core_program
-from solvers.excess import measure_excess
-from solvers.limits import Limits
-from solvers.one_budget import find_corner, finish_corner
+from solvers.mckp.core_program import Row, solve_core_program
+from solvers.mckp.excess import measure_excess
+from solvers.mckp.limits import Limits
+from solvers.mckp.one_budget import find_corner, finish_corner
+from solvers.mckp.two_core import TwoCore, gather_two_core
+from solvers.mckp.two_dual import solve_two_dual
+from solvers.mckp.two_moves import Rows, TwoCorner, limit_of_rank, two_corner_at, two_gap_of, two_moves_within
+from solvers.mckp.two_search import TwoFound, search_two_core
 from solvers.problem import Problem, total_loss, total_sizes
 from solvers.solution import Stats, Status
 from solvers.solver import Answer, Deadline
-from solvers.two_core import TwoCore, gather_two_core
-from solvers.two_dual import solve_two_dual
-from solvers.two_moves import Rows, TwoCorner, limit_of_rank, two_corner_at, two_gap_of, two_moves_within
-from solvers.two_search import TwoFound, search_two_core
 
 STATE = 4  # a state under two budgets takes so many times the room and the time of one under one
 LOOSE = 100  # HiGHS has closed no gap below so many times ``program_gap``

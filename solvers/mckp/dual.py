@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.excess import BLOCK, Excess
+from solvers.mckp.excess import BLOCK, Excess
 
 SAMPLE = 4_096
 SAMPLED_FROM = 8 * SAMPLE  # fewer classes than this need no sample

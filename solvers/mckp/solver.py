@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from solvers.errors import SettingError
-from solvers.excess import measure_excess
-from solvers.limits import Limits
-from solvers.one_budget import find_corner, finish_corner
+from solvers.mckp.excess import measure_excess
+from solvers.mckp.limits import Limits
+from solvers.mckp.one_budget import find_corner, finish_corner
+from solvers.mckp.two_budgets import solve_two_budgets
 from solvers.problem import Problem
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.two_budgets import solve_two_budgets
 
 
 @dataclass(frozen=True, slots=True)

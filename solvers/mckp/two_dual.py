@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.excess import BLOCK, Excess
+from solvers.mckp.excess import BLOCK, Excess
 
 PASSES = 400  # far above the 10 to 40 that are needed
 PIVOTS = 200

@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.dominance import undominated
-from solvers.dual import solve_dual
 from solvers.errors import SettingError
-from solvers.excess import measure_excess
+from solvers.mckp.dual import solve_dual
+from solvers.mckp.excess import measure_excess
 from solvers.problem import LARGEST_SIZE, Problem, total_sizes
-from solvers.rate_components import Components
-from solvers.rate_curves import fit_curves
+from solvers.rates.components import Components
+from solvers.rates.curves import fit_curves
+from solvers.rates.water_filling import water_fill
 from solvers.repair import improve, keep_budgets
 from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
-from solvers.water_filling import water_fill
 
 FLATTEST = 1e-9
 STEEPEST = 690.0  # largest ln β over the whole range of a class: β stays within float64

@@ -1,0 +1,1 @@
+"""Lower convex hulls of all classes, and the steps along them."""
