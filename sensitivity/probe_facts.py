@@ -108,12 +108,35 @@ KL = ProbeFacts(
     needs_calibration=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
 )
+HESSIAN_TRACE = ProbeFacts(
+    name="hessian_trace",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    is_random=True,
+    allowed={"draws": Parameter(1, minimum=1)},
+)
+LINEARITY = ProbeFacts(
+    name="linearity",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    is_random=True,
+    allowed={
+        "arithmetic": Parameter("bfloat16", choices=ARITHMETICS),
+        "levels": Parameter(3, minimum=1),
+        "least": Parameter(0.05, minimum=1e-3),
+        "most": Parameter(0.2, minimum=1e-3),
+    },
+)
 
-_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR)}
+_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY)}
 
 
 def all_probe_facts() -> tuple[ProbeFacts, ...]:
-    """Every probe, by name."""
+    """Every probe."""
     return tuple(_FACTS.values())
 
 

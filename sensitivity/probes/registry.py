@@ -3,11 +3,15 @@
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe
 from sensitivity.probes.fisher import Fisher
+from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.kl import KLDivergence
+from sensitivity.probes.linearity import Linearity
 from sensitivity.probes.output_error import OutputError
 from sensitivity.probes.weight_error import WeightError
 
-_PROBES: dict[str, type[AbstractProbe]] = {probe.facts.name: probe for probe in (Fisher, KLDivergence, OutputError, WeightError)}
+_PROBES: dict[str, type[AbstractProbe]] = {
+    probe.facts.name: probe for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity)
+}
 
 
 def probes() -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from planner.storage.database import Database
 from planner.storage.tables import CellRow, EvaluationRow
 from planner.worker.process import make_worker
 from sensitivity.formats.registry import get_format
+from sensitivity.probe_facts import get_facts
+from sensitivity.probes.registry import probes
 from tests import tiny_models
 
 FORMATS = ["INT2_G64", "INT4_G64", "INT8_G64"]
@@ -100,13 +102,14 @@ def test_only_what_is_missing_is_measured(database: Database, tmp_path: Path) ->
 def test_every_probe_gives_a_plan(database: Database, tmp_path: Path) -> None:
     tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, tmp_path / "llama"), calibrate(database)
-    for probe in ("weight_error", "output_error", "fisher"):
-        job = submit(database, model, None if probe == "weight_error" else calibration, probe=probe)
+    for probe in probes():
+        facts = get_facts(probe)
+        job = submit(database, model, calibration if facts.needs_calibration else None, probe=probe)
         assert finished(database, job).state is JobState.SUCCEEDED, probe
         with database.session() as session:
             plan = plans.create_plan(session, PlanRequest(model=model, probe=probe, budget=BudgetSpec(effective_bits=4.3)))
         assert plan.predicted.probe == probe
-        assert plan.predicted.unit == ("nats/token" if probe == "fisher" else "relative")
+        assert plan.predicted.unit == ("nats/token" if facts.in_nats else "relative")
 
 
 def test_a_mixture_is_measured_expert_by_expert(database: Database, tmp_path: Path) -> None:
