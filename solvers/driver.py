@@ -9,7 +9,7 @@ import numpy as np
 from solvers.arrays import Floats, Integers
 from solvers.errors import UnsupportedProblemError
 from solvers.problem import Problem, chosen_losses, total_loss, total_sizes
-from solvers.relaxation import Relaxation, height_above, relax, rule_rows
+from solvers.relaxation import Relaxation, relax, rule_rows
 from solvers.solution import Solution, Stats, Status
 from solvers.solver import AbstractSolver, Answer, Deadline, no_multipliers
 
@@ -113,33 +113,36 @@ def _are_prices(prices: Floats, count: int) -> bool:
     return prices.shape == (count,) and bool(np.isfinite(prices).all()) and bool((prices >= 0).all())
 
 
-def excess_over_bound(problem: Problem, choice: Integers, multipliers: Floats, relaxation: Relaxation | None = None) -> float:
-    """How far a feasible choice lies above the Lagrangian bound, without cancellation: Σ reduced costs + λ·slack.
+def lagrangian_bound(problem: Problem, choice: Integers, multipliers: Floats, relaxation: Relaxation) -> float:
+    """Σ_i min_k(loss + λ·size) − λ·budget of a relaxation, without cancellation: sizes are counted from those of the choice.
 
-    The reduced cost of class i is ``max_k (loss[i,c] − loss[i,k]) + λ·(size[i,c] − size[i,k])``, never negative because k =
-    c is one of the k; the slack is ``budget − size``. Subtracting it from the loss gives ``Σ_i min_k(loss + λ·size) − λ·budget``.
-    With a relaxation its losses are priced, and the height of the choice above them is one more part.
+    The term of class i is ``min_k loss[i,k] + λ·(size[i,k] − size[i,c])``, and λ·slack is taken off, with ``slack = budget −
+    Σ size[i,c]``. A class whose chosen item is the cheapest adds its loss alone, so that the bound of an optimum without
+    slack is the loss to the last digit; and the loss of a poor choice, however large, does not blur the bound.
     """
     totals = total_sizes(problem, choice)
     slacks = [int(budget) - int(total) for budget, total in zip(problem.budgets, totals, strict=True)]
-    parts = [float(price) * slack for price, slack in zip(multipliers, slacks, strict=True)]
-    loss = problem.loss
-    if relaxation is not None:
-        loss = relaxation.loss
-        parts.append(height_above(problem, choice, relaxation))
+    parts = [relaxation.constant, *(-float(price) * slack for price, slack in zip(multipliers, slacks, strict=True))]
     for start in range(0, problem.classes, BLOCK):
-        parts.append(float(_reduced_costs(problem, loss, choice, multipliers, slice(start, start + BLOCK)).sum()))
-    return max(math.fsum(parts), 0.0)
+        parts += _cheapest_terms(problem, relaxation.loss, choice, multipliers, slice(start, start + BLOCK))
+    return math.fsum(parts)
 
 
-def _reduced_costs(problem: Problem, losses: Floats, choice: Integers, multipliers: Floats, block: slice) -> Floats:
-    loss = losses[block].T
-    rows, chosen = np.arange(loss.shape[1]), choice[block]
-    saving = loss[chosen, rows] - loss
+def _cheapest_terms(problem: Problem, losses: Floats, choice: Integers, multipliers: Floats, block: slice) -> list[float]:
+    """What the cheapest item of every class adds to the bound: its loss, and its price where it is not the chosen one."""
+    loss, chosen = losses[block].T, choice[block].copy()
+    rows = np.arange(loss.shape[1])
+    value = loss.copy()
     for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
-        saving += price * (sizes.T[chosen, rows] - sizes.T)
-    largest: Floats = saving.max(axis=0)
-    return largest
+        value += price * (sizes.T - sizes.T[chosen, rows])
+    moved = np.flatnonzero(value.min(axis=0) < value[chosen, rows])
+    best = value[:, moved].argmin(axis=0)
+    terms: list[float] = []
+    for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
+        terms += (price * (sizes[moved, best] - sizes[moved, chosen[moved]])).tolist()
+    chosen[moved] = best
+    terms += loss[chosen, rows].tolist()
+    return terms
 
 
 def relative_gap(loss: float, bound: float) -> float:
@@ -156,7 +159,7 @@ def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution
     loss = total_loss(problem, choice)
     rule_multipliers = np.zeros(len(rule_rows(problem))) if answer.rule_multipliers is None else answer.rule_multipliers
     relaxation = relax(problem, rule_multipliers, answer.certificate)
-    bound = loss - excess_over_bound(problem, choice, multipliers, relaxation)
+    bound = min(lagrangian_bound(problem, choice, multipliers, relaxation), loss)
     closed = bound == loss
     status = Status.OPTIMAL if closed else answer.status
     proof = "bound" if closed else answer.stats.proof

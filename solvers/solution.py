@@ -26,7 +26,8 @@ class Status(StrEnum):
 _ADVICE = {
     Status.OPTIMAL: "Use it: no choice within the budget has a smaller loss.",
     Status.FEASIBLE: "It keeps the budget and its gap is honest; solve with Mckp() for the optimum and its proof.",
-    Status.INFEASIBLE: "No choice keeps the budget; raise it to smallest_sizes at least, or allow smaller items.",
+    Status.INFEASIBLE: "No choice keeps all budgets and rules; read the reason, then raise the budgets (to smallest_sizes at "
+    "least), loosen a rule, or allow smaller items.",
     Status.LIMIT: "It keeps the budget, but a limit or the deadline ended the search: use it if its gap is small enough, "
     "or give more time or a higher limit.",
     Status.FAILED: "There is no usable answer; read the reason and choose another solver.",

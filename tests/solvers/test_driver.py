@@ -144,3 +144,16 @@ def test_stats_name_the_solver_and_results_are_read_only() -> None:
     assert solution.stats.seconds > 0
     with pytest.raises(ValueError, match="read-only"):
         solution.choice[0] = 1
+
+
+def test_a_huge_loss_of_a_poor_choice_does_not_blur_the_bound() -> None:
+    """In loss − gap the optimum, 0.94, would drown in the rounding of 1e30."""
+    problem = one_budget(np.array([[1e30, 0.94, 1.5], [0.0, 1e30, 1e30]]), np.array([[1, 2, 1], [2, 3, 3]]), 4)
+    poor = solve(problem, says([0, 0], status=Status.FEASIBLE))
+    assert poor.loss == 1e30
+    assert poor.lower_bound == poor.stats.lagrangian_bound == 0.94
+
+
+def test_infeasible_advises_about_rules_too() -> None:
+    assert "rule" in Status.INFEASIBLE.advice
+    assert "smallest_sizes" in Status.INFEASIBLE.advice
