@@ -15,6 +15,7 @@ from solvers.side_rules import AbstractSideRule
 __all__ = ["Floats", "Integers", "Problem", "chosen_losses", "class_minima", "total_loss", "total_sizes"]
 
 LARGEST_SIZE = int(np.iinfo(np.int64).max)
+LARGEST_LOSS = 2.0**950  # in total: a loss per unit of size times any total size still fits a float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,15 +28,15 @@ class Problem:
 
     Attributes:
         loss: float64 ``[N, K]``; any sign, any unit; ``inf`` says that the class may not take the item.
-        sizes: int64 ``[R, N, K]``, not negative, whole units (bits, bytes, nanoseconds). Not read where the loss is ``inf``.
+        sizes: int64 ``[R, N, K]``, not negative, whole units (bits, bytes, nanoseconds). Unused where the loss is ``inf``.
         budgets: int64 ``[R]``, in the unit of their row of sizes.
         rules: what a choice must keep besides the budgets; few solvers take any.
         interaction: loss that is added to the losses of the items and belongs to several classes; few solvers take it.
         all_allowed: no loss is ``inf``.
 
     Raises:
-        ProblemError: shapes that do not fit, NaN, ``-inf``, negative or fractional sizes, totals past int64 or float64, a rule
-            or an interaction for another shape.
+        ProblemError: shapes that do not fit, NaN, ``-inf``, negative or fractional sizes, total sizes past int64, total losses
+            past 2^950 (about 1e286), a rule or an interaction for another shape.
         NoAllowedItemError: a class in which every item has loss ``inf``.
     """
 
@@ -188,8 +189,8 @@ def _check_losses(problem: Problem) -> None:
 def _check_total(loss: Floats) -> None:
     with np.errstate(over="ignore"):
         largest = float(np.abs(loss).max(axis=1, initial=0.0).sum())
-    if not largest < np.finfo(np.float64).max / 4:
-        msg = "the losses add up past float64; scale them down"
+    if not largest < LARGEST_LOSS:
+        msg = f"the losses add up to {largest:.3g}, past {LARGEST_LOSS:.3g}; scale them down, or write inf to forbid an item"
         raise ProblemError(msg)
 
 

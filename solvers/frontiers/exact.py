@@ -100,8 +100,9 @@ def exact_frontier(problem: Problem, *, max_bytes: int = 2**28, max_sums: int = 
     kept = undominated(items)
     grown = np.where(kept, items.size - items.size[:1], 0)
     units = np.gcd.reduce(grown, axis=0)
-    work = _Work()
-    _combine([_extent(grown[:, i], kept[:, i], int(units[i])) for i in np.flatnonzero(units).tolist()], work.add)
+    extents = [_extent(grown[:, i], kept[:, i], int(units[i])) for i in np.flatnonzero(units).tolist()]
+    work = _Work(cells=sum(extent.length for extent in extents))
+    _combine(extents, work.add)
     _refuse_too_much(work, int(np.gcd.reduce(units)), max_bytes, max_sums)
     least = items.loss.min(axis=0, initial=np.inf)
     excess = items.loss - least

@@ -1,6 +1,6 @@
 """Every budget from one sort: LP bounds, multipliers and feasible choices for many budgets at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,8 @@ from solvers.frontiers.checks import refuse_more_than_one_row, whole_budgets
 from solvers.frontiers.plans import Plans, keep_monotone, least_loss, spend_rest, take_in_order
 from solvers.hulls.hull import find_hulls, walk_hulls
 from solvers.problem import Problem
+
+VANISHING = -800  # binary exponent of the largest loss below which losses are scaled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +94,25 @@ def frontier(problem: Problem, budgets: ArrayLike) -> Frontier:
     """
     refuse_more_than_one_row(problem)
     whole = whole_budgets(budgets)
+    exponent = _vanishing_exponent(problem)
+    return _frontier(problem, whole) if exponent == 0 else _frontier_of_scaled(problem, whole, exponent)
+
+
+def _vanishing_exponent(problem: Problem) -> int:
+    """Power of two to divide by where losses are so small that their multipliers would be 0; else 0."""
+    loss = problem.loss if problem.all_allowed else np.where(problem.allowed(), problem.loss, 0.0)
+    largest = float(max(loss.max(initial=0.0), -loss.min(initial=0.0)))
+    exponent = int(np.frexp(largest)[1])
+    return exponent if largest > 0 and exponent < VANISHING else 0
+
+
+def _frontier_of_scaled(problem: Problem, whole: Integers, exponent: int) -> Frontier:
+    found = _frontier(replace(problem, loss=np.ldexp(problem.loss, -exponent)), whole)
+    losses, bounds, multipliers = (np.ldexp(part, exponent) for part in (found.losses, found.bounds, found.multipliers))
+    return replace(found, losses=losses, bounds=bounds, multipliers=multipliers)
+
+
+def _frontier(problem: Problem, whole: Integers) -> Frontier:
     grid = find_hulls(problem)
     floor = int(problem.smallest_sizes()[0])
     order = np.argsort(whole, kind="stable")

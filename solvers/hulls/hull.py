@@ -7,7 +7,7 @@ from solvers.arrays import Floats, Integers
 from solvers.hulls.steps import StepGrid, Steps, blocks_of, measure_steps, sort_items
 from solvers.problem import Problem
 
-EXTREME = 500  # binary exponent of the largest loss from which on losses are scaled before they are divided
+EXTREME = -500  # binary exponent of the largest loss below which losses are scaled before they are divided
 
 
 def walk_hulls(problem: Problem) -> Steps:
@@ -35,9 +35,9 @@ def find_hulls(problem: Problem) -> StepGrid:
 
 
 def _extreme_exponent(loss: Floats) -> int:
-    """Power of two to divide by before rates are taken; 0 where nothing can overflow or vanish."""
+    """Power of two to divide by before rates are taken; 0 where no rate can vanish."""
     exponent = int(np.frexp(max(loss.max(initial=0.0), -loss.min(initial=0.0)))[1])
-    return exponent if abs(exponent) > EXTREME else 0
+    return exponent if exponent < EXTREME else 0
 
 
 def _find_corners(loss: Floats, size: Integers, rate: Floats, corner: NDArray[np.bool_]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from solvers.arrays import Floats, Integers
 from solvers.problem import Problem, class_minima
 
+TOP = 600  # binary exponent of the largest loss: nothing overflows, and no smaller loss of any use vanishes
 BLOCK = 16_384  # classes of one pass: the temporaries of a block stay in the processor's cache
 
 
@@ -22,7 +23,7 @@ class Excess:
         smallest: int64 ``[N]``, smallest allowed size of each class.
         capacity: budget − Σ smallest, lowered to what whole steps of ``unit`` can reach.
         unit: greatest common divisor of the excess sizes, at least 1.
-        exponent: power of two by which the losses were divided, so that the largest is near 1.
+        exponent: power of two by which the losses were divided, so that the largest is near 2^``TOP``.
     """
 
     loss: Floats
@@ -59,7 +60,7 @@ def measure_excess(problem: Problem, row: int = 0) -> Excess:
 
 def _exponent(problem: Problem) -> int:
     largest = np.abs(problem.loss) if problem.all_allowed else np.abs(np.where(problem.allowed(), problem.loss, 0.0))
-    return int(np.frexp(largest.max(initial=0.0))[1])
+    return int(np.frexp(largest.max(initial=0.0))[1]) - TOP
 
 
 def _divisor(divisor: int, whole: Integers) -> int:

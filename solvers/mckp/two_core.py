@@ -81,7 +81,8 @@ def _least_from(values: Floats, starts: Integers) -> Floats:
 def _planes(corner: TwoCorner, moves: TwoMoves, starts: Integers, units: Floats, gap: float) -> tuple[Floats, Floats, Floats]:
     directions = _directions(corner, units)
     along = (moves.sizes / units[:, None]).T @ directions
-    rates = np.where(along < 0, moves.cost[:, None], np.inf) / np.where(along < 0, -along, 1.0)
+    with np.errstate(over="ignore"):
+        rates = np.where(along < 0, moves.cost[:, None], np.inf) / np.where(along < 0, -along, 1.0)
     charge = np.array(corner.multipliers) * units
     backward = directions < 0
     most = np.where(backward, charge[:, None] / np.where(backward, -directions, 1.0), np.inf).min(axis=0)

@@ -155,3 +155,8 @@ def test_refuses_sizes_without_a_lattice_and_says_what_to_use() -> None:
     two_rows = Problem(np.zeros((2, 2)), np.ones((2, 2, 2), dtype=np.int64), np.array([4, 4]))
     with pytest.raises(UnsupportedProblemError, match="2 rows of sizes"):
         exact_frontier(two_rows)
+
+
+def test_the_row_of_a_single_class_counts_too() -> None:
+    with pytest.raises(UnsupportedProblemError, match="max_bytes"):
+        exact_frontier(one_budget(np.array([[2.0, 1.0, 0.0]]), np.array([[10**11, 10**11 + 1, 7 * 10**11]]), 10**12))

@@ -338,3 +338,12 @@ def test_a_solver_that_fails_leaves_what_the_hulls_found() -> None:
     problem = one_budget(np.array([[2.0, 1.0, np.inf], [np.inf, 3.0, 1.0]]), np.array([[1, 4, 9], [9, 2, 5]]), 0)
     assert solve(with_budget(problem, 5), Uniform()).status is Status.FAILED
     assert_sound(problem, proved(problem, [3, 5, 6, 9], solver=Uniform()))
+
+
+def test_losses_whose_multipliers_vanish_keep_true_bounds() -> None:
+    loss, sizes = np.array([[60.0, 50.0, 0.0], [70.0, 20.0, 0.0]]) * 5e-324, np.array([[0, 300, 900], [0, 400, 10**6]])
+    problem = one_budget(loss, sizes, 0)
+    budgets = even_budgets(problem, 50)
+    found = frontier(problem, budgets)
+    for j, budget in enumerate(budgets.tolist()):
+        assert found.bounds[j] <= solve(with_budget(problem, budget), BruteForce()).loss <= found.losses[j]

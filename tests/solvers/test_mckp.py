@@ -237,3 +237,16 @@ def test_negative_limits_are_refused() -> None:
     for name in ("max_states", "max_nodes", "max_core", "program_gap"):
         with pytest.raises(SettingError, match=f"{name} is -1"):
             Mckp(**{name: -1})
+
+
+def test_small_losses_beside_a_huge_one_are_not_lost() -> None:
+    """Scaled so that the largest is near 1, the others would all be 0 and any choice proven optimal."""
+    rng = np.random.default_rng(3)
+    for budgets in (1, 2):
+        for _ in range(40):
+            loss = np.where(rng.random((4, 3)) < 0.3, 1e280, rng.random((4, 3)) * 1e-40)
+            sizes = rng.integers(0, 9, (budgets, 4, 3))
+            problem = Problem(loss, sizes, sizes[:, np.arange(4), rng.integers(0, 3, 4)].sum(axis=1))
+            solution, judge = solve(problem, Mckp()), solve(problem, BruteForce())
+            assert solution.status is judge.status is Status.OPTIMAL
+            assert solution.loss == pytest.approx(judge.loss, rel=1e-12)
