@@ -5,7 +5,16 @@ from solvers.bisection import Bisection, lower_least_sensitive, solved_family
 from solvers.brute_force import BruteForce
 from solvers.convex.solver import Convex, robust_plan
 from solvers.driver import solve
-from solvers.errors import NoAllowedItemError, ProblemError, SettingError, SolverError, UnsupportedProblemError
+from solvers.errors import (
+    CheckpointError,
+    FitnessError,
+    MeasurementError,
+    NoAllowedItemError,
+    ProblemError,
+    SettingError,
+    SolverError,
+    UnsupportedProblemError,
+)
 from solvers.evolutionary import Evolutionary
 from solvers.frontiers import ExactFrontier, Frontier, even_budgets, exact_frontier, frontier, hypervolume, knee, proved
 from solvers.ilp import Ilp, diverse
@@ -25,6 +34,7 @@ __all__ = [
     "Answer",
     "Bisection",
     "BruteForce",
+    "CheckpointError",
     "ClosedForm",
     "Components",
     "ContiguousRule",
@@ -34,6 +44,7 @@ __all__ = [
     "DistanceRule",
     "Evolutionary",
     "ExactFrontier",
+    "FitnessError",
     "Frontier",
     "Gram",
     "HullGreedy",
@@ -41,6 +52,7 @@ __all__ = [
     "ImplicationRule",
     "Interaction",
     "Mckp",
+    "MeasurementError",
     "NoAllowedItemError",
     "PairTables",
     "Problem",

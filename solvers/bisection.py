@@ -9,16 +9,12 @@ import numpy as np
 
 from solvers.arrays import Integers
 from solvers.driver import solve
-from solvers.errors import SettingError, SolverError
+from solvers.errors import MeasurementError, SettingError
 from solvers.problem import Problem
 from solvers.solver import AbstractSolver
 
 Measure = Callable[[Integers], float | tuple[float, float]]
 """``measure(choice)``: int64 ``[N]`` to the loss, or to the loss and its standard error."""
-
-
-class MeasurementError(SolverError):
-    """A measurement that is neither a number nor a number with its standard error."""
 
 
 class BisectionStatus(StrEnum):

@@ -1,8 +1,8 @@
 """Evolution of a choice by a measured fitness (EvoPress), exact in its budgets and resumed bit for bit."""
 
+from solvers.errors import CheckpointError, FitnessError
 from solvers.evolutionary.allowance import Allowance, Ending
 from solvers.evolutionary.checkpoint import Checkpoint
-from solvers.evolutionary.errors import CheckpointError, FitnessError
 from solvers.evolutionary.fitness import AdditiveFitness, Fitness, Sample
 from solvers.evolutionary.mutation import Mutation
 from solvers.evolutionary.schedule import Generation, Schedule

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solvers.errors import SettingError
-from solvers.evolutionary.errors import CheckpointError
+from solvers.errors import CheckpointError, SettingError
 
 FORMAT = "evolution checkpoint"
 VERSION = 1

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from solvers.arrays import Floats, Integers
+from solvers.errors import FitnessError
 from solvers.evolutionary.allowance import Allowance, Ending
 from solvers.evolutionary.checkpoint import Record
-from solvers.evolutionary.errors import FitnessError
 from solvers.evolutionary.fitness import Fitness, Sample, digest
 from solvers.solver import Deadline
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Integers
+from solvers.errors import FitnessError
 from solvers.evolutionary.allowance import Ending
-from solvers.evolutionary.errors import FitnessError
 from solvers.evolutionary.fitness import Sample
 from solvers.evolutionary.judge import Judge
 from solvers.evolutionary.ladders import Ladders, build_ladders

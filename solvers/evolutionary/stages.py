@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.errors import SettingError
-from solvers.evolutionary.errors import FitnessError
+from solvers.errors import FitnessError, SettingError
 from solvers.evolutionary.fitness import Sample
 from solvers.evolutionary.judge import Judge
 

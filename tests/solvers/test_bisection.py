@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import Mckp
+from solvers import Mckp, MeasurementError
 from solvers.arrays import Integers
 from solvers.bisection import (
     Bisection,
     BisectionResult,
     BisectionStatus,
-    MeasurementError,
     lower_least_sensitive,
     solved_family,
 )

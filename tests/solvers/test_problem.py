@@ -68,3 +68,18 @@ def test_largest_totals_that_int64_holds_are_fine() -> None:
 def test_public_names_are_what_is_importable() -> None:
     for name in solvers.__all__:
         assert getattr(solvers, name).__module__.startswith("solvers.")
+
+
+def test_losses_whose_prices_would_overflow_are_refused() -> None:
+    with pytest.raises(ProblemError, match="write inf to forbid an item"):
+        Problem(**(GOOD | {"loss": np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 1e300]])}))
+    Problem(**(GOOD | {"loss": np.full((2, 3), 1e285)}))
+
+
+def test_the_tree_of_errors_is_drawn_whole() -> None:
+    def below(kind: type[solvers.SolverError]) -> set[str]:
+        own = [child for child in kind.__subclasses__() if child.__module__.startswith("solvers.")]
+        return {kind.__name__}.union(*map(below, own))
+
+    assert solvers.errors.__doc__ is not None
+    assert all(name in solvers.errors.__doc__ and name in solvers.__all__ for name in below(solvers.SolverError))
