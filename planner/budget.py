@@ -1,5 +1,6 @@
 """Budgets: an upper limit in the words of the user, turned into whole bits for the planned layers."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -79,8 +80,16 @@ class Budget:
     def of_layer_bits(self, bits: int, footprint: Footprint) -> float:
         """The budget, in its own unit, that is just large enough for ``bits`` bits of planned layers."""
         if self.kind is BudgetKind.EFFECTIVE_BITS:
-            return bits / footprint.parameters if footprint.parameters else 0.0
+            return _least_quotient(bits, footprint.parameters) if footprint.parameters else 0.0
         rest = footprint.fixed_bytes
         if self.kind is BudgetKind.RESIDENT_BYTES:
             rest += self.kv_bytes(footprint) + self.workspace_bytes
         return rest + -(-bits // 8)
+
+
+def _least_quotient(bits: int, parameters: int) -> float:
+    """Least number that, as it is printed and read again, times ``parameters`` is no less than ``bits``."""
+    quotient = bits / parameters
+    while Fraction(str(quotient)) * parameters < bits:
+        quotient = math.nextafter(quotient, math.inf)
+    return quotient

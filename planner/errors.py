@@ -5,7 +5,8 @@ PlannerError
 ├── ConflictError             the same identity with other content, or a state that does not allow it
 ├── InvalidRequestError       a request that contradicts itself or the model
 │   ├── UnmeasuredError       cells asked for that nobody measured
-│   └── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
+│   ├── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
+│   └── CountConflictError    counts that no plan keeps together
 ├── BudgetError
 │   ├── BudgetBelowFloorError
 │   └── BudgetAboveCeilingError
@@ -59,6 +60,12 @@ class PinConflictError(InvalidRequestError):
     """Pins, floors, ceilings and menus that leave a layer group without a format."""
 
     code = "pin-conflict"
+
+
+class CountConflictError(InvalidRequestError):
+    """Counts that no plan keeps together."""
+
+    code = "count-conflict"
 
 
 class BudgetError(PlannerError):

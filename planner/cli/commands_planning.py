@@ -60,11 +60,18 @@ def plan(
     formats: options.Formats = None,
     runtime: options.Runtime = "generic",
     probe: Annotated[str | None, typer.Option(help="Whose curves to plan with.")] = None,
+    rounding: options.Rounding = None,
     ignore: options.Ignore = None,
     pin: options.Pins = None,
     floor: options.Floors = None,
     ceiling: options.Ceilings = None,
     menu: options.Menus = None,
+    count: options.Counts = None,
+    caution: options.Caution = 0.0,
+    alternatives: Annotated[int, typer.Option(help="How many next-best plans to summarise beside it.")] = 0,
+    alternative_layers: Annotated[
+        int | None, typer.Option(help="In how many layers they differ from it and each other; by default a tenth.")
+    ] = None,
     allow_slack: Annotated[bool, typer.Option(help="Accept a budget above the largest plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -75,11 +82,16 @@ def plan(
         formats=options.read_list(formats),
         runtime=runtime,
         probe=probe,
+        rounding=rounding,
         ignore=ignore,
         pins=options.read_pairs(pin, "pin"),
         floors=options.read_bits(floor, "floor"),
         ceilings=options.read_bits(ceiling, "ceiling"),
         menus=options.read_menus(menu),
+        counts=options.read_counts(count),
+        caution=caution,
+        alternatives=alternatives,
+        alternative_layers=alternative_layers,
         allow_slack=allow_slack,
     )
     with open_database().session() as session:
@@ -100,6 +112,7 @@ def frontier(
     formats: options.Formats = None,
     runtime: options.Runtime = "generic",
     probe: Annotated[str | None, typer.Option(help="Whose curves to plan with.")] = None,
+    rounding: options.Rounding = None,
     ignore: options.Ignore = None,
     pin: options.Pins = None,
     floor: options.Floors = None,
@@ -118,6 +131,7 @@ def frontier(
         formats=options.read_list(formats),
         runtime=runtime,
         probe=probe,
+        rounding=rounding,
         ignore=ignore,
         pins=options.read_pairs(pin, "pin"),
         floors=options.read_bits(floor, "floor"),
@@ -144,10 +158,18 @@ def list_plans(
         show_json([item.model_dump(mode="json") for item in items])
         return
     rows = [
-        [p.id, f"{p.effective_bits:.4f}", in_bytes(p.file_bytes), f"{p.predicted_loss:.4g}", f"{p.gap:.1e}", p.runtime]
+        [
+            p.id,
+            f"{p.effective_bits:.4f}",
+            in_bytes(p.file_bytes),
+            f"{p.predicted_loss:.4g}",
+            f"{p.gap:.1e}",
+            p.runtime,
+            f"{p.probe}, {p.rounding}",
+        ]
         for p in items
     ]
-    show_table("plans", ["id", "bits", "file", "predicted", "gap", "runtime"], rows)
+    show_table("plans", ["id", "bits", "file", "predicted", "gap", "runtime", "curves"], rows)
 
 
 @plans.command("show")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from planner.errors import InvalidRequestError
-from planner.schemas.plans import BudgetSpec
+from planner.schemas.plans import BudgetSpec, CountSpec
 
 Formats = Annotated[str | None, typer.Option("--formats", "-f", help="Candidate formats, comma-separated (INT4_G64,INT8_G64).")]
 Runtime = Annotated[str, typer.Option("--runtime", "-r", help="Engine that will serve the plan (see `bitplan runtimes`).")]
@@ -16,6 +16,22 @@ Pins = Annotated[list[str] | None, typer.Option("--pin", help="PATTERN=FORMAT; r
 Floors = Annotated[list[str] | None, typer.Option("--floor", help="PATTERN=BITS, least num_bits; repeatable.")]
 Ceilings = Annotated[list[str] | None, typer.Option("--ceiling", help="PATTERN=BITS, greatest num_bits; repeatable.")]
 Menus = Annotated[list[str] | None, typer.Option("--menu", help="PATTERN=FORMAT,FORMAT,…; repeatable.")]
+Counts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--count",
+        help="How many layers may or must take some formats: [PATTERN]>BITS or [PATTERN]=FORMAT,…, then <=MOST, >=LEAST or both. "
+        "'>6<=20': at most 20 layers above 6 bits; '*.down_proj=INT8_G64>=4': at least 4 down_proj in INT8_G64. "
+        "Tied layers count one by one; repeatable.",
+    ),
+]
+Caution = Annotated[
+    float, typer.Option("--caution", help="Plan for loss + CAUTION × its standard error; 0 plans for the loss alone.")
+]
+Rounding = Annotated[
+    str | None,
+    typer.Option("--rounding", help="Only curves of weights rounded by this method (rtn, gptq, …); by default by any."),
+]
 Bits = Annotated[float | None, typer.Option("--bits", "-b", help="Budget in effective bits per planned weight.")]
 File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the file: 20GB, 18.5GiB, 123456.")]
 Memory = Annotated[str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace.")]
@@ -23,6 +39,7 @@ Context = Annotated[int, typer.Option("--context", "-c", help="Tokens in the KV 
 Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory.")]
 Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
 
+_COUNT = re.compile(r"([^<>=]*)(?:>(\d+)|=([^<>=]+))((?:[<>]=\d+){1,2})")
 _UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -93,3 +110,30 @@ def read_bits(items: Sequence[str] | None, option: str) -> dict[str, int]:
 def read_menus(items: Sequence[str] | None) -> dict[str, list[str]]:
     """``PATTERN=FORMAT,FORMAT`` items."""
     return {pattern: read_list(names) or [] for pattern, names in read_pairs(items, "menu").items()}
+
+
+def read_counts(items: Sequence[str] | None) -> list[CountSpec]:
+    """``[PATTERN]>BITS<=MOST`` and ``[PATTERN]=FORMAT,FORMAT>=LEAST`` items, with one limit or both; spaces do not matter.
+
+    Raises:
+        InvalidRequestError: an item that is written otherwise.
+    """
+    return [_read_count(item) for item in items or ()]
+
+
+def _read_count(item: str) -> CountSpec:
+    match = _COUNT.fullmatch(re.sub(r"\s", "", item))
+    limits = re.findall(r"([<>])=(\d+)", match.group(4)) if match else []
+    given = {"at_most" if sign == "<" else "at_least": int(number) for sign, number in limits}
+    if match is None or len(given) < len(limits):
+        msg = (
+            f"--count {item!r}: write '[PATTERN]>BITS<=MOST' or '[PATTERN]=FORMAT,FORMAT>=LEAST', for example '*.down_proj>6<=20'"
+        )
+        raise InvalidRequestError(msg)
+    return CountSpec(
+        pattern=match.group(1) or "*",
+        above_bits=None if match.group(2) is None else int(match.group(2)),
+        formats=read_list(match.group(3)),
+        at_most=given.get("at_most"),
+        at_least=given.get("at_least"),
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, PlanDocument
+from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Proof
 
 
 def show_plan(document: PlanDocument) -> None:
@@ -17,8 +17,11 @@ def show_plan(document: PlanDocument) -> None:
         ["effective bits", f"{size.effective_bits:.4f}"],
         ["file", f"{in_bytes(size.file_bytes)} ({size.file_bytes:,} bytes)"],
         ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
-        ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit} ({predicted.probe})"],
+        ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit}"],
+        ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
+        *_objective(proof),
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
+        *([kept.what, _kept(kept)] for kept in proof.counts),
         ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
         ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
         [
@@ -33,8 +36,37 @@ def show_plan(document: PlanDocument) -> None:
     kinds = list(dict.fromkeys(choice.kind for choice in document.choices))
     table = [[kind, *(str(counts[kind, fmt] or "·") for fmt in formats)] for kind in kinds]
     show_table("layers by kind and format", ["kind", *formats], table)
+    if document.alternatives:
+        _show_alternatives(document)
     for note in document.notes:
         out.print(f"note: {note}", highlight=False)
+
+
+def _objective(proof: Proof) -> list[list[str]]:
+    """What a cautious plan is judged by."""
+    return [] if proof.objective is None else [[f"loss + {proof.caution:g} × error", f"{proof.objective:.6g}"]]
+
+
+def _kept(kept: KeptCount) -> str:
+    """A count, its limits, and what the one that binds costs."""
+    limits = [f"{word} {limit}" for word, limit in (("at most", kept.at_most), ("at least", kept.at_least)) if limit is not None]
+    price = kept.at_most_multiplier + kept.at_least_multiplier
+    return f"{kept.layers} ({', '.join(limits)}{f'; one layer costs {price:.3g}' if price else ''})"
+
+
+def _show_alternatives(document: PlanDocument) -> None:
+    rows = [
+        [
+            f"{index}",
+            with_error(other.predicted_loss, other.standard_error),
+            f"{other.effective_bits:.4f}",
+            in_bytes(other.file_bytes),
+            str(other.layers),
+            f"{other.gap:.1e}",
+        ]
+        for index, other in enumerate(document.alternatives, start=1)
+    ]
+    show_table("alternatives", ["", "predicted", "bits", "file", "layers that differ", "gap"], rows)
 
 
 def show_frontier(document: FrontierDocument) -> None:
@@ -61,7 +93,8 @@ def show_frontier(document: FrontierDocument) -> None:
         ]
         for uniform in document.uniforms
     ]
-    title = f"frontier of {document.model_name} for {document.runtime} ({document.probe}, {document.unit})"
+    curves = f"{document.probe}, rounding {document.provenance.rounding}, {document.unit}"
+    title = f"frontier of {document.model_name} for {document.runtime} ({curves})"
     show_table(title, ["bits", "memory", "predicted", "gap", "one MB buys", ""], rows)
     out.print(f"solved in {1000 * document.solve_seconds:.1f} ms", highlight=False)
     for note in document.notes:

@@ -79,6 +79,39 @@ class Question(Selection):
     setting: Annotated[
         str | None, Field(max_length=64, description="id of one probe setting, when a probe was run in several ways")
     ] = None
+    rounding: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=60,
+            description="only curves of weights rounded by this method (rtn, gptq, …); by default by any",
+        ),
+    ] = None
+
+
+class CountSpec(Schema):
+    """How many layers may or must take some formats; tied layers count one by one."""
+
+    pattern: Annotated[Pattern, Field(description="which layers are counted")] = "*"
+    above_bits: Annotated[Bits | None, Field(description="count layers in formats of more num_bits than this")] = None
+    formats: Annotated[
+        list[FormatName] | None, Field(min_length=1, max_length=200, description="count layers in one of these formats")
+    ] = None
+    at_most: Annotated[int | None, Field(ge=0, le=2**31, description="no more layers than this")] = None
+    at_least: Annotated[int | None, Field(ge=0, le=2**31, description="no fewer layers than this")] = None
+
+    @model_validator(mode="after")
+    def _says_what_and_how_many(self) -> Self:
+        if (self.above_bits is None) == (self.formats is None):
+            msg = "a count needs either above_bits or formats: what it counts"
+            raise ValueError(msg)
+        if self.at_most is None and self.at_least is None:
+            msg = "a count needs at_most, at_least or both: its limit"
+            raise ValueError(msg)
+        if self.at_most is not None and self.at_least is not None and self.at_least > self.at_most:
+            msg = f"no number is at least {self.at_least} and at most {self.at_most}"
+            raise ValueError(msg)
+        return self
 
 
 class PlanRequest(Question):
@@ -91,6 +124,26 @@ class PlanRequest(Question):
     allow_slack: Annotated[
         bool, Field(description="accept a budget that is larger than the largest plan, instead of an error")
     ] = False
+    counts: Annotated[
+        list[CountSpec], Field(max_length=20, description="at most or at least so many layers in some formats")
+    ] = []
+    caution: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="κ: plan for the least loss + κ × its standard error, cells taken as independent; 0 for the loss alone",
+        ),
+    ] = 0.0
+    alternatives: Annotated[int, Field(ge=0, le=10, description="how many next-best plans to summarise beside it")] = 0
+    alternative_layers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=2**31,
+            description="in how many layers alternatives differ from the plan and each other; by default a tenth of the layers",
+        ),
+    ] = None
 
 
 class BoundsRequest(Selection):
@@ -166,19 +219,48 @@ class Prediction(Schema):
     probe: Annotated[str, Field(description="whose curves say so")]
 
 
+class KeptCount(Schema):
+    """A count, what the plan makes of it, and what it costs."""
+
+    what: Annotated[str, Field(description="what is counted: 'layers above 6 bits'")]
+    layers: Annotated[int, Field(description="layers of the plan that are counted")]
+    at_most: Annotated[int | None, Field(description="no more than this")]
+    at_least: Annotated[int | None, Field(description="no fewer than this")]
+    at_most_multiplier: Annotated[float, Field(description="μ of the bound: loss per layer that at_most keeps from the formats")]
+    at_least_multiplier: Annotated[float, Field(description="ν of the bound: loss per layer that at_least forces into them")]
+
+
 class Proof(Schema):
     """How good the plan is among all plans of this problem."""
 
     status: Annotated[str, Field(description="outcome of the solver")]
     advice: Annotated[str, Field(description="what the status means and what to do about it")]
-    lower_bound: Annotated[float, Field(description="no plan within this budget has a smaller predicted loss")]
-    gap: Annotated[float, Field(description="(loss − lower_bound) / |loss|")]
+    lower_bound: Annotated[float, Field(description="no plan within this budget (and these counts) has a smaller objective")]
+    gap: Annotated[float, Field(description="(objective − lower_bound) / |objective|")]
     multiplier: Annotated[float, Field(description="λ of the Lagrangian bound: loss per stored bit")]
-    lagrangian_bound: Annotated[float, Field(description="Σ min(loss + λ·size) − λ·budget: recompute it from the curves")]
+    lagrangian_bound: Annotated[
+        float,
+        Field(
+            description="recompute it from the curves: Σ min(loss + λ·size) − λ·budget; with counts n of each group and format "
+            "+ (μ−ν)·n inside and − μ·at_most + ν·at_least outside; with caution + caution·standard_error·direction inside"
+        ),
+    ]
     budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers")]
     slack_bits: Annotated[int, Field(description="bits of the budget that the plan leaves")]
     solver: Annotated[str, Field(description="which solver found it")]
     solve_seconds: Annotated[float, Field(description="time of the solver alone")]
+    caution: Annotated[
+        float, Field(description="the objective is loss + caution × standard_error: what lower_bound and gap are about")
+    ] = 0.0
+    objective: Annotated[float | None, Field(description="of the plan; null stands for the predicted loss")] = None
+    direction: Annotated[
+        dict[int, dict[str, float]],
+        Field(
+            description="u of the bound, group → format → number, with Σu² ≤ 1, so that Σ u·standard_error is no more than the "
+            "plan's standard error; 0 where absent"
+        ),
+    ] = {}
+    counts: Annotated[list[KeptCount], Field(description="the counts of the request, in order")] = []
 
 
 class Reference(Schema):
@@ -205,6 +287,19 @@ class Provenance(Schema):
     bitplan: Annotated[str, Field(description="version of bitplan that planned")]
 
 
+class AlternativePlan(Schema):
+    """A next-best plan within the same budget, counts and rules."""
+
+    predicted_loss: Annotated[float, Field(description="what the curves say that it costs")]
+    standard_error: Annotated[float, Field(description="of predicted_loss, cells taken as independent")]
+    effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
+    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    layers: Annotated[int, Field(description="layers whose format is another than the plan's")]
+    changes: Annotated[dict[str, str], Field(description="these layers and their formats")]
+    status: Annotated[str, Field(description="outcome of the solver")]
+    gap: Annotated[float, Field(description="above the lower bound of what differs as much; 0 is proven best of these")]
+
+
 class PlanSummary(Schema):
     """A stored plan in a list."""
 
@@ -212,6 +307,7 @@ class PlanSummary(Schema):
     model: Annotated[str, Field(description="id of the model")]
     runtime: Annotated[str, Field(description="engine that will serve the plan")]
     probe: Annotated[str, Field(description="whose curves it was planned with")]
+    rounding: Annotated[str, Field(description="rounding method of these curves")]
     budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
     status: Annotated[str, Field(description="outcome of the solver")]
     effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
@@ -243,6 +339,7 @@ class PlanDocument(Schema):
     notes: Annotated[list[str], Field(description="what is worth knowing about the curves")]
     provenance: Annotated[Provenance, Field(description="what the plan stands on")]
     request: Annotated[PlanRequest, Field(description="what was asked for")]
+    alternatives: Annotated[list[AlternativePlan], Field(description="next-best plans, the best first")] = []
 
 
 class Measured(Schema):

@@ -17,6 +17,7 @@ from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.rounding_facts import get_rounding_facts
 
 TRUST_ORDER = ("kl", "coverage", "fisher", "hessian_trace", "output_error", "weight_error")
 
@@ -117,7 +118,8 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
 
     Raises:
         NotFoundError: a setting that this model was not measured in.
-        UnmeasuredError: nothing was measured for this model (and probe).
+        UnmeasuredError: nothing was measured for this model (and probe and rounding method).
+        FormatError: no such rounding method.
     """
     measured = measured_formats(session, selected.model.id)
     setting = _find_setting(session, selected.model, measured, request)
@@ -131,17 +133,26 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
 
 
 def _find_setting(session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: Question) -> ProbeSettingRow:
-    """The setting asked for; else the freshest of the most trusted probe."""
+    """The setting asked for; else the freshest of the most trusted probe, of one rounding method if it is named."""
+    rounding = None if request.rounding is None else get_rounding_facts(request.rounding).name
     newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
     if request.setting is not None and request.setting not in newest:
         msg = f"model {model.name!r} has no cells of probe setting {request.setting!r}: see GET /v1/models/{model.id}/settings"
         raise NotFoundError(msg, setting=request.setting)
     wanted = [request.setting] if request.setting is not None else list(newest)
     rows = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))
-    rows = [row for row in rows if request.probe in (None, row.probe)]
-    if not rows:
-        what = f"with probe {request.probe!r}" if request.probe else "yet"
-        msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
-        raise UnmeasuredError(msg, model=model.id)
-    rows.sort(key=lambda row: newest[row.id], reverse=True)
-    return min(rows, key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
+    fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
+    if not fitting:
+        raise _unmeasured(model, rows, request)
+    fitting.sort(key=lambda row: newest[row.id], reverse=True)
+    return min(fitting, key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
+
+
+def _unmeasured(model: ModelRow, rows: Sequence[ProbeSettingRow], request: Question) -> UnmeasuredError:
+    asked = [f"probe {request.probe!r}"] if request.probe is not None else []
+    asked += [f"rounding {request.rounding!r}"] if request.rounding is not None else []
+    what = f"with {' and '.join(asked)}" if asked else "yet"
+    pairs = sorted({(row.probe, row.rounding) for row in rows})
+    there = f" (measured: {', '.join(f'{probe} with {rounding}' for probe, rounding in pairs)})" if pairs else ""
+    msg = f"model {model.name!r} has no curves {what}{there}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
+    return UnmeasuredError(msg, model=model.id, measured=[{"probe": probe, "rounding": rounding} for probe, rounding in pairs])

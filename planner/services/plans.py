@@ -1,35 +1,32 @@
 """Plans: made in milliseconds from stored curves, stored whole, never changed."""
 
-import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import solvers
 from planner.budget import Budget, Footprint
-from planner.build import Classes, GroupCurves
-from planner.errors import InvalidRequestError, NotFoundError
-from planner.runtimes import get_runtime
-from planner.schemas.plans import (
-    Bounds,
-    BoundsRequest,
-    BudgetSpec,
-    Choice,
-    GroupChoice,
-    NextFormat,
-    PlanDocument,
-    PlanRequest,
-    PlanSummary,
-    Prediction,
-    Proof,
-    Reference,
-    Size,
+from planner.errors import CountConflictError, InvalidRequestError, NotFoundError
+from planner.schemas.plans import Bounds, BoundsRequest, BudgetSpec, PlanDocument, PlanRequest, PlanSummary
+from planner.services.plan_documents import Answered, notes_on_errors, plan_document
+from planner.services.planning_inputs import find_model, load_inputs, select_layers
+from planner.services.posing import Posed, legal_classes, pose, pose_counts, size_of
+from planner.solving import (
+    Alternative,
+    PosedCount,
+    Solved,
+    check_ceiling,
+    check_floor,
+    next_best,
+    refuse_conflict,
+    rows_of,
+    solve_plan,
 )
-from planner.services.planning_inputs import Inputs, Selected, find_model, load_inputs, select_layers
-from planner.services.posing import Posed, legal_classes, pose, provenance_of, size_of, unit_of
-from planner.solving import BITS_PER_MEGABYTE, Solved, check_ceiling, check_floor, solve_plan, uniform_column
-from planner.storage.tables import PlanRow, utc_now
+from planner.storage.tables import PlanRow
 from sensitivity.formats.registry import get_format
+
+USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
 
 
 def bounds(session: Session, model: str, request: BoundsRequest) -> Bounds:
@@ -64,8 +61,10 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     Raises:
         NotFoundError: no such model or probe setting.
         InvalidRequestError: rules that contradict each other or the model, cells that nobody measured.
-        BudgetError: below the floor or above the ceiling, with the limits.
+        CountConflictError: counts that no plan keeps together, whatever the budget.
+        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits.
     """
+    stop = solvers.Deadline.after(request.deadline_seconds)
     budget = request.budget.budget()
     selected = select_layers(session, request.model, request)
     inputs = load_inputs(session, selected, request)
@@ -75,9 +74,39 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     check_floor(posed.classes.smallest_bits, budget, selected.footprint)
     if not request.allow_slack:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
-    budget_bits = budget.layer_bits(selected.footprint)
-    solved = solve_plan(posed.classes, posed.curves, budget_bits, solver=solvers.Mckp(), deadline=request.deadline_seconds)
-    return _document(request, budget, selected, inputs, posed, solved)
+    counts = pose_counts(request.counts, classes)
+    solved = _solve(request, budget, selected.footprint, posed, counts)
+    question = Answered(request, selected, inputs.setting, posed, counts, solved)
+    return plan_document(question, _alternatives(question, stop), notes=notes_on_errors(inputs.curves, request.caution))
+
+
+def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:
+    request, layers = answered.request, len(answered.posed.classes.layers)
+    return next_best(
+        answered.posed.classes,
+        answered.posed.curves,
+        answered.solved,
+        count=request.alternatives,
+        layers=request.alternative_layers or max(1, layers // USUAL_SHARE),
+        counts=rows_of(answered.counts),
+        caution=request.caution,
+        stop=stop,
+    )
+
+
+def _solve(request: PlanRequest, budget: Budget, footprint: Footprint, posed: Posed, counts: Sequence[PosedCount]) -> Solved:
+    rows = rows_of(counts)
+    try:
+        return solve_plan(
+            posed.classes,
+            posed.curves,
+            budget.layer_bits(footprint),
+            deadline=request.deadline_seconds,
+            counts=rows,
+            caution=request.caution,
+        )
+    except CountConflictError:
+        refuse_conflict(posed.classes, rows, budget, footprint, deadline=request.deadline_seconds)
 
 
 def store_plan(session: Session, document: PlanDocument) -> None:
@@ -123,126 +152,6 @@ def list_plans(
     return [_summary(row) for row in rows[:limit]], more
 
 
-def _budget_size(bits: int, footprint: Footprint, spec: BudgetSpec) -> Size:
-    return size_of(bits, footprint, context=spec.context, batch=spec.batch, workspace=spec.workspace_bytes)
-
-
-def _document(
-    request: PlanRequest,
-    budget: Budget,
-    selected: Selected,
-    inputs: Inputs,
-    posed: Posed,
-    solved: Solved,
-) -> PlanDocument:
-    classes, curves, solution = posed.classes, posed.curves, solved.solution
-    bits = int(solution.sizes[0]) if len(solution.sizes) else 0
-    price = float(solution.multipliers[0]) if len(solution.multipliers) else 0.0
-    setting = inputs.setting
-    binds = bits < classes.largest_bits
-    return PlanDocument(
-        id=secrets.token_hex(12),
-        created_at=utc_now(),
-        model=selected.model.id,
-        model_name=selected.model.name,
-        runtime=request.runtime,
-        formats=[fmt.name for fmt in classes.formats],
-        budget=request.budget,
-        size=_budget_size(bits, selected.footprint, request.budget),
-        predicted=Prediction(
-            loss=float(solution.loss),
-            standard_error=solved.standard_error,
-            unit=unit_of(setting),
-            probe=setting.probe,
-        ),
-        proof=_proof(solved, price, bits),
-        binding=budget.kind.value if binds else None,
-        price_per_megabyte=price * BITS_PER_MEGABYTE,
-        references=[_uniform(request.budget, selected.footprint, classes, curves, solved.budget_bits)],
-        choices=_choices(classes, solved, get_runtime(request.runtime).size_bits),
-        groups=_group_choices(classes, curves, solved),
-        ignored=[layer.name for layer in selected.ignored],
-        notes=list(curves.notes),
-        provenance=provenance_of(selected, setting),
-        request=request,
-    )
-
-
-def _proof(solved: Solved, price: float, bits: int) -> Proof:
-    solution = solved.solution
-    return Proof(
-        status=solution.status.name.lower(),
-        advice=solution.status.advice,
-        lower_bound=float(solution.lower_bound),
-        gap=float(solution.gap),
-        multiplier=price,
-        lagrangian_bound=float(solution.stats.lagrangian_bound),
-        budget_layer_bits=solved.budget_bits,
-        slack_bits=solved.budget_bits - bits,
-        solver="mckp",
-        solve_seconds=solved.seconds,
-    )
-
-
-def _uniform(spec: BudgetSpec, footprint: Footprint, classes: Classes, curves: GroupCurves, budget_bits: int) -> Reference:
-    column = uniform_column(classes, curves, budget_bits)
-    if column is None:
-        return Reference(label="uniform", format=None, loss=None, size=None)
-    return Reference(
-        label=f"uniform {classes.formats[column].name}",
-        format=classes.formats[column].name,
-        loss=float(curves.loss[:, column].sum()),
-        size=_budget_size(int(classes.sizes[:, column].sum()), footprint, spec),
-    )
-
-
-def _choices(classes: Classes, solved: Solved, size_bits: object) -> list[Choice]:
-    assert callable(size_bits)  # noqa: S101
-    of_layer = classes.group_of_layer
-    found = []
-    for index, layer in enumerate(classes.layers):
-        group = int(of_layer[index])
-        fmt = classes.formats[int(solved.solution.choice[group])]
-        found.append(
-            Choice(
-                layer=layer.name,
-                kind=layer.kind,
-                block=layer.block,
-                group=group,
-                format=fmt.name,
-                size_bits=size_bits(fmt, layer.shape),
-            )
-        )
-    return found
-
-
-def _group_choices(classes: Classes, curves: GroupCurves, solved: Solved) -> list[GroupChoice]:
-    found = []
-    for group, members in enumerate(classes.groups):
-        column = int(solved.solution.choice[group])
-        up = int(solved.next_up[group])
-        found.append(
-            GroupChoice(
-                layers=[classes.layers[i].name for i in members],
-                format=classes.formats[column].name,
-                size_bits=int(classes.sizes[group, column]),
-                predicted_loss=float(curves.loss[group, column]),
-                standard_error=float(curves.standard_error[group, column]),
-                next_up=None if up < 0 else _next_format(classes, curves, group=group, column=column, up=up),
-                fragile=bool(solved.fragile[group]),
-            )
-        )
-    return found
-
-
-def _next_format(classes: Classes, curves: GroupCurves, *, group: int, column: int, up: int) -> NextFormat:
-    return NextFormat(
-        format=classes.formats[up].name,
-        more_bits=int(classes.sizes[group, up] - classes.sizes[group, column]),
-        loss_change=float(curves.loss[group, up] - curves.loss[group, column]),
-    )
-
-
 def _row(document: PlanDocument) -> PlanRow:
     budget = document.budget.budget()
     return PlanRow(
@@ -270,6 +179,7 @@ def _summary(row: PlanRow) -> PlanSummary:
         model=row.model_id,
         runtime=row.runtime,
         probe=row.document["predicted"]["probe"],
+        rounding=row.document["provenance"]["rounding"],
         budget=BudgetSpec.model_validate(row.document["budget"]),
         status=row.status,
         effective_bits=row.effective_bits,

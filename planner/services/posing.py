@@ -1,5 +1,6 @@
 """From a planning question to its knapsack: what plans and frontiers have in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from planner.budget import Budget, BudgetKind, Footprint
 from planner.build import Classes, GroupCurves, build_classes, group_curves
 from planner.runtimes import get_runtime
-from planner.schemas.plans import BoundsRequest, Provenance, Question, Size
+from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question, Size
 from planner.services.planning_inputs import Inputs, Selected
+from planner.solving import Count, PosedCount, pose_count
 from planner.storage.tables import ProbeSettingRow
 from planner.versions import BITPLAN_VERSION
 from sensitivity.formats.registry import get_format
@@ -16,7 +18,7 @@ from sensitivity.formats.registry import get_format
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """A planning question with everything but its budget.
+    """A planning question with everything but its budget and its counts.
 
     Attributes:
         classes: layer groups with exact sizes; legal where the runtime, the rules and the curves allow it.
@@ -42,6 +44,28 @@ def pose(classes: Classes, inputs: Inputs) -> Posed:
     curves = group_curves(classes, inputs.curves)
     offered = classes.legal & np.isfinite(curves.loss)
     return Posed(Classes(classes.layers, classes.formats, classes.groups, classes.sizes, offered), curves)
+
+
+def pose_counts(counts: Sequence[CountSpec], classes: Classes) -> list[PosedCount]:
+    """The counts of a request over the layer groups.
+
+    Raises:
+        InvalidRequestError: a pattern that matches nothing, or a format that is no candidate.
+        UnknownFormatError: no such format.
+    """
+    return [
+        pose_count(
+            Count(
+                pattern=spec.pattern,
+                above_bits=spec.above_bits,
+                formats=tuple(get_format(name).name for name in spec.formats or ()),
+                at_most=spec.at_most,
+                at_least=spec.at_least,
+            ),
+            classes,
+        )
+        for spec in counts
+    ]
 
 
 def size_of(bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0) -> Size:

@@ -34,6 +34,16 @@ def test_a_plan_keeps_its_budget_and_carries_its_proof(client: TestClient, measu
     assert client.get(f"/v1/plans/{plan['id']}").json() == plan
 
 
+def test_a_plan_with_counts_caution_and_alternatives(client: TestClient, measured: Measured) -> None:
+    counts = [{"above_bits": 4, "at_most": 3}, {"pattern": "*.down_proj", "formats": ["INT8_G64"], "at_least": 1}]
+    plan = make(client, counts=counts, caution=1.5, alternatives=2, rounding="rtn")
+    assert [kept["layers"] for kept in plan["proof"]["counts"]] == [3, 1]
+    assert plan["proof"]["objective"] >= plan["proof"]["lower_bound"]
+    assert [other["layers"] >= 1 for other in plan["alternatives"]] == [True, True]
+    assert client.get(f"/v1/plans/{plan['id']}").json() == plan
+    assert client.get("/v1/plans").json()["items"][0]["rounding"] == "rtn"
+
+
 def test_plans_are_listed_newest_first(client: TestClient, measured: Measured) -> None:
     made = [make(client, budget={"effective_bits": bits})["id"] for bits in (3.5, 4.5, 5.5)]
     first = client.get("/v1/plans", params={"limit": 2}).json()
@@ -75,6 +85,22 @@ def test_an_evaluation_is_a_job(client: TestClient, measured: Measured) -> None:
         ({"budget": {"effective_bits": 4, "file_bytes": 4}}, "invalid-request", {"errors"}),
         ({"pins": {"*.q_proj": "INT8_G64"}, "ceilings": {"*.q_proj": 4}}, "pin-conflict", {"layers"}),
         ({"pins": {"*.nothing": "INT8_G64"}}, "invalid-request", {"pattern"}),
+        ({"rounding": "hope"}, "format", set()),
+        ({"rounding": "gptq"}, "unmeasured", {"model", "measured"}),
+        ({"counts": [{"at_most": 3}]}, "invalid-request", {"errors"}),
+        ({"counts": [{"above_bits": 4, "formats": ["INT8_G64"], "at_most": 3}]}, "invalid-request", {"errors"}),
+        ({"counts": [{"above_bits": 4}]}, "invalid-request", {"errors"}),
+        ({"counts": [{"above_bits": 4, "at_most": 2, "at_least": 3}]}, "invalid-request", {"errors"}),
+        ({"counts": [{"above_bits": 4, "at_most": -1}]}, "invalid-request", {"errors"}),
+        ({"counts": [{"formats": ["INT9_G64"], "at_most": 1}]}, "unknown-format", set()),
+        ({"counts": [{"formats": ["INT7_G64"], "at_most": 1}]}, "invalid-request", {"formats"}),
+        ({"counts": [{"pattern": "*.nothing", "above_bits": 4, "at_most": 1}]}, "invalid-request", {"pattern"}),
+        ({"counts": [{"above_bits": 2, "at_least": 15}]}, "count-conflict", {"counts"}),
+        ({"counts": [{"above_bits": 8, "at_least": 14}]}, "budget-below-floor", {"counts", "smallest_feasible"}),
+        ({"caution": -1}, "invalid-request", {"errors"}),
+        ({"caution": "inf"}, "invalid-request", {"errors"}),
+        ({"alternatives": 11}, "invalid-request", {"errors"}),
+        ({"alternative_layers": 0}, "invalid-request", {"errors"}),
         ({"runtime": "abacus"}, "invalid-request", {"runtimes"}),
         ({"tpyo": 1}, "invalid-request", {"errors"}),
     ],

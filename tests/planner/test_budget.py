@@ -32,6 +32,7 @@ def test_the_least_feasible_budget_is_feasible(kind: BudgetKind, bits: int, para
     least = Budget(kind, 1.0).of_layer_bits(bits, footprint)
     if kind is BudgetKind.EFFECTIVE_BITS:
         assert abs(least * parameters - bits) <= 1e-9 * max(bits, 1)
+        assert least == 0 or bits <= Budget(kind, least).layer_bits(footprint)
     elif least > 0:
         assert bits <= Budget(kind, least).layer_bits(footprint) < bits + 8
 

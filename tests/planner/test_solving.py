@@ -48,10 +48,10 @@ def test_above_the_ceiling_names_the_largest_useful_budget() -> None:
 @pytest.mark.parametrize("bits", [2.25, 3.1, 4.25, 5.9, 8.25])
 def test_the_plan_keeps_the_budget_and_beats_uniform(bits: float) -> None:
     budget = Budget(BudgetKind.EFFECTIVE_BITS, bits).layer_bits(FOOTPRINT)
-    solved = solve_plan(CLASSES, curves(), budget, solver=solvers.Mckp(), deadline=5.0)
-    solution = solved.solution
+    solved = solve_plan(CLASSES, curves(), budget, deadline=5.0)
+    solution = solved.proved
     assert solution.status is solvers.Status.OPTIMAL
-    assert solution.sizes[0] <= budget
+    assert solved.size_bits <= budget
     assert solution.lower_bound <= solution.loss
     column = uniform_column(CLASSES, curves(), budget)
     assert column is not None
@@ -60,23 +60,23 @@ def test_the_plan_keeps_the_budget_and_beats_uniform(bits: float) -> None:
 
 def test_next_up_is_the_smallest_larger_format_that_helps() -> None:
     budget = Budget(BudgetKind.EFFECTIVE_BITS, 4.25).layer_bits(FOOTPRINT)
-    solved = solve_plan(CLASSES, curves(), budget, solver=solvers.Mckp(), deadline=None)
-    expected = [k + 1 if k + 1 < len(ladder()) else -1 for k in solved.solution.choice]
+    solved = solve_plan(CLASSES, curves(), budget, deadline=None)
+    expected = [k + 1 if k + 1 < len(ladder()) else -1 for k in solved.proved.choice]
     assert solved.next_up.tolist() == expected
 
 
 def test_without_errors_nothing_is_fragile_and_with_huge_ones_all_is() -> None:
     budget = Budget(BudgetKind.EFFECTIVE_BITS, 4.25).layer_bits(FOOTPRINT)
-    sure = solve_plan(CLASSES, curves(), budget, solver=solvers.Mckp(), deadline=None)
+    sure = solve_plan(CLASSES, curves(), budget, deadline=None)
     assert sure.fragile.sum() <= 1  # at the price of a bit, only the class where the budget breaks has a tie
-    vague = solve_plan(CLASSES, curves(error=10.0), budget, solver=solvers.Mckp(), deadline=None)
+    vague = solve_plan(CLASSES, curves(error=10.0), budget, deadline=None)
     assert vague.fragile.all()
-    chosen = np.arange(len(CLASSES.groups)), vague.solution.choice
-    assert vague.standard_error == pytest.approx(float(np.sqrt((curves(error=10.0).standard_error[chosen] ** 2).sum())))
+    chosen = np.arange(len(CLASSES.groups)), vague.proved.choice
+    assert vague.proved.standard_error == pytest.approx(float(np.sqrt((curves(error=10.0).standard_error[chosen] ** 2).sum())))
 
 
 def test_a_model_without_planned_layers_has_an_empty_plan() -> None:
     empty = build_classes((), ladder(), get_runtime("generic"), Rules())
-    solved = solve_plan(empty, GroupCurves(np.zeros((0, 5)), np.zeros((0, 5)), ()), 0, solver=solvers.Mckp(), deadline=None)
-    assert solved.solution.loss == 0
+    solved = solve_plan(empty, GroupCurves(np.zeros((0, 5)), np.zeros((0, 5)), ()), 0, deadline=None)
+    assert solved.proved.loss == 0
     assert uniform_column(empty, GroupCurves(np.zeros((0, 5)), np.zeros((0, 5)), ()), 0) is None

@@ -61,6 +61,36 @@ def test_plan_show_export_round_trip(model: str, monkeypatch: pytest.MonkeyPatch
     assert "predicted loss" in run("plans", "show", plan["id"])
 
 
+def test_counts_caution_and_alternatives(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [
+        "--count",
+        ">4<=3",
+        "--count",
+        "*.down_proj=INT8_G64>=1",
+        "--caution",
+        "1",
+        "--alternatives",
+        "2",
+        "--rounding",
+        "rtn",
+    ]
+    plan = run_json(monkeypatch, "plan", model, "--bits", "4.25", *asked)
+    formats = {choice["layer"]: choice["format"] for choice in plan["choices"]}
+    assert sum(name in ("INT5_G64", "INT6_G64", "INT8_G64", "FP8", "BF16") for name in formats.values()) <= 3
+    assert "INT8_G64" in {name for layer, name in formats.items() if layer.endswith("down_proj")}
+    assert [kept["layers"] for kept in plan["proof"]["counts"]] == [3, 1]
+    shown = run("plans", "show", plan["id"])
+    for words in ("rounding rtn", "layers above 4 bits", "at most 3", "loss + 1 × error", "alternatives"):
+        assert words in shown
+    assert "rounding rtn" in run("frontier", model, "--points", "3", "--rounding", "rtn")
+    assert run_json(monkeypatch, "plans", "list")[0]["rounding"] == "rtn"
+    assert run_json(monkeypatch, "frontier", model, "--rounding", "gptq", code=2)["error"] == "unmeasured"
+    assert run_json(monkeypatch, "plan", model, "--bits", "4", "--count", "nonsense", code=2)["error"] == "invalid-request"
+    few = run_json(monkeypatch, "plan", model, "--bits", "3", "--count", "=INT8_G64>=12", code=3)
+    assert few["error"] == "budget-below-floor"
+    assert run_json(monkeypatch, "plan", model, "--bits", "4", "--count", ">3>=15", code=2)["error"] == "count-conflict"
+
+
 def test_exit_codes_tell_what_went_wrong(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_json(monkeypatch, "plan", "nope", "--bits", "4", code=2)["error"] == "not-found"
     assert run_json(monkeypatch, "plan", model, code=2)["error"] == "invalid-request"

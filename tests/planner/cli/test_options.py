@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from planner.cli.options import read_bits, read_budget, read_bytes, read_pairs
+from planner.cli.options import read_bits, read_budget, read_bytes, read_counts, read_pairs
 from planner.errors import InvalidRequestError
 
 
@@ -48,3 +48,35 @@ def test_pairs() -> None:
             read_pairs(wrong, "pin")
     with pytest.raises(InvalidRequestError, match="whole number"):
         read_bits(["*=4.5"], "floor")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (">6<=20", {"pattern": "*", "above_bits": 6, "at_most": 20}),
+        ("*.down_proj>6<=20", {"pattern": "*.down_proj", "above_bits": 6, "at_most": 20}),
+        ("*.down_proj = INT8_G64, FP8 >= 4", {"pattern": "*.down_proj", "formats": ["INT8_G64", "FP8"], "at_least": 4}),
+        ("model.layers.[01].*=INT2_G64<=3>=1", {"formats": ["INT2_G64"], "at_most": 3, "at_least": 1}),
+        ("=INT2_G64>=0", {"pattern": "*", "formats": ["INT2_G64"], "at_least": 0}),
+    ],
+)
+def test_counts(text: str, fields: dict[str, object]) -> None:
+    (count,) = read_counts([text])
+    assert count.model_dump(exclude_none=True).items() >= fields.items()
+    assert read_counts(None) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*.q_proj", ">6", "<=3", "*>6=3", "*>x<=3", "*=<=3", ">6<=3<=4", ">6<=3>=1>=2", ">6<20", ">6<=-1"]
+)
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="--count"):
+        read_counts([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(">6<=1>=2", "at least 2 and at most 1"), (">0<=3", "above_bits"), (">33<=3", "above_bits")]
+)
+def test_counts_that_contradict_themselves_are_refused(text: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        read_counts([text])

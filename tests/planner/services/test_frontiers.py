@@ -50,7 +50,7 @@ def test_proven_points_are_the_plans_of_their_budgets(database: Database, toy: s
         assert point.predicted_loss == pytest.approx(plan.predicted.loss, rel=1e-9)
         assert point.gap == 0
         assert other.lower_bound <= point.predicted_loss * (1 + 1e-12)
-        assert point.predicted_loss <= other.predicted_loss
+        assert point.predicted_loss <= other.predicted_loss * (1 + 1e-12)
     middle = found.points[4]
     request = PlanRequest(model="toy", budget=BudgetSpec(file_bytes=middle.file_bytes))
     with database.read_session() as session:
@@ -87,3 +87,6 @@ def test_what_cannot_be_drawn(database: Database, toy: str) -> None:
         made(database, pins={"no.such.layer": "INT4_G64"})
     with pytest.raises(UnmeasuredError):
         made(database, formats=["INT7_G64"])
+    with pytest.raises(UnmeasuredError, match="measured: fisher with rtn"):
+        made(database, rounding="gptq")
+    assert made(database, rounding="rtn", points=2).provenance.rounding == "rtn"

@@ -4,10 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from planner.errors import NotFoundError, StorageError
-from planner.schemas.plans import BudgetSpec, PlanRequest
+from planner.cells import ProbeSetting
+from planner.errors import BudgetBelowFloorError, CountConflictError, NotFoundError, StorageError, UnmeasuredError
+from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
 from planner.services import models, plans
 from planner.storage.database import Database
+from planner.storage.tables import PlanRow
+from sensitivity.errors import FormatError
 from tests import synthetic
 
 
@@ -68,3 +71,98 @@ def test_plans_that_are_made_at_once_are_all_stored(database: Database, toy: str
     assert {summary.id for summary in listed} == made
     assert following is None
     assert {summary.budget.effective_bits for summary in listed} == {3.5 + number / 10 for number in range(12)}
+
+
+def _made(database: Database, **request: object) -> PlanDocument:
+    asked = {"model": "toy", "budget": {"effective_bits": 4.25}} | request
+    with database.read_session() as session:
+        return plans.make_plan(session, PlanRequest.model_validate(asked))
+
+
+def _gptq(calibration: str, probe: str) -> ProbeSetting:
+    return ProbeSetting(probe, 1, "gptq", 1, calibration, {"made_up": "yes"}, in_nats=True, additive=True)
+
+
+def test_a_rounding_method_chooses_among_the_settings(database: Database, toy: str) -> None:
+    with database.session() as session:
+        text = synthetic.add_calibration(session)
+        trusted = synthetic.add_cells(session, synthetic.description(), _gptq(text, "kl"), seed=1)
+    assert _made(database).provenance.setting == trusted  # the most trusted probe, whatever its rounding
+    plain, rounded = _made(database, rounding="rtn"), _made(database, rounding="gptq")
+    assert (plain.provenance.probe, plain.provenance.rounding) == ("fisher", "rtn")
+    assert (rounded.provenance.probe, rounded.provenance.rounding) == ("kl", "gptq")
+    with pytest.raises(UnmeasuredError, match=r"rounding 'rtn_clip' \(measured: fisher with rtn, kl with gptq\)") as error:
+        _made(database, rounding="rtn_clip")
+    assert error.value.fields["measured"] == [{"probe": "fisher", "rounding": "rtn"}, {"probe": "kl", "rounding": "gptq"}]
+    with pytest.raises(UnmeasuredError, match="probe 'kl' and rounding 'rtn'"):
+        _made(database, rounding="rtn", probe="kl")
+    with pytest.raises(UnmeasuredError, match="rounding 'rtn'"):
+        _made(database, rounding="rtn", setting=trusted)
+    with pytest.raises(FormatError, match="unknown rounding method 'hope': use one of rtn"):
+        _made(database, rounding="hope")
+
+
+def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Database, toy: str) -> None:
+    free = _made(database, runtime="vllm")
+    wide = {"INT5_G64", "INT6_G64", "INT8_G64", "FP8", "BF16"}
+    taken = sum(choice.format in wide for choice in free.choices)
+    counts = [{"above_bits": 4, "at_most": taken - 1}, {"pattern": "*.k_proj", "formats": ["INT4_G64"], "at_least": 1}]
+    plan = _made(database, runtime="vllm", counts=counts)
+    assert sum(choice.format in wide for choice in plan.choices) == plan.proof.counts[0].layers <= taken - 1
+    assert "INT4_G64" in {choice.format for choice in plan.choices if choice.kind == "k_proj"}
+    assert plan.proof.status == "optimal"
+    assert plan.predicted.loss >= free.predicted.loss
+    assert plan.proof.lagrangian_bound <= plan.proof.lower_bound == plan.predicted.loss
+
+
+def test_counts_that_cannot_be_kept_are_named(database: Database, toy: str) -> None:
+    fine, wide = {"above_bits": 2, "at_most": 13}, {"formats": ["INT8_G64"], "at_least": 10}
+    with pytest.raises(BudgetBelowFloorError, match="that keeps at least 10 of 14 layers in INT8_G64: the least") as error:
+        _made(database, budget={"effective_bits": 3}, counts=[fine, wide])
+    least = error.value.fields["smallest_feasible"]
+    smallest = _made(database, budget={"effective_bits": least}, counts=[fine, wide])
+    assert smallest.size.effective_bits == pytest.approx(least)
+    assert smallest.proof.slack_bits == 0
+    narrow = {"formats": ["INT8_G64", "FP8"], "at_most": 9}
+    with pytest.raises(CountConflictError, match=r"together: at least 10 .*; at most 9 layers in INT8_G64, FP8") as conflict:
+        _made(database, counts=[fine, wide, narrow])
+    assert len(conflict.value.fields["counts"]) == 2  # type: ignore[arg-type]
+
+
+def test_a_cautious_plan_says_what_it_is_judged_by(database: Database, toy: str) -> None:
+    plain, careful = _made(database), _made(database, caution=3)
+    assert (plain.proof.caution, plain.proof.objective, plain.proof.direction) == (0, None, {})
+    proof, predicted = careful.proof, careful.predicted
+    assert proof.objective == predicted.loss + 3 * predicted.standard_error
+    assert proof.objective <= plain.predicted.loss + 3 * plain.predicted.standard_error
+    assert proof.lower_bound <= proof.objective
+    assert sum(number**2 for row in proof.direction.values() for number in row.values()) <= 1 + 1e-9
+
+
+def test_alternatives_are_worse_and_differ(database: Database, toy: str) -> None:
+    plan = _made(database, alternatives=3, alternative_layers=4)
+    assert len(plan.alternatives) == 3
+    here = {choice.layer: choice.format for choice in plan.choices}
+    for other in plan.alternatives:
+        assert other.predicted_loss >= plan.predicted.loss
+        assert other.layers == len(other.changes) >= 4
+        assert all(here[layer] != name for layer, name in other.changes.items())
+        assert other.effective_bits <= 4.25
+    assert _made(database).alternatives == []
+    assert _made(database, alternatives=1, alternative_layers=10_000).alternatives == []
+
+
+def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: str) -> None:
+    with database.session() as session:
+        plan = plans.create_plan(session, _request(4.25))
+        row = session.get_one(PlanRow, plan.id)
+        old = plan.model_dump(mode="json")
+        for field in ("caution", "objective", "direction", "counts"):
+            del old["proof"][field]
+        for field in ("rounding", "counts", "caution", "alternatives", "alternative_layers"):
+            del old["request"][field]
+        del old["alternatives"]
+        row.document = old
+    with database.read_session() as session:
+        assert plans.get_plan(session, plan.id) == plan
+        assert plans.list_plans(session)[0][0].rounding == "rtn"

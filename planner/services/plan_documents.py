@@ -1,0 +1,229 @@
+"""A solved plan as a document: sizes, prediction, proof, what explains each choice, alternatives."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.build import Classes, GroupCurves
+from planner.curves import Curves
+from planner.runtimes import get_runtime
+from planner.runtimes.profile import RuntimeProfile
+from planner.schemas.plans import (
+    AlternativePlan,
+    Choice,
+    GroupChoice,
+    KeptCount,
+    NextFormat,
+    PlanDocument,
+    PlanRequest,
+    Prediction,
+    Proof,
+    Reference,
+    Size,
+)
+from planner.services.planning_inputs import Selected
+from planner.services.posing import Posed, provenance_of, size_of, unit_of
+from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, uniform_column
+from planner.storage.tables import ProbeSettingRow, utc_now
+from sensitivity.statistics import CellStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A planning question and its answer.
+
+    Attributes:
+        request: what was asked for.
+        selected: the layers.
+        setting: how the curves were measured.
+        posed: layer groups and their losses.
+        counts: the counts of the request over these groups.
+        solved: the answer.
+    """
+
+    request: PlanRequest
+    selected: Selected
+    setting: ProbeSettingRow
+    posed: Posed
+    counts: Sequence[PosedCount]
+    solved: Solved
+
+
+def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, notes: Sequence[str] = ()) -> PlanDocument:
+    """The document, with a new id."""
+    request, selected, setting = answered.request, answered.selected, answered.setting
+    classes, curves, solved = answered.posed.classes, answered.posed.curves, answered.solved
+    return PlanDocument(
+        id=secrets.token_hex(12),
+        created_at=utc_now(),
+        model=selected.model.id,
+        model_name=selected.model.name,
+        runtime=request.runtime,
+        formats=[fmt.name for fmt in classes.formats],
+        budget=request.budget,
+        size=_size(answered, solved.size_bits),
+        predicted=Prediction(
+            loss=solved.proved.loss,
+            standard_error=solved.proved.standard_error,
+            unit=unit_of(setting),
+            probe=setting.probe,
+        ),
+        proof=_proof(answered),
+        binding=_binding(answered),
+        price_per_megabyte=solved.price * BITS_PER_MEGABYTE,
+        references=[_uniform(answered)],
+        choices=_choices(classes, solved, get_runtime(request.runtime)),
+        groups=_group_choices(classes, curves, solved),
+        ignored=[layer.name for layer in selected.ignored],
+        notes=[*curves.notes, *notes],
+        provenance=provenance_of(selected, setting),
+        request=request,
+        alternatives=[_alternative(answered, other) for other in alternatives],
+    )
+
+
+def notes_on_errors(curves: Curves, caution: float) -> list[str]:
+    """What a cautious plan should know of the standard errors; nothing without caution."""
+    measured = curves.status == CellStatus.MEASURED
+    unknown = int((measured & ~np.isfinite(curves.standard_error)).sum())
+    if caution == 0 or unknown == 0:
+        return []
+    whole = "all of them: caution changes nothing" if unknown == int(measured.sum()) else "caution takes them as sure"
+    return [f"{unknown} cells have no standard error; {whole}"]
+
+
+def _size(answered: Answered, bits: int) -> Size:
+    spec = answered.request.budget
+    return size_of(bits, answered.selected.footprint, context=spec.context, batch=spec.batch, workspace=spec.workspace_bytes)
+
+
+def _binding(answered: Answered) -> str | None:
+    """The budget unless the plan is the largest; where the budget has no price and a count has one, the counts."""
+    solved = answered.solved
+    if solved.price == 0 and solved.prices.any():
+        return "counts"
+    kind = answered.request.budget.budget().kind.value
+    return kind if solved.size_bits < answered.posed.classes.largest_bits else None
+
+
+def _proof(answered: Answered) -> Proof:
+    solved, proved, caution = answered.solved, answered.solved.proved, answered.request.caution
+    return Proof(
+        status=proved.status.name.lower(),
+        advice=proved.advice,
+        lower_bound=proved.lower_bound,
+        gap=proved.gap,
+        multiplier=solved.price,
+        lagrangian_bound=proved.lagrangian_bound,
+        budget_layer_bits=solved.budget_bits,
+        slack_bits=solved.budget_bits - solved.size_bits,
+        solver=proved.solver,
+        solve_seconds=solved.seconds,
+        caution=caution,
+        objective=proved.objective if caution else None,
+        direction=_direction(answered.posed.classes, solved),
+        counts=_kept_counts(answered),
+    )
+
+
+def _direction(classes: Classes, solved: Solved) -> dict[int, dict[str, float]]:
+    direction = solved.proved.direction
+    if direction is None:
+        return {}
+    found: dict[int, dict[str, float]] = {}
+    for group, column in np.argwhere(direction).tolist():
+        found.setdefault(group, {})[classes.formats[column].name] = float(direction[group, column])
+    return found
+
+
+def _kept_counts(answered: Answered) -> list[KeptCount]:
+    prices = iter(answered.solved.prices.tolist())
+    choice = answered.solved.proved.choice
+    return [
+        KeptCount(
+            what=posed.count.what,
+            layers=int(posed.table[np.arange(len(choice)), choice].sum()),
+            at_most=posed.count.at_most,
+            at_least=posed.count.at_least,
+            at_most_multiplier=next(prices) if posed.upper is not None else 0.0,
+            at_least_multiplier=next(prices) if posed.lower is not None else 0.0,
+        )
+        for posed in answered.counts
+    ]
+
+
+def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
+    classes, proved = answered.posed.classes, other.solved.proved
+    size = _size(answered, other.solved.size_bits)
+    of_layer = classes.group_of_layer
+    return AlternativePlan(
+        predicted_loss=proved.loss,
+        standard_error=proved.standard_error,
+        effective_bits=size.effective_bits,
+        file_bytes=size.file_bytes,
+        layers=len(other.layers),
+        changes={classes.layers[i].name: classes.formats[int(proved.choice[of_layer[i]])].name for i in other.layers},
+        status=proved.status.name.lower(),
+        gap=proved.gap,
+    )
+
+
+def _uniform(answered: Answered) -> Reference:
+    classes, curves = answered.posed.classes, answered.posed.curves
+    column = uniform_column(classes, curves, answered.solved.budget_bits)
+    if column is None:
+        return Reference(label="uniform", format=None, loss=None, size=None)
+    return Reference(
+        label=f"uniform {classes.formats[column].name}",
+        format=classes.formats[column].name,
+        loss=float(curves.loss[:, column].sum()),
+        size=_size(answered, int(classes.sizes[:, column].sum())),
+    )
+
+
+def _choices(classes: Classes, solved: Solved, runtime: RuntimeProfile) -> list[Choice]:
+    of_layer = classes.group_of_layer
+    found = []
+    for index, layer in enumerate(classes.layers):
+        group = int(of_layer[index])
+        fmt = classes.formats[int(solved.proved.choice[group])]
+        found.append(
+            Choice(
+                layer=layer.name,
+                kind=layer.kind,
+                block=layer.block,
+                group=group,
+                format=fmt.name,
+                size_bits=runtime.size_bits(fmt, layer.shape),
+            )
+        )
+    return found
+
+
+def _group_choices(classes: Classes, curves: GroupCurves, solved: Solved) -> list[GroupChoice]:
+    found = []
+    for group, members in enumerate(classes.groups):
+        column = int(solved.proved.choice[group])
+        up = int(solved.next_up[group])
+        found.append(
+            GroupChoice(
+                layers=[classes.layers[i].name for i in members],
+                format=classes.formats[column].name,
+                size_bits=int(classes.sizes[group, column]),
+                predicted_loss=float(curves.loss[group, column]),
+                standard_error=float(curves.standard_error[group, column]),
+                next_up=None if up < 0 else _next_format(classes, curves, group=group, column=column, up=up),
+                fragile=bool(solved.fragile[group]),
+            )
+        )
+    return found
+
+
+def _next_format(classes: Classes, curves: GroupCurves, *, group: int, column: int, up: int) -> NextFormat:
+    return NextFormat(
+        format=classes.formats[up].name,
+        more_bits=int(classes.sizes[group, up] - classes.sizes[group, column]),
+        loss_change=float(curves.loss[group, up] - curves.loss[group, column]),
+    )

@@ -1,0 +1,49 @@
+"""What explains a plan: the next larger format of each group, which choices hang on noise, and the uniform baseline."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.build import Classes, GroupCurves
+
+
+def larger_formats(classes: Classes, curves: GroupCurves, choice: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Column of the smallest larger format whose loss is lower, int64 (groups,); -1 where no larger format helps."""
+    if not len(choice):
+        return np.empty(0, dtype=np.int64)
+    rows = np.arange(len(choice))
+    size, loss = classes.sizes[rows, choice][:, None], curves.loss[rows, choice][:, None]
+    useful = np.isfinite(curves.loss) & (classes.sizes > size) & (curves.loss < loss)
+    ordered = np.where(useful, classes.sizes, np.iinfo(np.int64).max)
+    return np.where(useful.any(axis=1), ordered.argmin(axis=1), -1)
+
+
+def fragile_groups(
+    priced: NDArray[np.float64], standard_error: NDArray[np.float64], choice: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether some other format's priced loss is within one standard error of the chosen one's, bool (groups,).
+
+    Args:
+        priced: float64 (groups, formats): losses and the price of what each format takes; ``inf`` where not legal.
+        standard_error: float64 (groups, formats), of the losses.
+        choice: int64 (groups,).
+    """
+    if not len(choice):
+        return np.empty(0, dtype=bool)
+    rows = np.arange(len(choice))
+    variance = np.square(standard_error)
+    margin = priced - priced[rows, choice][:, None]
+    reach = np.sqrt(variance + variance[rows, choice][:, None])
+    close = np.isfinite(priced) & (margin < reach)
+    close[rows, choice] = False
+    fragile: NDArray[np.bool_] = close.any(axis=1)
+    return fragile
+
+
+def uniform_column(classes: Classes, curves: GroupCurves, budget_bits: int) -> int | None:
+    """Column of the best single format that every group may take within the budget, or ``None``."""
+    if not len(classes.groups):
+        return None
+    totals = classes.sizes.sum(axis=0)
+    losses = curves.loss.sum(axis=0)
+    fits = np.flatnonzero(np.isfinite(losses) & (totals <= budget_bits))
+    return int(fits[np.argmin(losses[fits])]) if fits.size else None

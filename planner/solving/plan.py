@@ -1,0 +1,126 @@
+"""Solve one planning problem and explain the answer: proof, margins, next formats, prices."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import solvers
+from planner.build import Classes, GroupCurves
+from planner.errors import CountConflictError, PlannerError
+from planner.solving.caution import Proved, cautious, proved_alone
+from planner.solving.counts import CountRow
+from planner.solving.explaining import fragile_groups, larger_formats
+
+BITS_PER_MEGABYTE = 8_000_000
+USABLE = (solvers.Status.OPTIMAL, solvers.Status.FEASIBLE, solvers.Status.LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A solved planning problem.
+
+    Attributes:
+        proved: the assignment with its bound.
+        size_bits: stored bits of the assignment.
+        budget_bits: the budget in bits for the planned layers.
+        seconds: wall time of the solve.
+        prices: float64 (counts,): loss per layer of each count row that was given; 0 where it does not bind.
+        next_up: int64 (groups,): column of the next larger useful format, -1 where there is none.
+        fragile: bool (groups,): another format wins if losses move by one standard error, at these prices.
+    """
+
+    proved: Proved
+    size_bits: int
+    budget_bits: int
+    seconds: float
+    prices: NDArray[np.float64]
+    next_up: NDArray[np.int64]
+    fragile: NDArray[np.bool_]
+
+    @property
+    def price(self) -> float:
+        """Loss that one more stored bit would save, at the margin."""
+        return float(self.proved.multipliers[0])
+
+
+def pose_problem(classes: Classes, curves: GroupCurves, budget_bits: int, counts: Sequence[CountRow] = ()) -> solvers.Problem:
+    """The multiple-choice knapsack of layer groups and candidate formats; every count is one more budget, in layers."""
+    sizes = np.stack([classes.sizes, *(row.table for row in counts)])
+    budgets = np.array([budget_bits, *(row.limit for row in counts)], dtype=np.int64)
+    return solvers.Problem(loss=curves.loss, sizes=sizes, budgets=budgets)
+
+
+def solve_plan(
+    classes: Classes,
+    curves: GroupCurves,
+    budget_bits: int,
+    *,
+    deadline: float | None,
+    counts: Sequence[CountRow] = (),
+    caution: float = 0.0,
+) -> Solved:
+    """The assignment of least predicted loss (and caution × standard error) within the budget and the counts, with its proof.
+
+    Without caution it is proven optimal: by ``Mckp`` with at most one count that can bind, else by ``Ilp``.
+
+    Args:
+        classes: layer groups.
+        curves: their losses.
+        budget_bits: one that the smallest assignment keeps.
+        deadline: wall seconds after which the best assignment so far is taken.
+        counts: rows to keep besides the budget.
+        caution: κ ≥ 0, standard errors of the total that are added to the loss.
+
+    Raises:
+        CountConflictError: no assignment keeps the counts within the budget; ``refuse_conflict`` says which of them.
+        PlannerError: the solver found no assignment and no proof that there is none.
+    """
+    binding = [number for number, row in enumerate(counts) if row.can_bind(classes.legal)]
+    rows = [counts[number] for number in binding]
+    problem = pose_problem(classes, curves, budget_bits, rows)
+    began = time.perf_counter()
+    stop = solvers.Deadline.after(deadline)
+    solution, solver = _solve(problem, stop)
+    if solution.status is solvers.Status.INFEASIBLE and rows:
+        texts = [row.text for row in rows]
+        msg = f"no plan within the budget keeps: {'; '.join(texts)}"
+        raise CountConflictError(msg, counts=texts)
+    if solution.status not in USABLE:
+        msg = f"the solver found no plan ({solution.status.name.lower()}): {solution.reason or solution.status.advice}"
+        raise PlannerError(msg)
+    proved = proved_alone(solution, curves.standard_error, caution, solver)
+    if caution > 0:
+        proved = cautious(problem, curves.standard_error, caution, proved, stop)
+    seconds = time.perf_counter() - began
+    prices = np.zeros(len(counts))
+    prices[binding] = proved.multipliers[1:]
+    priced = proved.priced(problem, curves.standard_error, caution)
+    return Solved(
+        proved=proved,
+        size_bits=int(classes.sizes[np.arange(len(classes.groups)), proved.choice].sum()),
+        budget_bits=budget_bits,
+        seconds=seconds,
+        prices=prices,
+        next_up=larger_formats(classes, curves, proved.choice),
+        fragile=fragile_groups(priced, curves.standard_error, proved.choice),
+    )
+
+
+def _solve(problem: solvers.Problem, stop: solvers.Deadline) -> tuple[solvers.Solution, str]:
+    """One budget or two to ``Mckp``; what it leaves open, and more budgets, to ``Ilp``. The better answer, and who gave it."""
+    rows = len(problem.budgets)
+    if rows > 2:
+        return _run(problem, solvers.Ilp(), stop), "ilp"
+    found = _run(problem, solvers.Mckp(), stop)
+    if rows == 1 or found.status in (solvers.Status.OPTIMAL, solvers.Status.INFEASIBLE):
+        return found, "mckp"
+    other = _run(problem, solvers.Ilp(), stop)
+    decided = other.status in (solvers.Status.OPTIMAL, solvers.Status.INFEASIBLE)
+    return (other, "ilp") if decided or other.loss < found.loss else (found, "mckp")
+
+
+def _run(problem: solvers.Problem, solver: solvers.AbstractSolver, stop: solvers.Deadline) -> solvers.Solution:
+    return solvers.solve(problem, solver, deadline=stop.remaining())
