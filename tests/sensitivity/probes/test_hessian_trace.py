@@ -54,7 +54,9 @@ def explicit_hessian(model: LoadedModel, tokens: torch.Tensor, layer: str) -> to
     (gradient,) = torch.autograd.grad(divergence, weight, create_graph=True)
     assert gradient.abs().max() < 1e-12
     rows = torch.eye(weight.numel(), dtype=torch.float64).reshape(-1, *weight.shape)
-    parts = [torch.autograd.grad(gradient, weight, part, is_grads_batched=True, retain_graph=True)[0] for part in torch.split(rows, 64)]
+    parts = [
+        torch.autograd.grad(gradient, weight, part, is_grads_batched=True, retain_graph=True)[0] for part in torch.split(rows, 64)
+    ]
     return torch.cat(parts).reshape(weight.numel(), -1)
 
 
