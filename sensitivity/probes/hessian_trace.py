@@ -31,7 +31,8 @@ class HessianTrace(AbstractProbe):
 
     HAWQ-V2 (arXiv 1911.03852) and V3 (arXiv 2011.10680) rank by ``(Tr H / n) ‖ΔW‖²``; with the ½ it is the second order of
     the loss for a ΔW of this norm whose direction is random, and so it is in nats and adds up over layers as ``fisher`` does.
-    Unlike ``fisher`` it does not see which directions a ΔW takes: formats of one layer differ by ``‖ΔW‖²`` alone.
+    Unlike ``fisher`` it does not see which directions a ΔW takes: formats of one layer differ by ``‖ΔW‖²`` alone. Where few
+    bits make ΔW lean on W, the ranks of layers are therefore not those of ``fisher`` and ``kl``.
 
     **Which H.** The next-token loss with the model's own distribution p for labels, which is KL(reference ‖ changed) but for a
     constant. At the reference its Hessian is the Gauss–Newton matrix ``Σ_t J_tᵀ (diag(p_t) − p_t p_tᵀ) J_t`` exactly, J the
@@ -43,7 +44,7 @@ class HessianTrace(AbstractProbe):
     products of different positions vanish, because their signs are independent with mean zero. A sample is ``‖G‖² / T`` of a
     sequence of T tokens, never negative. All layers take theirs from the same pass, without terms between layers.
     (Signs at the weights of all layers at once, ``z_lᵀ (H z)_l``, are unbiased too, but cost a second derivative and carry the
-    noise of ``z_lᵀ H_lm z_m`` of all other layers m.) The head's trace is a closed form, ``Σ_t ‖h_t‖² (1 − Σ p_t²)`` without
+    noise of ``z_lᵀ H_lm z_m`` for all other layers m.) The head's trace is a closed form, ``Σ_t ‖h_t‖² (1 − Σ p_t²)`` without
     soft-capping. Draws of one sequence are averaged into one sample, because they share the text. The standard error is over
     sequences; it is of the trace, so that it is common to all formats of a layer.
 
@@ -52,8 +53,8 @@ class HessianTrace(AbstractProbe):
     sequence reached keeps count 0.
 
     Units: eight sequences. Cost: forward + backward to the embeddings, at most ``2·tokens·weights`` operations for the norms,
-    eight sequences' signs, and rounding once; the number of formats adds nothing else. Memory: the model and the activations of
-    one batch. All float32.
+    and rounding once; more formats cost only their rounding. Memory: the model, the activations of one batch, and the signs of
+    one sequence, a bit for each position and entry of the vocabulary. All float32.
 
     Attributes:
         draws: sign draws for each sequence, each a backward pass over the same forward pass.

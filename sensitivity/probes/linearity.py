@@ -33,6 +33,9 @@ class Linearity(AbstractProbe):
     by ``Σ_l α_l t_l²``, whatever the quantizer. Losses of different layers are therefore added. HIGGS measures the slope of the
     perplexity; here it is that of KL(reference ‖ only this layer changed), so that the unit is that of ``kl``.
 
+    **Where it does not hold.** Errors of two- and three-bit formats are far from directionless (rounded to nearest, ΔW leans on
+    W), and there the ranks of layers are not those of ``kl``.
+
     **The slope.** ``levels`` matrices of independent normal noise are scaled to ``‖E_j‖ = t_j ‖W‖`` exactly, and each is added
     to the layer alone. On every sequence the KLs d_j are regressed on t² through the origin, ``α = Σ t_j² d_j / Σ t_j⁴``; the
     mean over sequences is the regression of the mean KLs. Each sequence and level has noise of its own, so that the standard

@@ -1,5 +1,6 @@
 """Slopes against float64 models with the same noise in one layer, whichever way their units are run."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from sensitivity.loading import LoadedModel
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.linearity import Linearity
+from sensitivity.probes.rounding_energies import squared_errors
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error, observe
 from tests.sensitivity.probes.dense import (
     FORMATS,
@@ -161,6 +163,19 @@ def test_units_cover_every_block_and_sequence_once() -> None:
     pairs = [(unit.indices[0], s) for unit in units for s in unit.indices[1:]]
     assert sorted(pairs) == [(b, s) for b in range(3) for s in range(9)]
     assert [unit.key for unit in units] == sorted({unit.key for unit in units})
+
+
+@pytest.mark.parametrize("probe", [SMALL, HessianTrace()], ids=lambda probe: probe.facts.name)
+def test_a_rounding_method_with_data_changes_nothing_but_the_errors(llama: LoadedModel, probe: AbstractProbe) -> None:
+    """It runs the model, before the probe does; losses of two methods are as their squared errors."""
+    tokens = random_tokens(4, 16)
+    nearest = make_run(llama, tokens, formats=FORMATS[:2])
+    searched = dataclasses.replace(nearest, rounding="gptq", cache={})
+    units = probe.units(blocks=len(llama.blocks), sequences=4)
+    found, expected = merged(probe, searched, units[::-1]), merged(probe, nearest, units)
+    ratios = [squared_errors(searched, name) / squared_errors(nearest, name) for name in nearest.layers]
+    assert not np.allclose(ratios, 1)
+    np.testing.assert_allclose(found[..., 1], expected[..., 1] * ratios, rtol=1e-9)
 
 
 def test_few_variants_at_a_time_give_the_same_bits(mixture: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
