@@ -7,21 +7,26 @@ import numpy as np
 from solvers.highs import milp
 from solvers.ilp.program import Effort, Outcome, Program
 
-OBJECTIVE_SCALE = 1e4  # one gap of the incumbent in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
+OBJECTIVE_SCALE = 1e4  # one unit of loss in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
 ERROR = 1e-10  # of the largest loss: what HiGHS's tolerances are taken to cost; a program with greater losses is solved again
 LARGEST_COEFFICIENT = 1e7  # of a row: scaled down to 1, what HiGHS calls optimal can break it
 
 
 def solve_by_highs(program: Program, effort: Effort) -> Outcome:
-    """Minimise the losses counted in gaps of the incumbent; optimal within HiGHS's tolerances."""
+    """Minimise the losses; optimal within HiGHS's tolerances.
+
+    They are counted in gaps of the incumbent, or in units of the largest where that is less: under a poor bound the gap says
+    nothing about the losses, and they would drown in the tolerances.
+    """
     from scipy.optimize import Bounds
 
-    total = program.columns + program.helpers
+    total, largest = program.columns + program.helpers, float(program.loss.max())
+    unit = min(program.gap, largest) or 1.0
     options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": effort.nodes}
     if effort.seconds < math.inf:
         options["time_limit"] = effort.seconds
     result = milp(
-        np.concatenate((program.loss * (OBJECTIVE_SCALE / program.gap), np.zeros(program.helpers))),
+        np.concatenate((program.loss * (OBJECTIVE_SCALE / unit), np.zeros(program.helpers))),
         integrality=np.ones(total),
         bounds=Bounds(0, 1),
         constraints=_constraints(program, total),
@@ -31,7 +36,7 @@ def solve_by_highs(program: Program, effort: Effort) -> Outcome:
     if result.x is None:
         return Outcome(None, closed=result.status == 2, nodes=nodes)
     chosen = np.flatnonzero(result.x[: program.columns] > 0.5)
-    return Outcome(chosen, closed=result.status == 0, nodes=nodes, error=ERROR * float(program.loss.max()))
+    return Outcome(chosen, closed=result.status == 0, nodes=nodes, error=ERROR * largest)
 
 
 def _constraints(program: Program, total: int) -> list[object]:

@@ -17,7 +17,7 @@ from solvers.ilp.model import build_model
 from solvers.relaxation import relax
 from solvers.side_rules import ContiguousRule, CountRule, DistanceRule, ImplicationRule
 from tests.solvers.contract import SolverContract, scale_of
-from tests.solvers.ilp.programs import LOSS_KINDS, SIZE_KINDS, ruled_problem, three_budgets
+from tests.solvers.ilp.programs import LOSS_KINDS, SIZE_KINDS, ruled_problem, some_rules, three_budgets
 from tests.solvers.instances import adversarial, curves, one_budget
 
 BACKENDS = [Ilp("cp-sat"), Ilp("highs")]
@@ -252,3 +252,18 @@ def test_a_budget_smaller_than_the_smallest_is_told_by_the_driver() -> None:
 def test_bad_settings_are_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Ilp(**setting)
+
+
+@pytest.mark.parametrize("solver", BACKENDS)
+def test_penalties_do_not_drown_the_losses(solver: Ilp) -> None:
+    """Under a penalty of 1e30 the bound is poor: in gaps of the incumbent all other losses are below HiGHS's tolerances."""
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 30])
+        loss = np.where(rng.random((5, 4)) < 0.3, 1e30, rng.random((5, 4)))
+        sizes = rng.integers(0, 6, (3, 5, 4))
+        budgets = sizes[:, np.arange(5), rng.integers(0, 4, 5)].sum(axis=1)
+        problem = Problem(loss, sizes, budgets, some_rules(rng, loss.shape))
+        solution, judge = solve(problem, solver), solve(problem, BruteForce())
+        assert solution.status is judge.status
+        if judge.choice.size:
+            assert solution.loss == pytest.approx(judge.loss, rel=1e-9)
