@@ -106,7 +106,8 @@ def _sharpen(components: Components, gain: Floats, decay: Floats, budget: float,
         slope = float((components.weights / decay)[(bits > components.low) & (bits < components.high)].sum())
         level += over / slope if slope > 0 else 0.0
     live = (components.low < components.high) & (components.scale > 0)
-    low = float((gain - np.minimum(components.high, 1e300) * decay)[live].min())
+    most = np.minimum(components.high, components.low + (budget - components.floor) / components.weights)  # of one alone
+    low = float((gain - most * decay)[live].min())
     high = float((gain - components.low * decay)[live].max())
     while low < (middle := low + (high - low) / 2) < high:
         fits = components.size(_bits_at(components, gain, decay, middle)) <= budget

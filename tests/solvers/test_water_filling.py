@@ -221,3 +221,12 @@ def test_bad_numbers_are_refused(wrong: dict[str, float | list[float]], message:
 def test_a_budget_that_is_no_number_is_refused() -> None:
     with pytest.raises(ProblemError, match="NaN"):
         water_fill(GOLDEN, np.nan)
+
+
+def test_bits_without_a_limit_and_weights_of_any_scale() -> None:
+    """The bracket of the level comes from what one component alone could take, so that nothing overflows."""
+    components = Components.of([2e-124, 7e59, 9e160], weights=7e8, beta=[23.0, 1.000001, 1.003], low=-3.0, high=np.inf)
+    for budget in (components.floor + 1e-3, -6e9, 0.0, 1e12):
+        found = water_fill(components, budget)
+        assert found.kkt < 1e-9
+        assert found.size == pytest.approx(budget, rel=1e-12, abs=1e-3)
