@@ -31,8 +31,8 @@ class HessianTrace(AbstractProbe):
 
     HAWQ-V2 (arXiv 1911.03852) and V3 (arXiv 2011.10680) rank by ``(Tr H / n) ‖ΔW‖²``; with the ½ it is the second order of
     the loss for a ΔW of this norm whose direction is random, and so it is in nats and adds up over layers as ``fisher`` does.
-    Unlike ``fisher`` it does not see which directions a ΔW takes: formats of one layer differ by ``‖ΔW‖²`` alone. Where few
-    bits make ΔW lean on W, the ranks of layers are therefore not those of ``fisher`` and ``kl``.
+    Unlike ``fisher`` it does not see which directions a ΔW takes: formats of one layer differ by ``‖ΔW‖²`` alone. It
+    shares with ``linearity`` (whose slope it is, to second order) where that does not hold: below four bits.
 
     **Which H.** The next-token loss with the model's own distribution p for labels, which is KL(reference ‖ changed) but for a
     constant. At the reference its Hessian is the Gauss–Newton matrix ``Σ_t J_tᵀ (diag(p_t) − p_t p_tᵀ) J_t`` exactly, J the

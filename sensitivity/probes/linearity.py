@@ -33,8 +33,9 @@ class Linearity(AbstractProbe):
     by ``Σ_l α_l t_l²``, whatever the quantizer. Losses of different layers are therefore added. HIGGS measures the slope of the
     perplexity; here it is that of KL(reference ‖ only this layer changed), so that the unit is that of ``kl``.
 
-    **Where it does not hold.** Errors of two- and three-bit formats are far from directionless (rounded to nearest, ΔW leans on
-    W), and there the ranks of layers are not those of ``kl``.
+    **Where it does not hold.** Rounding errors of few bits do have preferred directions. In two blocks of SmolLM2-135M (rounded
+    to nearest, groups of 64) the sum of the losses was 1.7 times that of ``kl`` at two bits and 1.4 at three, within 15 % at
+    four and six; ranks of layers correlated with those of ``kl`` by 0.84–0.88 from three bits on, and not at all at two.
 
     **The slope.** ``levels`` matrices of independent normal noise are scaled to ``‖E_j‖ = t_j ‖W‖`` exactly, and each is added
     to the layer alone. On every sequence the KLs d_j are regressed on t² through the origin, ``α = Σ t_j² d_j / Σ t_j⁴``; the
