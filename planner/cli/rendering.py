@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rich.markup import escape
+
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Proof
+from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Proof, Reference
 
 
 def show_plan(document: PlanDocument) -> None:
@@ -21,13 +23,10 @@ def show_plan(document: PlanDocument) -> None:
         ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
         *_objective(proof),
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
-        *([kept.what, _kept(kept)] for kept in proof.counts),
+        *([escape(kept.what), _kept(kept)] for kept in proof.counts),
         ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
         ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
-        [
-            reference.label,
-            "no single format is allowed and fits" if reference.loss is None else f"{reference.loss:.4g} {predicted.unit}",
-        ],
+        [reference.label, _uniform(reference, predicted.unit)],
         ["solved in", f"{1000 * proof.solve_seconds:.1f} ms"],
     ]
     show_table("", ["what", "value"], rows)
@@ -40,6 +39,12 @@ def show_plan(document: PlanDocument) -> None:
         _show_alternatives(document)
     for note in document.notes:
         out.print(f"note: {note}", highlight=False)
+
+
+def _uniform(reference: Reference, unit: str) -> str:
+    if reference.loss is None:
+        return "no single format is allowed and fits"
+    return f"{reference.loss:.4g} {unit}{'' if reference.keeps_counts else ' (breaks the counts)'}"
 
 
 def _objective(proof: Proof) -> list[list[str]]:

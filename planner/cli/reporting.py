@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -60,7 +61,7 @@ def _fail(code: str, message: str, fields: dict[str, object], exit_code: int) ->
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": code, "detail": message, **fields}, default=str) + "\n")
     else:
-        err.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 

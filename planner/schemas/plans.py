@@ -270,6 +270,7 @@ class Reference(Schema):
     format: Annotated[str | None, Field(description="candidate format of every layer; null where none fits")]
     loss: Annotated[float | None, Field(description="predicted loss; null where none fits")]
     size: Annotated[Size | None, Field(description="exact sizes; null where none fits")]
+    keeps_counts: Annotated[bool, Field(description="it would keep the counts of the request too")] = True
 
 
 class Provenance(Schema):
@@ -292,6 +293,7 @@ class AlternativePlan(Schema):
 
     predicted_loss: Annotated[float, Field(description="what the curves say that it costs")]
     standard_error: Annotated[float, Field(description="of predicted_loss, cells taken as independent")]
+    objective: Annotated[float, Field(description="loss + caution × standard error: what they are ordered by")]
     effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
     file_bytes: Annotated[int, Field(description="bytes of all tensors")]
     layers: Annotated[int, Field(description="layers whose format is another than the plan's")]
@@ -330,7 +332,9 @@ class PlanDocument(Schema):
     size: Annotated[Size, Field(description="exact sizes of the plan")]
     predicted: Annotated[Prediction, Field(description="what the curves say the plan costs")]
     proof: Annotated[Proof, Field(description="how good it is among all plans of this problem")]
-    binding: Annotated[str | None, Field(description="the budget that stops the plan from getting better, if any")]
+    binding: Annotated[
+        str | None, Field(description="the budget that stops the plan from getting better, if any; 'counts' where only they do")
+    ]
     price_per_megabyte: Annotated[float, Field(description="loss that one more megabyte (10^6 bytes) would buy, at the margin")]
     references: Annotated[list[Reference], Field(description="baselines under the same budget")]
     choices: Annotated[list[Choice], Field(description="format of every planned layer, in model order")]

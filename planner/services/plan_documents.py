@@ -25,7 +25,7 @@ from planner.schemas.plans import (
 )
 from planner.services.planning_inputs import Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
-from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, uniform_column
+from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
 from planner.storage.tables import ProbeSettingRow, utc_now
 from sensitivity.statistics import CellStatus
 
@@ -77,7 +77,7 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
         choices=_choices(classes, solved, get_runtime(request.runtime)),
         groups=_group_choices(classes, curves, solved),
         ignored=[layer.name for layer in selected.ignored],
-        notes=[*curves.notes, *notes],
+        notes=[*curves.notes, *notes, *_note_on_alternatives(request, len(alternatives))],
         provenance=provenance_of(selected, setting),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
@@ -92,6 +92,12 @@ def notes_on_errors(curves: Curves, caution: float) -> list[str]:
         return []
     whole = "all of them: caution changes nothing" if unknown == int(measured.sum()) else "caution takes them as sure"
     return [f"{unknown} cells have no standard error; {whole}"]
+
+
+def _note_on_alternatives(request: PlanRequest, found: int) -> list[str]:
+    if found == request.alternatives:
+        return []
+    return [f"{found} of {request.alternatives} alternatives: no more differ in as many layers, or the deadline came first"]
 
 
 def _size(answered: Answered, bits: int) -> Size:
@@ -161,6 +167,7 @@ def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
     return AlternativePlan(
         predicted_loss=proved.loss,
         standard_error=proved.standard_error,
+        objective=proved.objective,
         effective_bits=size.effective_bits,
         file_bytes=size.file_bytes,
         layers=len(other.layers),
@@ -180,6 +187,7 @@ def _uniform(answered: Answered) -> Reference:
         format=classes.formats[column].name,
         loss=float(curves.loss[:, column].sum()),
         size=_size(answered, int(classes.sizes[:, column].sum())),
+        keeps_counts=all(int(row.table[:, column].sum()) <= row.limit for row in rows_of(answered.counts)),
     )
 
 

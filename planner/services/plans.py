@@ -76,8 +76,8 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     counts = pose_counts(request.counts, classes)
     solved = _solve(request, budget, selected.footprint, posed, counts)
-    question = Answered(request, selected, inputs.setting, posed, counts, solved)
-    return plan_document(question, _alternatives(question, stop), notes=notes_on_errors(inputs.curves, request.caution))
+    answered = Answered(request, selected, inputs.setting, posed, counts, solved)
+    return plan_document(answered, _alternatives(answered, stop), notes=notes_on_errors(inputs.curves, request.caution))
 
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:

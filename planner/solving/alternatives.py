@@ -7,7 +7,7 @@ import numpy as np
 
 import solvers
 from planner.build import Classes, GroupCurves
-from planner.errors import CountConflictError, PlannerError
+from planner.errors import PlannerError
 from planner.solving.counts import CountRow, distance_row
 from planner.solving.plan import Solved, solve_plan
 
@@ -38,6 +38,8 @@ def next_best(
 ) -> list[Alternative]:
     """Up to ``count`` alternatives, each the best at its distance from all before; fewer where no more exist or time ran out.
 
+    By their objective, the best first: with caution, or after the deadline, a later one may be better than one before.
+
     Args:
         classes: layer groups.
         curves: their losses.
@@ -52,21 +54,10 @@ def next_best(
     rows = [*counts, distance_row(best.proved.choice, classes, layers)]
     while len(found) < count and not stop.passed():
         try:
-            solved = solve_plan(
-                classes,
-                curves,
-                best.budget_bits,
-                deadline=stop.remaining(),
-                counts=rows,
-                caution=caution,
-            )
-        except CountConflictError:
+            solved = solve_plan(classes, curves, best.budget_bits, deadline=stop.remaining(), counts=rows, caution=caution)
+        except PlannerError:  # no more exist, or none was found in time
             break
-        except PlannerError:
-            if stop.passed():
-                break
-            raise
         changed = solved.proved.choice != best.proved.choice
         found.append(Alternative(solved, tuple(np.flatnonzero(changed[classes.group_of_layer]).tolist())))
         rows.append(distance_row(solved.proved.choice, classes, layers))
-    return found
+    return sorted(found, key=lambda other: other.solved.proved.objective)

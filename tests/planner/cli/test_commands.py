@@ -82,6 +82,7 @@ def test_counts_caution_and_alternatives(model: str, monkeypatch: pytest.MonkeyP
     shown = run("plans", "show", plan["id"])
     for words in ("rounding rtn", "layers above 4 bits", "at most 3", "loss + 1 × error", "alternatives"):
         assert words in shown
+    assert "'*.[qk]_proj'" in run("plan", model, "--bits", "4.25", "--count", "*.[qk]_proj>4<=1")
     assert "rounding rtn" in run("frontier", model, "--points", "3", "--rounding", "rtn")
     assert run_json(monkeypatch, "plans", "list")[0]["rounding"] == "rtn"
     assert run_json(monkeypatch, "frontier", model, "--rounding", "gptq", code=2)["error"] == "unmeasured"
@@ -89,6 +90,9 @@ def test_counts_caution_and_alternatives(model: str, monkeypatch: pytest.MonkeyP
     few = run_json(monkeypatch, "plan", model, "--bits", "3", "--count", "=INT8_G64>=12", code=3)
     assert few["error"] == "budget-below-floor"
     assert run_json(monkeypatch, "plan", model, "--bits", "4", "--count", ">3>=15", code=2)["error"] == "count-conflict"
+    monkeypatch.setattr("sys.argv", ["bitplan"])
+    told = RUNNER.invoke(app, ["plan", model, "--bits", "4", "--count", "*.[qk]_proj>3>=15"])
+    assert "at least 15 of 4 layers that match '*.[qk]_proj' above 3 bits" in told.stderr
 
 
 def test_exit_codes_tell_what_went_wrong(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,11 @@ def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Databas
     assert "INT4_G64" in {choice.format for choice in plan.choices if choice.kind == "k_proj"}
     assert plan.proof.status == "optimal"
     assert plan.predicted.loss >= free.predicted.loss
+    assert free.references[0].keeps_counts
+    bound = _made(database, budget={"effective_bits": 15}, counts=[{"above_bits": 4, "at_most": 2}])
+    assert bound.binding == "counts"
+    assert bound.proof.multiplier == 0 < bound.proof.counts[0].at_most_multiplier
+    assert not bound.references[0].keeps_counts
     assert plan.proof.lagrangian_bound <= plan.proof.lower_bound == plan.predicted.loss
 
 
@@ -149,7 +154,9 @@ def test_alternatives_are_worse_and_differ(database: Database, toy: str) -> None
         assert all(here[layer] != name for layer, name in other.changes.items())
         assert other.effective_bits <= 4.25
     assert _made(database).alternatives == []
-    assert _made(database, alternatives=1, alternative_layers=10_000).alternatives == []
+    none = _made(database, alternatives=1, alternative_layers=10_000)
+    assert none.alternatives == []
+    assert none.notes[-1].startswith("0 of 1 alternatives")
 
 
 def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: str) -> None:
