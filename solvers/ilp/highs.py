@@ -8,6 +8,8 @@ from solvers.highs import milp
 from solvers.ilp.program import Effort, Outcome, Program
 
 OBJECTIVE_SCALE = 1e4  # one unit of loss in the objective: HiGHS's absolute tolerance of 1e-6 is then 1e-10 of it
+FINEST = 1e-9  # of the largest loss: a unit below it would only make the numbers of the program large
+SMALLEST = 1e-290  # unit, for losses next to nothing
 ERROR = 1e-10  # of the largest loss: what HiGHS's tolerances are taken to cost; a program with greater losses is solved again
 LARGEST_COEFFICIENT = 1e7  # of a row: scaled down to 1, what HiGHS calls optimal can break it
 
@@ -21,7 +23,7 @@ def solve_by_highs(program: Program, effort: Effort) -> Outcome:
     from scipy.optimize import Bounds
 
     total, largest = program.columns + program.helpers, float(program.loss.max())
-    unit = min(program.gap, largest) or 1.0
+    unit = max(min(program.gap, largest), FINEST * largest, SMALLEST)
     options: dict[str, float | int] = {"mip_rel_gap": 0.0, "node_limit": effort.nodes}
     if effort.seconds < math.inf:
         options["time_limit"] = effort.seconds

@@ -56,6 +56,7 @@ class Model:
         helpers: number of helpers of all rules.
         exponent: power of two by which the losses were divided, so that the largest is near 1.
         sources: number of budgets and linear rows of rules.
+        lossless: dividing rounded no loss away; otherwise a best choice of the model need not be one of the problem.
     """
 
     loss: Floats
@@ -64,6 +65,7 @@ class Model:
     helpers: int
     exponent: int
     sources: int
+    lossless: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -92,8 +94,8 @@ def build_model(problem: Problem) -> Model:
         if int(still_open.sum()) == before:
             break
     rows = [_finish(given[r], still_open, r) for r in waiting]
-    loss, exponent = _scaled(problem.loss, still_open)
-    return Model(loss, still_open, rows, helpers, exponent, len(given))
+    loss, exponent, lossless = _scaled(problem.loss, still_open)
+    return Model(loss, still_open, rows, helpers, exponent, len(given), lossless)
 
 
 def _gather(problem: Problem) -> tuple[list[_Row], int]:
@@ -158,11 +160,13 @@ def _finish(row: _Row, still_open: Mask, source: int) -> ModelRow:
     return ModelRow(row.classes, above // unit, room // unit, row.helpers, row.first_helper, unit, source)
 
 
-def _scaled(loss: Floats, still_open: Mask) -> tuple[Floats, int]:
-    largest = float(np.abs(np.where(still_open, loss, 0.0)).max(initial=0.0))
-    exponent = int(np.frexp(largest)[1])
-    scaled = np.where(still_open, np.ldexp(loss, -exponent), np.inf)
-    return scaled - scaled.min(axis=1, keepdims=True), exponent
+def _scaled(loss: Floats, still_open: Mask) -> tuple[Floats, int, bool]:
+    finite = np.where(still_open, loss, 0.0)
+    exponent = int(np.frexp(np.abs(finite).max(initial=0.0))[1])
+    divided = np.ldexp(finite, -exponent)
+    lossless = np.array_equal(np.ldexp(divided, exponent), finite)
+    scaled = np.where(still_open, divided, np.inf)
+    return scaled - scaled.min(axis=1, keepdims=True), exponent, lossless
 
 
 def row_totals(model: Model, choice: Integers) -> list[int]:

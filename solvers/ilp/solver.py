@@ -82,6 +82,7 @@ class Ilp(AbstractSolver):
         proven = search.run(self.kernel, self.max_cells)
         if search.incumbent is None:
             return self._nothing(proven)
+        proven = proven and model.lossless
         prices = _multipliers(model, bound)
         budgets = problem.budgets.shape[0]
         classes, items = search.core_size()

@@ -267,3 +267,16 @@ def test_penalties_do_not_drown_the_losses(solver: Ilp) -> None:
         assert solution.status is judge.status
         if judge.choice.size:
             assert solution.loss == pytest.approx(judge.loss, rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", BACKENDS)
+def test_nothing_is_proven_where_scaling_loses_losses(solver: Ilp) -> None:
+    """Beside 1e280 the other losses are 0 in a program; the optimum may be found, but not proven."""
+    for seed in range(20):
+        rng = np.random.default_rng([seed, 280])
+        loss = np.where(rng.random((5, 4)) < 0.3, 1e280, rng.random((5, 4)) * 1e-40)
+        sizes = rng.integers(0, 6, (3, 5, 4))
+        problem = Problem(loss, sizes, sizes[:, np.arange(5), rng.integers(0, 4, 5)].sum(axis=1))
+        solution, judge = solve(problem, solver), solve(problem, BruteForce())
+        assert solution.lower_bound <= judge.loss * (1 + 1e-12)
+        assert solution.status in (Status.OPTIMAL, Status.LIMIT)
