@@ -1,16 +1,19 @@
 """Plans are made by readers and stored by a writer."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from planner.cells import ProbeSetting
 from planner.errors import BudgetBelowFloorError, CountConflictError, NotFoundError, StorageError, UnmeasuredError
+from planner.runtimes import get_runtime
 from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
-from planner.services import models, plans
+from planner.services import curves, models, plans
 from planner.storage.database import Database
 from planner.storage.tables import PlanRow
 from sensitivity.errors import FormatError
+from sensitivity.formats.registry import get_format
 from tests import synthetic
 
 
@@ -120,6 +123,36 @@ def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Databas
     assert plan.proof.lagrangian_bound <= plan.proof.lower_bound == plan.predicted.loss
 
 
+@pytest.mark.parametrize("caution", [0.0, 2.0])
+def test_the_bound_is_recomputed_from_the_document_and_the_curves(database: Database, toy: str, caution: float) -> None:
+    """As a reader would who has nothing else: every number is the plan's or the curves'."""
+    counts = [{"above_bits": 4, "at_most": 2}, {"pattern": "*.down_proj", "formats": ["INT8_G64"], "at_least": 1}]
+    plan = _made(database, runtime="vllm", counts=counts, caution=caution, budget={"effective_bits": 3.5})
+    with database.read_session() as session:
+        cells = {
+            (cell.layer, cell.format): cell for cell in curves.get_curves(session, "toy", setting=plan.provenance.setting).items
+        }
+    shapes = {layer.name: layer.shape for layer in synthetic.description().layers}
+    above, eights = plan.proof.counts
+    bound = -plan.proof.multiplier * plan.proof.budget_layer_bits
+    bound += eights.at_least_multiplier * 1 - above.at_most_multiplier * 2
+    for number, group in enumerate(plan.groups):
+        heights = []
+        for name in plan.formats:
+            found = [cells[layer, name] for layer in group.layers]
+            size = sum(get_runtime("vllm").size_bits(get_format(name), shapes[layer]) for layer in group.layers)
+            error = math.hypot(*(cell.standard_error or 0.0 for cell in found))
+            height = sum(cell.loss or 0.0 for cell in found) + plan.proof.multiplier * size
+            height += caution * error * plan.proof.direction.get(number, {}).get(name, 0.0)
+            height += above.at_most_multiplier * len(found) * (get_format(name).num_bits > 4)
+            height -= eights.at_least_multiplier * (name == "INT8_G64") * group.layers[0].endswith("down_proj")
+            heights.append(height)
+        bound += min(heights)
+    assert bound == pytest.approx(plan.proof.lagrangian_bound, rel=1e-9)
+    assert min(above.at_most_multiplier + eights.at_least_multiplier, plan.proof.multiplier) > 0
+    assert bool(plan.proof.direction) == (caution > 0)
+
+
 def test_counts_that_cannot_be_kept_are_named(database: Database, toy: str) -> None:
     fine, wide = {"above_bits": 2, "at_most": 13}, {"formats": ["INT8_G64"], "at_least": 10}
     with pytest.raises(BudgetBelowFloorError, match="that keeps at least 10 of 14 layers in INT8_G64: the least") as error:
@@ -168,7 +201,7 @@ def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: s
             del old["proof"][field]
         for field in ("rounding", "counts", "caution", "alternatives", "alternative_layers"):
             del old["request"][field]
-        del old["alternatives"]
+        del old["alternatives"], old["references"][0]["keeps_counts"]
         row.document = old
     with database.read_session() as session:
         assert plans.get_plan(session, plan.id) == plan
