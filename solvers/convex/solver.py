@@ -8,8 +8,8 @@ import numpy as np
 from solvers.arrays import Floats, Integers
 from solvers.convex.cones import Outcome, Relaxed, solve_relaxation
 from solvers.convex.rounding import round_shares
-from solvers.driver import relative_gap
-from solvers.errors import SettingError
+from solvers.driver import find_unsupported, relative_gap
+from solvers.errors import SettingError, UnsupportedProblemError
 from solvers.problem import Problem, total_loss, total_sizes
 from solvers.repair import priced
 from solvers.solution import Status
@@ -110,14 +110,18 @@ def robust_plan(problem: Problem, standard_errors: Floats, kappa: float, *, dead
     θ the objective is additive, and θ follows the plan until nothing improves.
 
     Args:
-        problem: losses, sizes and budgets; side rules and interactions are not looked at.
+        problem: losses, sizes and budgets, without side rules or an interaction.
         standard_errors: σ ≥ 0, float64 ``[N, K]``, independent from cell to cell; not read where the loss is ``inf``.
         kappa: κ ≥ 0; 0 gives the plain relaxation.
         deadline: wall seconds for Clarabel; the rounding follows in any case.
 
     Raises:
         SettingError: standard errors or a κ that are none, or a negative deadline.
+        UnsupportedProblemError: side rules or an interaction.
     """
+    refusal = find_unsupported(problem, Convex())
+    if refusal is not None:
+        raise UnsupportedProblemError(refusal)
     _check_kappa(kappa)
     stop = Deadline.after(deadline)
     errors = np.asarray(standard_errors, dtype=np.float64)
@@ -190,7 +194,7 @@ def _objective(problem: Problem, spread: Floats, choice: Integers) -> tuple[floa
 
 def _judged(problem: Problem, errors: Floats, spread: Floats, choice: Integers, relaxed: Relaxed) -> RobustPlan:
     objective, _ = _objective(problem, spread, choice)
-    bound = objective - _height(problem, spread, choice, relaxed)
+    bound = min(_bound(problem, spread, choice, relaxed), objective)
     status = Status.FEASIBLE if relaxed.outcome is Outcome.SOLVED else Status.LIMIT
     return RobustPlan(
         status=Status.OPTIMAL if bound >= objective else status,
@@ -206,16 +210,12 @@ def _judged(problem: Problem, errors: Floats, spread: Floats, choice: Integers, 
     )
 
 
-def _height(problem: Problem, spread: Floats, choice: Integers, relaxed: Relaxed) -> float:
-    """Objective over the bound without cancellation: reduced costs, λ·slack, and how far ‖·‖ lies above its tangent."""
-    rows = np.arange(problem.classes)
-    table = problem.loss + spread * relaxed.direction
-    priced_sizes = priced(problem.sizes - problem.sizes[:, rows, choice][:, :, None], relaxed.multipliers)
-    reduced = (table[rows, choice][:, None] - table - priced_sizes).max(axis=1, initial=0.0)
+def _bound(problem: Problem, spread: Floats, choice: Integers, relaxed: Relaxed) -> float:
+    """The bound of the multipliers and the direction; sizes are counted from those of the choice, so that nothing cancels."""
+    chosen = problem.sizes[:, np.arange(problem.classes), choice]
+    value = problem.loss + spread * relaxed.direction + priced(problem.sizes - chosen[:, :, None], relaxed.multipliers)
     slack = problem.budgets - total_sizes(problem, choice)
-    own, along = spread[rows, choice], relaxed.direction[rows, choice]
-    above = max(math.hypot(*own.tolist()) - math.fsum(own * along), 0.0)
-    return math.fsum([*reduced, *(relaxed.multipliers * slack), above])
+    return math.fsum([*value.min(axis=1, initial=np.inf), *(-relaxed.multipliers * slack)])
 
 
 def _no_classes(problem: Problem) -> Relaxed:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
-from solvers import BruteForce, Mckp, Problem, SettingError, Status, UnsupportedProblemError, solve
+from solvers import BruteForce, CountRule, Mckp, Problem, SettingError, Status, UnsupportedProblemError, solve
 from solvers.convex.cones import Outcome, solve_relaxation
 from solvers.convex.rounding import search_feasible
 from solvers.convex.solver import Convex, RobustPlan, robust_plan
@@ -265,3 +265,10 @@ def test_bad_settings_are_refused() -> None:
             robust_plan(problem, wrong, 1.0)
     with pytest.raises(UnsupportedProblemError, match="shape"):
         solve(problem, Convex(np.ones((2, 2)), 1.0))
+
+
+def test_a_robust_plan_would_not_keep_rules() -> None:
+    free = one_budget(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([[1, 2], [1, 2]]), 4)
+    ruled = Problem(free.loss, free.sizes, free.budgets, (CountRule(np.array([[False, True]] * 2), at_most=1),))
+    with pytest.raises(UnsupportedProblemError, match="side rules"):
+        robust_plan(ruled, np.zeros((2, 2)), 1.0)
