@@ -107,10 +107,10 @@ class Bisection:
         if not 0 <= self.margin < math.inf:
             msg = f"margin is {self.margin}; give zero or more standard errors"
             raise SettingError(msg)
-        if self.verify < 0:
+        if not self.verify >= 0:
             msg = f"verify is {self.verify}; give zero or more plans"
             raise SettingError(msg)
-        if self.evaluations is not None and self.evaluations < 1:
+        if self.evaluations is not None and not self.evaluations >= 1:
             msg = f"evaluations is {self.evaluations}; give 1 at least, or None for no limit"
             raise SettingError(msg)
 

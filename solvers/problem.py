@@ -122,6 +122,9 @@ def _freeze(problem: Problem, **values: object) -> None:
 
 
 def _losses(values: ArrayLike) -> Floats:
+    if np.iscomplexobj(values):
+        msg = "loss is complex; give real numbers"
+        raise ProblemError(msg)
     try:
         loss = np.array(values, dtype=np.float64, order="F")
     except (TypeError, ValueError) as error:

@@ -66,7 +66,7 @@ class CountRule(AbstractSideRule):
         at_least: no fewer classes than this, or ``None``.
 
     Raises:
-        ProblemError: neither limit is given, or the mask is no table.
+        ProblemError: neither limit is given, one is no whole number, or the mask is no table.
     """
 
     mask: NDArray[np.bool_]
@@ -75,6 +75,7 @@ class CountRule(AbstractSideRule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", _private_mask(self.mask))
+        _check_whole(limit for limit in (self.at_most, self.at_least) if limit is not None)
         if self.at_most is None and self.at_least is None:
             msg = "a count rule without a limit says nothing; give at_most, at_least or both"
             raise ProblemError(msg)
@@ -206,6 +207,7 @@ class DistanceRule(AbstractSideRule):
     at_least: int = 1
 
     def __post_init__(self) -> None:
+        _check_whole([self.at_least])
         choice = np.array(self.choice)
         if choice.ndim != 1 or (choice.size and choice.dtype.kind not in "iu"):
             msg = f"a distance is kept from a choice, one whole number a class; got shape {choice.shape}, dtype {choice.dtype}"
@@ -250,7 +252,16 @@ def _check_mask(mask: NDArray[np.bool_], classes: int, items: int) -> None:
         raise ProblemError(msg)
 
 
+def _check_whole(numbers: Iterable[object]) -> None:
+    for number in numbers:
+        if not isinstance(number, int | np.integer):
+            msg = f"a rule counts in whole numbers, not in {number!r}; round it"
+            raise ProblemError(msg)
+
+
 def _check_numbers(numbers: Iterable[int], count: int, word: str) -> None:
+    numbers = tuple(numbers)
+    _check_whole(numbers)
     for number in numbers:
         if not 0 <= number < count:
             msg = f"a rule names {word} {number}; the problem has {count}, numbered from 0"

@@ -86,7 +86,7 @@ class Judge:
         """The callable's values; the record is saved before anything that it raises gets out."""
         choices.setflags(write=False)
         try:
-            returned = np.asarray(self.fitness(choices, sample), dtype=np.float64)
+            returned = _as_numbers(self.fitness(choices, sample))
             if returned.shape != (choices.shape[0],):
                 msg = f"the fitness returned shape {returned.shape} for {choices.shape[0]} choices; return one number each"
                 raise FitnessError(msg)
@@ -94,3 +94,11 @@ class Judge:
             self.record.save()
             raise
         return tuple(np.where(np.isfinite(returned), returned, np.inf).tolist())
+
+
+def _as_numbers(returned: object) -> Floats:
+    try:
+        return np.asarray(returned, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"the fitness returned {type(returned).__name__} that is no row of numbers: {error}; return one number each"
+        raise FitnessError(msg) from error

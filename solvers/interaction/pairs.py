@@ -28,8 +28,7 @@ class PairTables(AbstractQuadratic):
     classes: int
 
     def __post_init__(self) -> None:
-        for name, kind in (("pairs", np.int64), ("tables", np.float64)):
-            numbers = np.array(getattr(self, name), dtype=kind)
+        for name, numbers in (("pairs", _whole(self.pairs)), ("tables", np.array(self.tables, dtype=np.float64))):
             numbers.setflags(write=False)
             object.__setattr__(self, name, numbers)
 
@@ -41,8 +40,14 @@ class PairTables(AbstractQuadratic):
             pairs: whole numbers ``[P, 2]``, two different classes each.
             tables: ``[P, K, K]``, rows for the first class of its pair.
             classes: N.
+
+        Raises:
+            ProblemError: pairs that are no list of two whole numbers each, or not as many tables.
         """
-        ends, values = np.array(pairs, dtype=np.int64), np.array(tables, dtype=np.float64)
+        ends, values = _whole(pairs), np.array(tables, dtype=np.float64)
+        if ends.ndim != 2 or ends.shape[1] != 2 or values.ndim != 3 or values.shape[0] != ends.shape[0]:
+            msg = f"pairs of shape {ends.shape} and tables of shape {values.shape}; (P, 2) and (P, K, K) are needed"
+            raise ProblemError(msg)
         turned = ends[:, 0] > ends[:, 1]
         values[turned] = values[turned].transpose(0, 2, 1)
         unique, place = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
@@ -60,8 +65,14 @@ class PairTables(AbstractQuadratic):
         Args:
             matrix: float64 ``[N·K, N·K]``, the items of a class side by side.
             items: K.
+
+        Raises:
+            ProblemError: a matrix of another shape.
         """
         classes = matrix.shape[0] // items
+        if matrix.shape != (classes * items, classes * items):
+            msg = f"the matrix has shape {matrix.shape}; with {items} items a class both sides must be one multiple of {items}"
+            raise ProblemError(msg)
         blocks = matrix.reshape(classes, items, classes, items).transpose(0, 2, 1, 3)
         first, second = np.triu_indices(classes, 1)
         tables = (blocks[first, second] + blocks[second, first].transpose(0, 2, 1)) / 2
@@ -171,3 +182,12 @@ class PairTables(AbstractQuadratic):
         table = self.tables
         crossings[m, n] = table[pair, one, other] - table[pair, one, owned] - table[pair, own, other] + table[pair, own, owned]
         return crossings + crossings.T
+
+
+def _whole(pairs: ArrayLike) -> Integers:
+    """A copy as int64."""
+    numbers = np.array(pairs)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        msg = f"the pairs of an interaction name classes by whole numbers, not by {numbers.dtype}"
+        raise ProblemError(msg)
+    return numbers.astype(np.int64)

@@ -37,7 +37,7 @@ class ClosedForm(AbstractSolver):
 
     Attributes:
         weights: how many weights each class has, whole numbers ``[N]``; ``None`` counts in the smallest size of the class.
-        default_beta: β of classes without two positive ladder when no class has a curve.
+        default_beta: β of classes without a curve of their own, when no class has one.
     """
 
     weights: Integers | None = field(default=None, repr=False)

@@ -66,7 +66,7 @@ def water_fill(components: Components, budget: float) -> WaterFilling:
     Components that lose nothing (c = 0) stay at ``low``.
 
     Raises:
-        ProblemError: a budget that is NaN.
+        ProblemError: a budget that is NaN, or endless where the bits have no limit.
     """
     if np.isnan(budget):
         msg = "the budget is NaN; give it in the unit of weights times bits"
@@ -75,6 +75,9 @@ def water_fill(components: Components, budget: float) -> WaterFilling:
     top = np.where(components.scale > 0, components.high, components.low)
     if budget < components.floor:
         return _result(components, gain, budget, components.low.copy(), np.inf)
+    if budget == np.inf and np.isinf(top).any():
+        msg = "the budget is inf and so are the most bits of a component: the best bits are too; limit one of them"
+        raise ProblemError(msg)
     if components.size(top) <= budget:
         return _result(components, gain, budget, top, -np.inf)
     level = find_level(components, gain, decay, budget)

@@ -83,3 +83,8 @@ def test_the_tree_of_errors_is_drawn_whole() -> None:
 
     assert solvers.errors.__doc__ is not None
     assert all(name in solvers.errors.__doc__ and name in solvers.__all__ for name in below(solvers.SolverError))
+
+
+def test_complex_losses_are_refused() -> None:
+    with pytest.raises(ProblemError, match="real numbers"):
+        Problem(**(GOOD | {"loss": np.zeros((2, 3), dtype=complex)}))

@@ -163,3 +163,13 @@ def test_pins_that_leave_nothing_are_refused() -> None:
     for pins in ({1: [0]}, {0: [2]}, {-1: [0]}):
         with pytest.raises(ProblemError, match="cannot be held"):
             pinned(problem, pins)
+
+
+def test_rules_count_and_name_in_whole_numbers() -> None:
+    mask = np.ones((2, 2), dtype=bool)
+    with pytest.raises(ProblemError, match=r"whole numbers, not in 1\.5"):
+        CountRule(mask, at_most=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ProblemError, match=r"whole numbers, not in 1\.5"):
+        DistanceRule(np.array([0, 1]), 1.5)  # type: ignore[arg-type]
+    with pytest.raises(ProblemError, match=r"whole numbers, not in 0\.5"):
+        ImplicationRule(0.5, (0,), 1, (0,)).check(2, 2)  # type: ignore[arg-type]

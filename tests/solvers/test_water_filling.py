@@ -230,3 +230,8 @@ def test_bits_without_a_limit_and_weights_of_any_scale() -> None:
         found = water_fill(components, budget)
         assert found.kkt < 1e-9
         assert found.size == pytest.approx(budget, rel=1e-12, abs=1e-3)
+
+
+def test_an_endless_budget_without_limits_is_refused() -> None:
+    with pytest.raises(ProblemError, match="limit one of them"):
+        water_fill(Components.of([1.0, 2.0]), np.inf)

@@ -231,3 +231,8 @@ def test_the_fitness_cannot_change_what_it_is_given() -> None:
         return np.zeros(len(choices))
 
     assert Evolutionary(spoils, allowance=Allowance(2)).search(curves(6, 4, seed=0)).fitness == 0.0
+
+
+def test_a_fitness_without_numbers_is_an_error_that_says_so() -> None:
+    with pytest.raises(FitnessError, match="return one number each"):
+        Evolutionary(fitness=lambda choices, sample: ["good"] * len(choices)).search(curves(4, 3, seed=0))  # type: ignore[arg-type, return-value]

@@ -178,3 +178,12 @@ def test_certificates_of_another_shape_or_without_end_are_refused(interaction: A
     for wrong in (np.zeros(7), np.full(shape, np.nan), np.full(shape, 1.7e308)):
         with pytest.raises(ValueError, match=r"totals|messages"):
             interaction.minorant(wrong)
+
+
+def test_pairs_that_are_none_are_refused() -> None:
+    with pytest.raises(ProblemError, match="whole numbers, not by float64"):
+        PairTables(np.array([[0.5, 1.0]]), np.ones((1, 2, 2)), 2)
+    with pytest.raises(ProblemError, match="are needed"):
+        PairTables.merged([0, 1], np.ones((1, 2, 2)), 2)
+    with pytest.raises(ProblemError, match="multiple of 2"):
+        PairTables.from_matrix(np.ones((5, 5)), 2)
