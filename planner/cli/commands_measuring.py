@@ -12,7 +12,7 @@ from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import RoundingName, SubmitSensitivity
 from planner.services import calibrations as calibration_service
 from planner.services import jobs as service
-from sensitivity.probe_facts import get_facts
+from sensitivity.probe_facts import all_probe_facts, get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
 DEFAULT_FORMATS = "INT2_G64,INT3_G64,INT4_G64,INT5_G64,INT6_G64,INT8_G64"
@@ -32,7 +32,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 def measure(
     model: Annotated[str, typer.Argument(help="Model id or name.")],
     formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")] = DEFAULT_FORMATS,
-    probe: Annotated[str, typer.Option("--probe", "-p", help="fisher, kl, output_error or weight_error.")] = "fisher",
+    probe: Annotated[
+        str, typer.Option("--probe", "-p", help=f"One of {', '.join(facts.name for facts in all_probe_facts())}.")
+    ] = "fisher",
     rounding: Rounding = "rtn",
     text: Text = "builtin",
     sequences: Sequences = 48,

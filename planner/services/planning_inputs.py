@@ -13,13 +13,13 @@ from planner.errors import NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
-from planner.storage.cells import load_curves, measured_formats
+from planner.storage.cells import load_curves, measured_formats, measured_layers
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import all_formats, get_format
 from sensitivity.rounding_facts import get_rounding_facts
 
-TRUST_ORDER = ("kl", "coverage", "fisher", "hessian_trace", "output_error", "weight_error")
+TRUST_ORDER = ("kl", "coverage", "fisher", "linearity", "hessian_trace", "output_error", "weight_error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
         FormatError: no such rounding method.
     """
     measured = measured_formats(session, selected.model.id)
-    setting = _find_setting(session, selected.model, measured, request)
+    setting = _find_setting(session, selected.model, measured, request, planned=len(selected.layers))
     seen = {row.format for row in measured if row.setting_id == setting.id}
     if request.formats is None:
         formats = [fmt for fmt in all_formats() if fmt.name in seen]
@@ -132,8 +132,13 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
     return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
 
 
-def _find_setting(session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: Question) -> ProbeSettingRow:
-    """The setting asked for; else the freshest of the most trusted probe, of one rounding method if it is named."""
+def _find_setting(
+    session: Session, model: ModelRow, measured: Sequence[MeasuredFormatRow], request: Question, *, planned: int
+) -> ProbeSettingRow:
+    """The setting asked for; else the freshest of the most trusted probe, of one rounding method if it is named.
+
+    Settings in which only some of the planned layers were measured (a few exact cells beside the curves) stand back.
+    """
     rounding = None if request.rounding is None else get_rounding_facts(request.rounding).name
     newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
     if request.setting is not None and request.setting not in newest:
@@ -144,6 +149,10 @@ def _find_setting(session: Session, model: ModelRow, measured: Sequence[Measured
     fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
     if not fitting:
         raise _unmeasured(model, rows, request)
+    if len(fitting) > 1:
+        layers = measured_layers(session, model.id)
+        most = min(max(layers[row.id] for row in fitting), planned)
+        fitting = [row for row in fitting if layers[row.id] >= most]
     fitting.sort(key=lambda row: newest[row.id], reverse=True)
     return min(fitting, key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Insert, Row, select
+from sqlalchemy import Insert, Row, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -133,6 +133,20 @@ def measured_formats(session: Session, model_id: str, setting_id: str | None = N
     if setting_id is not None:
         query = query.where(MeasuredFormatRow.setting_id == setting_id)
     return list(session.scalars(query))
+
+
+def measured_layers(session: Session, model_id: str) -> dict[str, int]:
+    """How many layers each probe setting has cells of, in the format that has most: setting id to count."""
+    query = (
+        select(MeasuredFormatRow.setting_id, func.count())
+        .join(CellRow, CellRow.measured_format_id == MeasuredFormatRow.id)
+        .where(MeasuredFormatRow.model_id == model_id)
+        .group_by(MeasuredFormatRow.id, MeasuredFormatRow.setting_id)
+    )
+    most: defaultdict[str, int] = defaultdict(int)
+    for setting, layers in session.execute(query):
+        most[setting] = max(most[setting], layers)
+    return most
 
 
 class _Positions:

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -206,3 +207,19 @@ def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: s
     with database.read_session() as session:
         assert plans.get_plan(session, plan.id) == plan
         assert plans.list_plans(session)[0][0].rounding == "rtn"
+
+
+def test_a_few_exact_cells_do_not_stand_in_for_whole_curves(database: Database, toy: str) -> None:
+    """`kl` is trusted most, but measured on two layers alone it makes no plan: the whole curves of `fisher` are taken."""
+    described = synthetic.description()
+    few = replace(described, layers=described.layers[:2])
+    with database.session() as session:
+        synthetic.add_cells(session, few, synthetic.setting(probe="kl"))
+    with database.read_session() as session:
+        assert plans.make_plan(session, _request(4.25)).predicted.probe == "fisher"
+        with pytest.raises(UnmeasuredError):
+            plans.make_plan(session, _request(4.25).model_copy(update={"probe": "kl"}))
+    with database.session() as session:
+        synthetic.add_cells(session, described, synthetic.setting(probe="kl"))
+    with database.read_session() as session:
+        assert plans.make_plan(session, _request(4.25)).predicted.probe == "kl"
