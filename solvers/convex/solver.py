@@ -16,6 +16,7 @@ from solvers.solution import Status
 from solvers.solver import AbstractSolver, Answer, Deadline
 
 ROUNDS = 8  # of rounding with the spread linearised anew
+FLAT = 1e-12  # of the largest spread: a plan with less is taken to have none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,10 +169,11 @@ def _rounded(problem: Problem, spread: Floats, relaxed: Relaxed, deadline: Deadl
     """The best of the plans rounded with the spread linearised at the relaxation and then at each plan."""
     if not spread.any():
         return round_shares(problem, relaxed.share, relaxed.multipliers, deadline)
-    theta = math.sqrt(float((spread**2 * np.maximum(relaxed.share, 0.0)).sum()))
+    largest = float(spread.max())
+    theta = largest * math.sqrt(float(((spread / largest) ** 2 * np.maximum(relaxed.share, 0.0)).sum()))
     share, best, reached = relaxed.share, None, math.inf
     for _ in range(ROUNDS):
-        bent = spread**2 / (2 * theta) if theta > 0 else np.zeros(spread.shape)
+        bent = spread * (spread / (2 * theta)) if theta > FLAT * largest else np.zeros(spread.shape)
         table = Problem(problem.loss + bent, problem.sizes, problem.budgets)
         choice = round_shares(table, share, relaxed.multipliers, deadline)
         if choice is None:

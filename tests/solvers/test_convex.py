@@ -272,3 +272,13 @@ def test_a_robust_plan_would_not_keep_rules() -> None:
     ruled = Problem(free.loss, free.sizes, free.budgets, (CountRule(np.array([[False, True]] * 2), at_most=1),))
     with pytest.raises(UnsupportedProblemError, match="side rules"):
         robust_plan(ruled, np.zeros((2, 2)), 1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-30, 1e30, 1e250])
+def test_robust_plans_do_not_depend_on_the_unit_of_the_losses(scale: float) -> None:
+    problem = curves(12, 6, seed=2)
+    errors = problem.loss * np.random.default_rng(0).random(problem.loss.shape)
+    plain = robust_plan(problem, errors, 2.0)
+    scaled = robust_plan(Problem(problem.loss * scale, problem.sizes, problem.budgets), errors * scale, 2.0)
+    assert scaled.objective == pytest.approx(plain.objective * scale, rel=1e-9)
+    assert scaled.lower_bound == pytest.approx(plain.lower_bound * scale, rel=1e-6)
