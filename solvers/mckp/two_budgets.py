@@ -96,8 +96,10 @@ class _Least:
         )
 
     def refusal(self, problem: Problem) -> Answer:
+        """There is no choice: this bound says so, or an exhausted search does."""
+        needs = max(self.bound, self.budget + 1)
         reason = (
-            f"the budgets cannot be kept together: within {problem.budgets[0]} of row 0, row 1 needs {self.bound} "
+            f"the budgets cannot be kept together: within {problem.budgets[0]} of row 0, row 1 needs {needs} "
             f"at least and its budget is {self.budget}; raise one of them"
         )
         return Answer(Status.INFEASIBLE, None, reason=reason)

@@ -1,6 +1,7 @@
 """``Mckp`` under two budgets, against brute force, HiGHS on the whole model and the linear program."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -216,3 +217,20 @@ def test_the_program_closes_what_the_search_leaves() -> None:
     assert limited.status is Status.LIMIT
     assert (closed.status, closed.stats.proof) == (Status.OPTIMAL, "milp")
     assert closed.loss == pytest.approx(searched.loss, rel=1e-12)
+
+
+def test_what_a_row_needs_is_more_than_its_budget() -> None:
+    """Without states the bound of the second row lies below its budget where only the exhausted search excludes a choice."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        first = rng.integers(1, 1_000, (6, 4))
+        second = 1_001 - first + rng.integers(0, 3, first.shape)
+        least = first.min(axis=1).sum() + (first.max(axis=1) - first.min(axis=1)).sum() // 2
+        needs = int(solve(Problem(second.astype(float), first[None], np.array([least])), Mckp()).loss)
+        problem = Problem(rng.random(first.shape), np.stack((first, second)), np.array([least, needs - 1]))
+        solution = solve(problem, Mckp(max_states=0, max_nodes=0))
+        assert solution.choice.size == 0
+        if solution.status is Status.INFEASIBLE:
+            said = re.search(r"row 1 needs (\d+) at least", solution.reason)
+            assert said is not None
+            assert needs - 1 < int(said[1]) <= needs
