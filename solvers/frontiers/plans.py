@@ -11,9 +11,9 @@ from solvers.frontiers.coarse import sort_coarsely
 from solvers.hulls.steps import StepGrid, Steps
 from solvers.problem import Problem
 
-AHEAD = 8  # steps, from the first that does not fit on, that the rest of a budget may buy
-BEHIND = 8  # steps taken last, that it may exchange
-ROUNDS = 3  # of the best pair
+AHEAD = 6  # steps, from the first that does not fit on, that the rest of a budget may buy
+BEHIND = 6  # steps taken last, that it may exchange
+ROUNDS = 2  # of the best pair
 OFFSETS = np.append(np.arange(AHEAD), np.arange(-1, -BEHIND - 2, -1))  # from the first step that does not fit; one is no step
 NOWHERE = -2  # an item that no class stands at
 NO_CLASS = -1  # not any step's
