@@ -10,7 +10,7 @@ from planner.budget import Budget, Footprint
 from planner.build import Classes
 from planner.errors import CountConflictError
 from planner.solving.budget_limits import refuse_below_floor
-from planner.solving.counts import CountRow
+from planner.solving.counts import SEVERAL_LIMITS, CountRow
 
 
 def refuse_conflict(
@@ -64,5 +64,5 @@ def _least_size(classes: Classes, rows: Sequence[CountRow], stop: solvers.Deadli
     losses = np.where(classes.legal, classes.sizes, np.inf)
     sizes = np.stack([classes.sizes, *(row.table for row in rows)])
     budgets = np.array([classes.largest_bits, *(row.limit for row in rows)], dtype=np.int64)
-    solver = solvers.Mckp() if len(rows) == 1 else solvers.Ilp()
+    solver = solvers.Mckp() if len(rows) == 1 else SEVERAL_LIMITS
     return solvers.solve(solvers.Problem(losses, sizes, budgets), solver, deadline=stop.remaining())

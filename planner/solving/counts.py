@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+import solvers
 from planner.build import Classes
 from planner.errors import InvalidRequestError
 from planner.rules import matching
+
+SEVERAL_LIMITS = solvers.Ilp(backend="highs")  # CP-SAT would take the server past its 200 MB
 
 
 @dataclass(frozen=True, slots=True)

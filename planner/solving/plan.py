@@ -11,7 +11,7 @@ import solvers
 from planner.build import Classes, GroupCurves
 from planner.errors import CountConflictError, PlannerError
 from planner.solving.caution import Proved, cautious, proved_alone
-from planner.solving.counts import CountRow
+from planner.solving.counts import SEVERAL_LIMITS, CountRow
 from planner.solving.explaining import fragile_groups, larger_formats
 
 BITS_PER_MEGABYTE = 8_000_000
@@ -113,11 +113,11 @@ def _solve(problem: solvers.Problem, stop: solvers.Deadline) -> tuple[solvers.So
     """One budget or two to ``Mckp``; what it leaves open, and more budgets, to ``Ilp``. The better answer, and who gave it."""
     rows = len(problem.budgets)
     if rows > 2:
-        return _run(problem, solvers.Ilp(), stop), "ilp"
+        return _run(problem, SEVERAL_LIMITS, stop), "ilp"
     found = _run(problem, solvers.Mckp(), stop)
     if rows == 1 or found.status in (solvers.Status.OPTIMAL, solvers.Status.INFEASIBLE):
         return found, "mckp"
-    other = _run(problem, solvers.Ilp(), stop)
+    other = _run(problem, SEVERAL_LIMITS, stop)
     decided = other.status in (solvers.Status.OPTIMAL, solvers.Status.INFEASIBLE)
     return (other, "ilp") if decided or other.loss < found.loss else (found, "mckp")
 
