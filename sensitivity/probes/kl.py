@@ -1,27 +1,21 @@
 """KL of the next token with one layer changed, measured by running the rest of the model."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, cast, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from sensitivity.next_token import output_head
 from sensitivity.probe_facts import KL, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
-from sensitivity.probes.block_walk import leave
-from sensitivity.probes.divergence import LogitChange, divergences
-from sensitivity.probes.lockstep import Change, Walk, last_hidden
-from sensitivity.probes.rounding_errors import DTYPES, RoundingErrors
+from sensitivity.probes.lockstep import Change, Walk
+from sensitivity.probes.rounding_errors import RoundingErrors
+from sensitivity.probes.single_changes import SingleChanges, walks
 from sensitivity.statistics import Statistics
 
 UNIT_SEQUENCES: Final = 4
 """Sequences of a unit."""
-
-VARIANT_BYTES: Final = 1 << 30
-"""How much the hidden states of variants that are run together may take."""
 
 _Cell = tuple[int, int]
 """Indices of layer and format."""
@@ -79,7 +73,7 @@ class KLDivergence(AbstractProbe):
         layers = run.layers_of_block(block)
         if layers:
             cells = self._cells(run, layers)
-            for walk in _walks(run, sequences):
+            for walk in walks(run, sequences):
                 walk.to(block)
                 result += self._measure(run, walk, layers, cells)
         return result
@@ -101,9 +95,7 @@ class KLDivergence(AbstractProbe):
 
     def _measure(self, run: ProbeRun, walk: Walk, layers: Sequence[tuple[int, str]], cells: Mapping[_Cell, Change]) -> Statistics:
         """Statistics of one sequence."""
-        at_head = walk.block == len(run.model.blocks)
-        measured = self._of_head if at_head else self._of_block
-        reached, samples = measured(run, walk, list(cells.values()))
+        reached, samples = SingleChanges(run, self.arithmetic).measure(walk, list(cells.values()))
         found = dict(zip(cells, samples.tolist(), strict=True))
         result = run.no_statistics()
         for index, name in layers:
@@ -112,51 +104,3 @@ class KLDivergence(AbstractProbe):
                     sample = found.get((index, k), 0.0)
                     result[index, k] = 1.0, sample, sample * sample
         return result
-
-    def _of_block(self, run: ProbeRun, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
-        """Layers that the block called, and float64 (changes,) nats per token; zero where the layer was not called."""
-        at_once = max(1, VARIANT_BYTES // walk.states.nbytes)
-        called: Collection[nn.Linear] = ()
-        samples = torch.zeros(len(changes), dtype=torch.float64)
-        for first in range(0, max(1, len(changes)), at_once):
-            part = slice(first, first + at_once)
-            called, samples[part] = self._of_variants(run, walk, changes[part])
-        return called, samples
-
-    def _of_variants(self, run: ProbeRun, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
-        """The same for variants that are in memory together."""
-        head = self._head_weight(run)
-        ends = last_hidden(walk, changes, head.dtype)
-        moved = {i: (end - ends.reference).to(head.dtype) for i, end in enumerate(ends.variants) if end is not None}
-        sums = divergences(run.model.module, ends.reference, [LogitChange(states, head) for states in moved.values()])
-        samples = torch.zeros(len(changes), dtype=torch.float64)
-        samples[list(moved)] = sums / len(ends.reference)
-        return ends.called, samples
-
-    def _of_head(self, run: ProbeRun, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
-        """The head's own changes: the last hidden states are the reference's."""
-        module = run.model.module
-        hidden = leave(run.model, walk.tokens, walk.states)[0]
-        moved = hidden.to(DTYPES[self.arithmetic])
-        sums = divergences(module, hidden, [LogitChange(moved, change.error) for change in changes])
-        return [_head(module)], sums / len(hidden)
-
-    def _head_weight(self, run: ProbeRun) -> Tensor:
-        """The head's weight, converted once a run."""
-        key = f"head {self.arithmetic}"
-        if key not in run.cache:
-            run.cache[key] = _head(run.model.module).weight.to(DTYPES[self.arithmetic])
-        found: Tensor = run.cache[key]
-        return found
-
-
-def _head(module: nn.Module) -> nn.Linear:
-    return cast("nn.Linear", output_head(module))
-
-
-def _walks(run: ProbeRun, sequences: Sequence[int]) -> list[Walk]:
-    """The walks of these sequences; those of others are forgotten."""
-    known: dict[int, Walk] = run.cache.get("walks", {})
-    tokens = run.calibration_tokens
-    run.cache["walks"] = {s: known.get(s) or Walk(run.model, tokens[s : s + 1]) for s in sequences}
-    return list(run.cache["walks"].values())

@@ -53,7 +53,7 @@ class SingleChanges:
         at_once = max(1, VARIANT_BYTES // walk.states.nbytes)
         called: Collection[nn.Linear] = ()
         samples = torch.zeros(len(changes), dtype=torch.float64)
-        for first in range(0, len(changes), at_once):
+        for first in range(0, max(1, len(changes)), at_once):
             part = slice(first, first + at_once)
             called, samples[part] = self._of_variants(walk, changes[part])
         return called, samples

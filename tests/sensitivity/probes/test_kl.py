@@ -173,7 +173,7 @@ def test_few_variants_at_a_time_give_the_same_bits(mixture: LoadedModel, monkeyp
     """Also when a group has no variant whose expert saw a token."""
     run = make_run(mixture, random_tokens(2, 4), formats=FORMATS[:2])
     expected = run_all(KLDivergence(), run)
-    monkeypatch.setattr("sensitivity.probes.kl.VARIANT_BYTES", 1)
+    monkeypatch.setattr("sensitivity.probes.single_changes.VARIANT_BYTES", 1)
     assert np.array_equal(run_all(KLDivergence(), run), expected)
 
 
