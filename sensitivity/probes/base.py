@@ -114,3 +114,28 @@ class AbstractProbe(ABC):
 def block_units(blocks: int) -> list[Unit]:
     """A unit for each block, and a last one for the layers outside all blocks."""
     return [Unit(key=f"{index:06d}", indices=(index,)) for index in range(blocks + 1)]
+
+
+def sequence_units(sequences: int, size: int) -> list[Unit]:
+    """Chunks of ``size`` sequences."""
+    starts = range(0, sequences, size)
+    return [Unit(f"{start:06d}", tuple(range(start, min(start + size, sequences)))) for start in starts]
+
+
+def block_and_sequence_units(blocks: int, sequences: int, size: int) -> list[Unit]:
+    """Block and ``size`` sequences of each unit: all blocks of the first sequences, then those of the next.
+
+    A block more stands for the layers outside all blocks; the indices are the block's, then the sequences'.
+    """
+    return [
+        Unit(f"{first:06d}-{block:06d}", (block, *range(first, min(first + size, sequences))))
+        for first in range(0, sequences, size)
+        for block in range(blocks + 1)
+    ]
+
+
+def with_silent_sequences(merged: Statistics, sequences: int) -> Statistics:
+    """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
+    result = merged.copy()
+    result[..., 0] = np.where(merged[..., 0] > 0, float(sequences), 0.0)
+    return result

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sensitivity.next_token import hidden_states
 from sensitivity.probe_facts import FISHER, ProbeFacts
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
 from sensitivity.probes.label_scores import label_scores, uniforms
 from sensitivity.probes.rounding_errors import RoundingErrors
 from sensitivity.probes.score_products import ScoreProducts
@@ -60,8 +60,7 @@ class Fisher(AbstractProbe):
 
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """Chunks of eight sequences."""
-        starts = range(0, sequences, UNIT_SEQUENCES)
-        return [Unit(f"{start:06d}", tuple(range(start, min(start + UNIT_SEQUENCES, sequences)))) for start in starts]
+        return sequence_units(sequences, UNIT_SEQUENCES)
 
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
         """Measure all layers and formats on the unit's sequences.
@@ -78,9 +77,7 @@ class Fisher(AbstractProbe):
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
-        result = merged.copy()
-        result[..., 0] = np.where(merged[..., 0] > 0, float(sequences), 0.0)
-        return result
+        return with_silent_sequences(merged, sequences)
 
     def _measure(self, run: ProbeRun, sequences: tuple[int, ...]) -> Statistics:
         """Statistics of one batch."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.next_token import hidden_states, output_head
 from sensitivity.probe_facts import HESSIAN_TRACE, ProbeFacts
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
 from sensitivity.probes.output_signs import output_gradients, packed_signs
 from sensitivity.probes.rounding_energies import squared_errors
 from sensitivity.probes.score_norms import ScoreNorms
@@ -66,8 +66,7 @@ class HessianTrace(AbstractProbe):
 
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """Chunks of eight sequences."""
-        starts = range(0, sequences, UNIT_SEQUENCES)
-        return [Unit(f"{start:06d}", tuple(range(start, min(start + UNIT_SEQUENCES, sequences)))) for start in starts]
+        return sequence_units(sequences, UNIT_SEQUENCES)
 
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
         """Measure all layers and formats on the unit's sequences.
@@ -90,9 +89,7 @@ class HessianTrace(AbstractProbe):
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
-        result = merged.copy()
-        result[..., 0] = np.where(merged[..., 0] > 0, float(sequences), 0.0)
-        return result
+        return with_silent_sequences(merged, sequences)
 
     def traces(self, run: ProbeRun, sequences: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Estimates of ``Tr H`` per token from one batch, and whether the layer saw a token: both (sequences, layers).

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
-import numpy as np
 import torch
 
 from sensitivity.probe_facts import KL, ProbeFacts
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_and_sequence_units, with_silent_sequences
 from sensitivity.probes.lockstep import Change, Walk
 from sensitivity.probes.rounding_errors import RoundingErrors
 from sensitivity.probes.single_changes import SingleChanges, walks
@@ -54,11 +53,7 @@ class KLDivergence(AbstractProbe):
 
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """Block and sequences of each unit: all blocks of the first sequences, then those of the next."""
-        return [
-            Unit(f"{first:06d}-{block:06d}", (block, *range(first, min(first + UNIT_SEQUENCES, sequences))))
-            for first in range(0, sequences, UNIT_SEQUENCES)
-            for block in range(blocks + 1)
-        ]
+        return block_and_sequence_units(blocks, sequences, UNIT_SEQUENCES)
 
     @torch.no_grad()
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
@@ -80,9 +75,7 @@ class KLDivergence(AbstractProbe):
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
-        result = merged.copy()
-        result[..., 0] = np.where(merged[..., 0] > 0, float(sequences), 0.0)
-        return result
+        return with_silent_sequences(merged, sequences)
 
     def _cells(self, run: ProbeRun, layers: Sequence[tuple[int, str]]) -> dict[_Cell, Change]:
         """What is to be run: cells whose format can store the layer and changes it."""
