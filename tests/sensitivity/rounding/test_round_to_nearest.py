@@ -101,7 +101,7 @@ def test_unquantized_formats_cast() -> None:
     hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 150)), elements=st.floats(-4, 4, width=32)),
 )
 def test_an_integer_error_is_at_most_half_a_step_and_a_little(fmt: CandidateFormat, array: np.ndarray) -> None:
-    weight = torch.from_numpy(array)
+    weight = torch.from_numpy(np.where(np.abs(array) < 1e-30, np.float32(0), array))  # a subnormal scale has fewer digits
     scaling = encode(weight, fmt).scaling
     assert scaling is not None
     width = fmt.group_size or weight.shape[1]
