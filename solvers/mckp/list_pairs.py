@@ -11,6 +11,7 @@ import numpy as np
 from solvers.arrays import Floats, Integers
 from solvers.mckp.list_search import Core, Found, find_undominated
 from solvers.mckp.moves import Corner
+from solvers.mckp.tracing import Step, trace_moves
 
 LENGTH = 100_000  # states of a list
 
@@ -35,7 +36,7 @@ class _List:
 
     def __init__(self, corner: Corner, core: Core, classes: range, gap: float) -> None:
         self.size, self.cost = np.zeros(1, dtype=np.int64), np.zeros(1)
-        self.steps: list[tuple[Integers, int, int]] = []  # origin = move·parents + parent, the parents, the first move
+        self.steps: list[Step] = []
         for j in classes:
             if self.size.shape[0] >= LENGTH:
                 break
@@ -49,7 +50,7 @@ class _List:
         origin = origin[size[origin].argsort(kind="stable")]
         origin = origin[find_undominated(size[origin], cost[origin] - corner.multiplier * size[origin])]
         self.size, self.cost = size[origin], cost[origin]
-        self.steps.append((origin, parents, run.start))
+        self.steps.append(Step(origin, parents, run.start))
 
     def loss(self, corner: Corner) -> Floats:
         """Of every state; falling."""
@@ -58,9 +59,4 @@ class _List:
 
     def trace(self, state: int) -> Integers:
         """The moves behind a state."""
-        chosen = []
-        for origin, parents, start in reversed(self.steps):
-            move, state = divmod(int(origin[state]), parents)
-            if move:
-                chosen.append(start + move - 1)
-        return np.array(chosen, dtype=np.int64)
+        return trace_moves(self.steps, state)

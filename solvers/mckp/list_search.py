@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.mckp.moves import Corner, Moves
+from solvers.mckp.tracing import Step, trace_moves
 from solvers.solver import Deadline
 
 
@@ -78,15 +79,6 @@ def _least_from(values: Floats, starts: Integers) -> Floats:
     return least
 
 
-@dataclass(slots=True, eq=False)
-class _Step:
-    """How the states of one class came from those before: ``origin = move·parents + parent``, move 0 being none."""
-
-    origin: NDArray[np.int64]
-    parents: int
-    start: int
-
-
 def search_core(
     corner: Corner, core: Core, gap: float, *, max_states: int, deadline: Deadline, width: int | None = None
 ) -> Found:
@@ -101,7 +93,7 @@ def search_core(
         width: keep no more states than this a class, those of least bound: a quick search for a better incumbent.
     """
     size, cost = np.zeros(1, dtype=np.int64), np.array([corner.cost])
-    steps: list[_Step] = []
+    steps: list[Step] = []
     chosen: Moves | None = None
     cut = False
     states, price, slack = 0, corner.multiplier, corner.slack
@@ -120,13 +112,13 @@ def search_core(
         states += size.shape[0]
         fitting = int(size.searchsorted(slack, side="right")) - 1
         if fitting >= 0 and (better := float(cost[fitting]) + price * (slack - int(size[fitting]))) < gap:
-            gap, chosen = better, core.moves.pick(_trace(steps, fitting))
+            gap, chosen = better, core.moves.pick(trace_moves(steps, fitting))
     return Found(gap, chosen, finished=not cut, states=states)
 
 
 def _extend(
     size: Integers, cost: Floats, moves: Moves, run: slice, *, corner: Corner, gap: float, rates: tuple[float, float]
-) -> tuple[Integers, Floats, _Step]:
+) -> tuple[Integers, Floats, Step]:
     """All states of one class more that may still matter, by size, their loss falling strictly."""
     parents = size.shape[0]
     size = np.concatenate((size, (size + moves.size[run, None]).ravel()))
@@ -135,7 +127,7 @@ def _extend(
     origin = origin[size[origin].argsort(kind="stable")]
     size, cost = size[origin], cost[origin]
     kept = find_undominated(size, cost - corner.multiplier * size)
-    return size[kept], cost[kept], _Step(origin[kept], parents, run.start)
+    return size[kept], cost[kept], Step(origin[kept], parents, run.start)
 
 
 def _bounds(size: Integers, cost: Floats, slack: int, rates: tuple[float, float]) -> Floats:
@@ -147,11 +139,11 @@ def _bounds(size: Integers, cost: Floats, slack: int, rates: tuple[float, float]
 
 
 def _narrowed(
-    size: Integers, cost: Floats, step: _Step, *, corner: Corner, rates: tuple[float, float], width: int
-) -> tuple[Integers, Floats, _Step]:
+    size: Integers, cost: Floats, step: Step, *, corner: Corner, rates: tuple[float, float], width: int
+) -> tuple[Integers, Floats, Step]:
     """The ``width`` states of least bound, still by size."""
     kept = np.sort(np.argpartition(_bounds(size, cost, corner.slack, rates), width)[:width])
-    return size[kept], cost[kept], _Step(step.origin[kept], step.parents, step.start)
+    return size[kept], cost[kept], Step(step.origin[kept], step.parents, step.start)
 
 
 def find_undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
@@ -165,13 +157,3 @@ def find_undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
         rows = np.flatnonzero(kept)
         kept[rows[:-1][np.diff(size[rows]) == 0]] = False
     return kept
-
-
-def _trace(steps: list[_Step], state: int) -> Integers:
-    """The moves behind a state, from its last class back to the first."""
-    chosen = []
-    for step in reversed(steps):
-        move, state = divmod(int(step.origin[state]), step.parents)
-        if move:
-            chosen.append(step.start + move - 1)
-    return np.array(chosen, dtype=np.int64)

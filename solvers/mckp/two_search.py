@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.mckp.staircase import find_beaten
+from solvers.mckp.tracing import Step, trace_moves
 from solvers.mckp.two_core import TwoCore
 from solvers.mckp.two_moves import TwoCorner, TwoMoves
 from solvers.solver import Deadline
@@ -84,7 +85,7 @@ class _Search:
         self.core, self.gap, self.width = core, gap, width
         self.slacks, self.prices = np.array(corner.slacks)[:, None], np.array(corner.multipliers)
         self.states = _States(np.zeros((2, 1), dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64), 1, 0)
-        self.steps: list[_States] = []
+        self.steps: list[Step] = []
         self.kept, self.cut, self.compared_from = 0, False, COMPARED_FROM
         self.chosen: TwoMoves | None = None
         if min(corner.slacks) >= 0 and corner.gap < gap:
@@ -99,12 +100,12 @@ class _Search:
         if self.width is not None and states.cost.shape[0] > self.width:
             states, self.cut = self._narrowed(states, j + 1, self.width), True
         self.states = states
-        self.steps.append(states)
+        self.steps.append(Step(states.origin, states.parents, states.start))
         self.kept += states.cost.shape[0]
         left = self.slacks - states.sizes
         gaps = np.where((left >= 0).all(axis=0), states.cost + self.prices @ left.astype(np.float64), np.inf)
         if float(gaps.min(initial=np.inf)) < self.gap:
-            self.gap, self.chosen = float(gaps.min()), self.core.moves.pick(_trace(self.steps, int(gaps.argmin())))
+            self.gap, self.chosen = float(gaps.min()), self.core.moves.pick(trace_moves(self.steps, int(gaps.argmin())))
 
     def _over(self, states: _States) -> Floats:
         over: Floats = (states.sizes - self.slacks).astype(np.float64)
@@ -142,13 +143,3 @@ def _extended(states: _States, moves: TwoMoves, run: slice) -> _States:
     )
     cost = np.concatenate((states.cost, (states.cost + moves.cost[run, None]).ravel()))
     return _States(np.stack((first, second)), cost, np.arange(cost.shape[0]), states.cost.shape[0], run.start)
-
-
-def _trace(steps: list[_States], state: int) -> Integers:
-    """The moves behind a state, from its last class back to the first."""
-    chosen = []
-    for step in reversed(steps):
-        move, state = divmod(int(step.origin[state]), step.parents)
-        if move:
-            chosen.append(step.start + move - 1)
-    return np.array(chosen, dtype=np.int64)

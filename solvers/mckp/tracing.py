@@ -1,0 +1,33 @@
+"""From a partial choice of a list back to the moves that made it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.arrays import Integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """How the partial choices of one class came from those before.
+
+    Attributes:
+        origin: int64, ``move·parents + parent`` of each partial choice, move 0 being none.
+        parents: how many there were before.
+        start: position of the class's first move.
+    """
+
+    origin: Integers
+    parents: int
+    start: int
+
+
+def trace_moves(steps: Sequence[Step], state: int) -> Integers:
+    """Positions of the moves behind a state of the last step, from its last class back to the first, int64."""
+    chosen = []
+    for step in reversed(steps):
+        move, state = divmod(int(step.origin[state]), step.parents)
+        if move:
+            chosen.append(step.start + move - 1)
+    return np.array(chosen, dtype=np.int64)
