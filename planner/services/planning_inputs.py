@@ -13,7 +13,7 @@ from planner.errors import NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
-from planner.storage.cells import load_curves, measured_formats, measured_layers
+from planner.storage.cells import count_cells, load_curves, measured_formats
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import all_formats, get_format
@@ -149,12 +149,13 @@ def _find_setting(
     fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
     if not fitting:
         raise _unmeasured(model, rows, request)
-    if len(fitting) > 1:
-        layers = measured_layers(session, model.id)
-        most = min(max(layers[row.id] for row in fitting), planned)
-        fitting = [row for row in fitting if layers[row.id] >= most]
     fitting.sort(key=lambda row: newest[row.id], reverse=True)
-    return min(fitting, key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
+    fitting.sort(key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
+    if len(fitting) == 1:
+        return fitting[0]
+    formats = {row.id: [column.id for column in measured if column.setting_id == row.id] for row in fitting}
+    whole = (row for row in fitting if any(count_cells(session, number) >= planned for number in formats[row.id]))
+    return next(whole, fitting[0])
 
 
 def _unmeasured(model: ModelRow, rows: Sequence[ProbeSettingRow], request: Question) -> UnmeasuredError:
