@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -14,6 +13,7 @@ from api.routes import calibrations, catalogue, frontiers, health, jobs, models,
 from api.web import pages
 from planner.settings import Settings
 from planner.storage.database import Database
+from planner.versions import BITPLAN_VERSION
 
 MAX_BODY_BYTES = 40 * 2**20
 # Endpoints are bound by the interpreter and by the database's one writer: more threads only wait for each other, each with
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
     app = FastAPI(
         title="bitplan",
-        version=version("bitplan"),
+        version=BITPLAN_VERSION,
         description="Measure once what each format costs each layer; then plan any bit budget in milliseconds, with a proof.",
         lifespan=lifespan,
         docs_url=None,

@@ -1,13 +1,12 @@
 """Whether the process answers, and whether it can work."""
 
-from importlib.metadata import version
-
 from fastapi import APIRouter
 
 from api.dependencies import DatabaseOf
 from planner.schemas.problems import Health
+from planner.versions import BITPLAN_VERSION
 
-VERSION = version("bitplan")
+VERSION = BITPLAN_VERSION
 router = APIRouter(tags=["health"])
 
 
