@@ -3,23 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from sensitivity.next_token import hidden_states
 from sensitivity.probe_facts import FISHER, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
-from sensitivity.probes.label_scores import label_scores, uniforms
-from sensitivity.probes.rounding_errors import RoundingErrors
-from sensitivity.probes.score_products import ScoreProducts
+from sensitivity.probes.label_products import batches, label_products, root_losses, squares_statistics
 from sensitivity.statistics import Statistics
 
 UNIT_SEQUENCES: Final = 8
 """Sequences of a unit."""
-
-BATCH_TOKENS: Final = 2048
-"""Tokens of a forward and backward pass, unless a single sequence is longer."""
 
 
 @final
@@ -69,52 +59,13 @@ class Fisher(AbstractProbe):
             CalibrationError: the run has no tokens.
             CorruptCheckpointError: a weight is NaN or infinite.
         """
-        step = max(1, BATCH_TOKENS // run.calibration_tokens.shape[1])
+        length = run.calibration_tokens.shape[1]
         result = run.no_statistics()
-        for first in range(0, len(unit.indices), step):
-            result += self._measure(run, unit.indices[first : first + step])
+        for batch in batches(run, unit.indices):
+            scores = label_products(run, batch, draws=self.draws, arithmetic=self.arithmetic)
+            result += squares_statistics(run, scores, root_losses(scores, length=length))
         return result
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
         return with_silent_sequences(merged, sequences)
-
-    def _measure(self, run: ProbeRun, sequences: tuple[int, ...]) -> Statistics:
-        """Statistics of one batch."""
-        tokens = run.calibration_tokens[list(sequences)]
-        uniform = uniforms(seed=run.seed, sequences=sequences, draws=self.draws, length=tokens.shape[1])
-        errors = RoundingErrors.of(run, self.arithmetic)
-        with ScoreProducts(run, errors, sequences=len(tokens), draws=self.draws) as scores, torch.enable_grad():
-            hidden = hidden_states(run.model.module, tokens)
-            gradients = _at_last_hidden(run, hidden, uniform, scores)
-            for draw, gradient in enumerate(gradients):
-                scores.draw = draw
-                torch.autograd.backward(hidden, gradient, retain_graph=draw + 1 < self.draws)
-        return _statistics(run, scores, length=tokens.shape[1])
-
-
-def _at_last_hidden(run: ProbeRun, hidden: Tensor, uniform: Tensor, scores: ScoreProducts) -> Tensor:
-    """Gradients of the labels' log-probabilities, float32 (draws, sequences, length, hidden)."""
-    gradients = torch.empty((len(uniform), *hidden.shape))
-
-    def starting(draw: int) -> None:
-        scores.draw = draw
-
-    for index, states in enumerate(hidden.detach()):
-        scores.alone = index
-        for part, found in label_scores(run.model.module, states, uniform[:, index], starting=starting):
-            gradients[:, index, part] = found
-    scores.alone = None
-    return gradients
-
-
-def _statistics(run: ProbeRun, scores: ScoreProducts, *, length: int) -> Statistics:
-    samples = (0.5 / length * scores.products.square().mean(dim=0)).numpy()
-    result = run.no_statistics()
-    reached = scores.reached.sum(dim=0).double().numpy()
-    for index, name in enumerate(run.layers):
-        storable = run.storable(name)
-        result[index, storable, 0] = reached[index]
-        result[index, storable, 1] = samples[:, index, storable].sum(axis=0)
-        result[index, storable, 2] = np.square(samples[:, index, storable]).sum(axis=0)
-    return result

@@ -90,7 +90,7 @@ def test_any_grouping_gives_the_same_statistics(llama: LoadedModel, monkeypatch:
     whole = run_grouped(FLOAT32, run, [tuple(range(9))])
     for groups in ([(0, 1, 2), (3, 4, 5, 6), (7, 8)], [(8, 0), (4,), (1, 2, 3, 5, 6, 7)]):
         np.testing.assert_allclose(run_grouped(FLOAT32, run, groups), whole, rtol=1e-3, atol=1e-9)
-    monkeypatch.setattr("sensitivity.probes.fisher.BATCH_TOKENS", 24)
+    monkeypatch.setattr("sensitivity.probes.label_products.BATCH_TOKENS", 24)
     monkeypatch.setattr("sensitivity.probes.label_scores.positions_at_once", lambda _module: 5)
     np.testing.assert_allclose(run_grouped(FLOAT32, run, [tuple(range(9))]), whole, rtol=1e-3, atol=1e-9)
 

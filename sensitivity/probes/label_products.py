@@ -1,0 +1,95 @@
+"""Score products of labels drawn from the model: the passes that `fisher` and `fisher_interaction` have in common."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensitivity.next_token import hidden_states
+from sensitivity.probes.base import ProbeRun
+from sensitivity.probes.label_scores import label_scores, uniforms
+from sensitivity.probes.rounding_errors import RoundingErrors
+from sensitivity.probes.score_products import ScoreProducts
+from sensitivity.statistics import Statistics
+
+BATCH_TOKENS: Final = 2048
+"""Tokens of a forward and backward pass, unless a single sequence is longer."""
+
+
+def batches(run: ProbeRun, sequences: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The sequences in their order, as many at once as pass the model together.
+
+    Raises:
+        CalibrationError: the run has no tokens.
+    """
+    step = max(1, BATCH_TOKENS // run.calibration_tokens.shape[1])
+    for first in range(0, len(sequences), step):
+        yield sequences[first : first + step]
+
+
+def label_products(run: ProbeRun, sequences: tuple[int, ...], *, draws: int, arithmetic: str) -> ScoreProducts:
+    """``⟨Σ_t ∇_W log p(y_t | x_≤t), ΔW⟩`` of one batch: one forward pass, and a backward pass for each draw of labels.
+
+    Args:
+        run: layers, formats, tokens and seed.
+        sequences: indices in the calibration set.
+        draws: label draws for each sequence.
+        arithmetic: of the scores and the inner products; the passes are float32.
+
+    Raises:
+        CalibrationError: the run has no tokens.
+        CorruptCheckpointError: a weight is NaN or infinite.
+    """
+    tokens = run.calibration_tokens[list(sequences)]
+    uniform = uniforms(seed=run.seed, sequences=sequences, draws=draws, length=tokens.shape[1])
+    errors = RoundingErrors.of(run, arithmetic)
+    with ScoreProducts(run, errors, sequences=len(tokens), draws=draws) as scores, torch.enable_grad():
+        hidden = hidden_states(run.model.module, tokens)
+        gradients = _at_last_hidden(run, hidden, uniform, scores)
+        for draw, gradient in enumerate(gradients):
+            scores.draw = draw
+            torch.autograd.backward(hidden, gradient, retain_graph=draw + 1 < draws)
+    return scores
+
+
+def root_losses(scores: ScoreProducts, *, length: int) -> NDArray[np.float64]:
+    """``⟨G, ΔW⟩ / √(2T)`` for sequences of T tokens: its square is a loss in nats per token. (draws, sequences, layers, formats)."""
+    roots: NDArray[np.float64] = (scores.products / (2.0 * length) ** 0.5).numpy()
+    return roots
+
+
+def squares_statistics(run: ProbeRun, scores: ScoreProducts, roots: NDArray[np.float64]) -> Statistics:
+    """Statistics of the squared roots: a sample is the mean over the draws of a sequence that reached the layer.
+
+    Args:
+        run: layers and formats.
+        scores: which sequences reached which layer.
+        roots: float64 (draws, sequences, layers, formats).
+    """
+    samples = np.square(roots).mean(axis=0)
+    result = run.no_statistics()
+    reached = scores.reached.sum(dim=0).double().numpy()
+    for index, name in enumerate(run.layers):
+        storable = run.storable(name)
+        result[index, storable, 0] = reached[index]
+        result[index, storable, 1] = samples[:, index, storable].sum(axis=0)
+        result[index, storable, 2] = np.square(samples[:, index, storable]).sum(axis=0)
+    return result
+
+
+def _at_last_hidden(run: ProbeRun, hidden: Tensor, uniform: Tensor, scores: ScoreProducts) -> Tensor:
+    """Gradients of the labels' log-probabilities, float32 (draws, sequences, length, hidden)."""
+    gradients = torch.empty((len(uniform), *hidden.shape))
+
+    def starting(draw: int) -> None:
+        scores.draw = draw
+
+    for index, states in enumerate(hidden.detach()):
+        scores.alone = index
+        for part, found in label_scores(run.model.module, states, uniform[:, index], starting=starting):
+            gradients[:, index, part] = found
+    scores.alone = None
+    return gradients
