@@ -7,10 +7,9 @@ from sqlalchemy.orm import undefer
 
 from planner.errors import NotFoundError
 from planner.storage.database import Database
-from planner.storage.tables import CalibrationSetRow, ModelRow
+from planner.storage.tables import CalibrationSetRow
+from planner.worker.registered_files import registered_files
 from sensitivity.calibration import CalibrationSpec
-from sensitivity.checkpoint import describe
-from sensitivity.errors import ModelChangedError
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.tokens import CalibrationTokens, cut
 
@@ -34,7 +33,7 @@ class LoadedModels:
         if self._model is None or self._model_id != model_id:
             self._model, self._model_id = None, None
             self._tokens.clear()
-            self._model = self._load(model_id)
+            self._model = load_model(registered_files(self.database, model_id))
             self._model_id = model_id
         return self._model
 
@@ -62,19 +61,3 @@ class LoadedModels:
                 )
             self._tokens = {key: cut(text, model.tokenizer, spec)}
         return self._tokens[key]
-
-    def _load(self, model_id: str) -> LoadedModel:
-        with self.database.read_session() as session:
-            row = session.get(ModelRow, model_id)
-            if row is None:
-                msg = f"model {model_id!r} was deleted; register it again and submit the job again"
-                raise NotFoundError(msg)
-            path, revision, name = row.path, row.revision, row.name
-        description = describe(path, revision=revision)
-        if description.fingerprint != model_id:
-            msg = (
-                f"the files of model {name!r} at {path} are not those that were registered: "
-                f"register them again (bitplan models add {path}) and measure the new model"
-            )
-            raise ModelChangedError(msg)
-        return load_model(description)
