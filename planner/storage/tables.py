@@ -192,6 +192,23 @@ class CellRow(Base):
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class ScoreProductsRow(Base):
+    """Score products of one measured format: what a probe keeps beside the cells of the column.
+
+    ``products`` is little-endian float32 ``(layers, sequences, draws)``, zlib-compressed: all layers in model order, NaN
+    where a layer was not measured. Rows of one setting belong to the same sequences and the same drawn labels.
+    """
+
+    __tablename__ = "score_products"
+
+    measured_format_id: Mapped[int] = mapped_column(ForeignKey("measured_formats.id", ondelete="CASCADE"), primary_key=True)
+    sequences: Mapped[int] = mapped_column(Integer)
+    draws: Mapped[int] = mapped_column(Integer)
+    products: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class JobRow(Base):
     """Queued work: ``queued running succeeded failed cancelled``.
 
