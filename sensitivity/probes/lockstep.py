@@ -1,7 +1,9 @@
 """One sequence going through a model as the reference, and beside it as variants with a single changed layer each."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +49,28 @@ class Walk:
         self.states, self.calls = enter(self.model, self.tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class AbstractChange(ABC):
+    """What one variant has different in the block that the walk is at; everything behind the block is the same model.
+
+    Attributes:
+        layer: the linear that the change is about: where the block does not call it, there is no variant. ``None`` for a
+            change of the block itself.
+    """
+
+    layer: nn.Linear | None
+
+    @abstractmethod
+    def answers(self, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:
+        """What linears of the block give in the variant, from their calls in the reference; others are left to the walk."""
+
+    def through(self, block: nn.Module, call: BlockCall, states: Tensor) -> Tensor:
+        """The variant's states behind the block, from the states at its door."""
+        return call.through(block, states)
+
+
+@final
+@dataclass(frozen=True)
+class Change(AbstractChange):
     """A layer of the block in other weights.
 
     Attributes:
@@ -58,6 +80,12 @@ class Change:
 
     layer: nn.Linear
     error: Tensor
+
+    def answers(self, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:
+        """``y + ΔW x`` of the layer; what is called before it, or with the same input, gives what it gave."""
+        own = linears[self.layer]
+        product = linear(own.inputs.to(self.error.dtype), self.error)
+        return {**unchanged_up_to(self.layer, linears), self.layer: _always(own.output + product)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +103,8 @@ class Ends:
     called: Collection[nn.Linear]
 
 
-def last_hidden(walk: Walk, changes: Sequence[Change], dtype: torch.dtype) -> Ends:
-    """Run the rest of the model for the reference, and once for each change of a layer in the block that the walk is at.
+def last_hidden(walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype) -> Ends:
+    """Run the rest of the model for the reference, and once for each change in the block that the walk is at.
 
     All go block by block, so that the weights of a block stay in cache. A variant is run by itself, on one sequence: its bits
     do not depend on what else is measured.
@@ -88,7 +116,7 @@ def last_hidden(walk: Walk, changes: Sequence[Change], dtype: torch.dtype) -> En
 
     Args:
         walk: the reference at the door of the block; it is left there.
-        changes: of layers of that block.
+        changes: in that block.
         dtype: of ``W (x′ − x)``; in float32, linears behind the changed layer are run plainly.
     """
     reference, variants, called = _through_changed(walk, changes, dtype)
@@ -99,7 +127,7 @@ def last_hidden(walk: Walk, changes: Sequence[Change], dtype: torch.dtype) -> En
 
 
 def _through_changed(
-    walk: Walk, changes: Sequence[Change], dtype: torch.dtype
+    walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype
 ) -> tuple[Tensor, list[Tensor | None], Collection[nn.Linear]]:
     """The reference and the variants behind the block that the walk is at, and the layers that it called."""
     block, call = walk.model.blocks[walk.block], walk.calls[walk.block]
@@ -108,11 +136,11 @@ def _through_changed(
     besides = _besides(block, linears, dtype)
     variants: list[Tensor | None] = []
     for change in changes:
-        if change.layer not in linears:
+        if change.layer is not None and change.layer not in linears:
             variants.append(None)
             continue
-        with answered({**besides, **_up_to(change, linears)}):
-            variants.append(call.through(block, walk.states))
+        with answered({**besides, **change.answers(linears)}):
+            variants.append(change.through(block, call, walk.states))
     return reference, variants, linears.keys()
 
 
@@ -126,17 +154,15 @@ def _through(
         return ahead, [None if states is None else call.through(block, states) for states in variants]
 
 
-def _up_to(change: Change, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:
-    """Answers of the changed layer, of all linears that are called before it, and of those that share its input."""
-    own = linears[change.layer]
+def unchanged_up_to(layer: nn.Linear, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:
+    """Answers of a layer, of all linears that are called before it, and of those that share its input: what they gave."""
+    own = linears[layer]
     answers: dict[nn.Linear, Answer] = {}
     before = True
-    for layer, call in linears.items():
-        before = before and layer is not change.layer
+    for other, call in linears.items():
         if before or call.inputs is own.inputs:
-            answers[layer] = _always(call.output)
-    product = linear(own.inputs.to(change.error.dtype), change.error)
-    answers[change.layer] = _always(own.output + product)
+            answers[other] = _always(call.output)
+        before = before and other is not layer
     return answers
 
 

@@ -1,4 +1,4 @@
-"""KL of the next token for changes of one layer at a time, from a walk that stands at the door of the layer's block."""
+"""KL of the next token for one change at a time, from a walk that stands at the door of the layer's block."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sensitivity.next_token import output_head
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.block_walk import leave
 from sensitivity.probes.divergence import LogitChange, divergences
-from sensitivity.probes.lockstep import Change, Walk, last_hidden
+from sensitivity.probes.lockstep import AbstractChange, Change, Walk, last_hidden
 from sensitivity.probes.rounding_errors import DTYPES
 
 VARIANT_BYTES: Final = 1 << 30
@@ -28,7 +28,7 @@ def walks(run: ProbeRun, sequences: Sequence[int]) -> list[Walk]:
 
 @dataclass(frozen=True, slots=True)
 class SingleChanges:
-    """Measures changes of single layers.
+    """Measures single changes.
 
     Attributes:
         run: whose model.
@@ -38,18 +38,18 @@ class SingleChanges:
     run: ProbeRun
     arithmetic: str
 
-    def measure(self, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
+    def measure(self, walk: Walk, changes: Sequence[AbstractChange]) -> tuple[Collection[nn.Linear], Tensor]:
         """KL(reference ‖ changed) on the walk's sequence.
 
         Args:
             walk: the reference at the door of a block, or behind the last one.
-            changes: of layers of that block, or of the head.
+            changes: in that block, or of the head's weights.
 
         Returns:
             Layers that the block called, and float64 (changes,) nats per token; zero where the layer was not called.
         """
         if walk.block == len(self.run.model.blocks):
-            return self._of_head(walk, changes)
+            return self._of_head(walk, cast("Sequence[Change]", changes))
         at_once = max(1, VARIANT_BYTES // walk.states.nbytes)
         called: Collection[nn.Linear] = ()
         samples = torch.zeros(len(changes), dtype=torch.float64)
@@ -58,7 +58,7 @@ class SingleChanges:
             called, samples[part] = self._of_variants(walk, changes[part])
         return called, samples
 
-    def _of_variants(self, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
+    def _of_variants(self, walk: Walk, changes: Sequence[AbstractChange]) -> tuple[Collection[nn.Linear], Tensor]:
         """Variants that are in memory together."""
         head = self._head_weight()
         ends = last_hidden(walk, changes, head.dtype)
