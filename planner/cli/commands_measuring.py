@@ -44,6 +44,10 @@ def measure(
     seed: Seed = 0,
     include: Annotated[list[str] | None, typer.Option("--include", help="Layers to measure, by pattern; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Layers to leave out, by pattern; repeatable.")] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Measure only so many of the cells, drawn by --seed: spread over formats and the losses known so far."),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
     detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
     as_json: AsJson = False,
@@ -70,6 +74,7 @@ def measure(
         calibration=calibration,
         include=include,
         exclude=exclude or [],
+        sample=sample,
         rounding=rounding,
         seed=seed,
         force=force,

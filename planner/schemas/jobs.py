@@ -1,9 +1,9 @@
 """Requests and documents of jobs."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from planner.jobs.job import JobState
 from planner.schemas.base import Page, Parameters, Reference, Schema
@@ -31,10 +31,34 @@ class SubmitSensitivity(Schema):
         Field(min_length=1, max_length=200, description="layers to measure, by pattern; by default all but lm_head"),
     ] = None
     exclude: Annotated[list[Pattern], Field(max_length=200, description="layers to leave out, by pattern")] = []
+    cells: Annotated[
+        dict[Pattern, list[FormatName]] | None,
+        Field(
+            min_length=1,
+            max_length=100_000,
+            description="layer name → formats: measure these cells alone, instead of all selected layers in all formats",
+        ),
+    ] = None
+    sample: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000_000,
+            description="measure so many of the selected cells: drawn with the seed, spread over formats and over the losses "
+            "that the most trusted other probe found",
+        ),
+    ] = None
     rounding: Annotated[RoundingName, Field(description="rounding method: how weights reach the grid")] = "rtn"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of everything random in the run")] = 0
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
     force: Annotated[bool, Field(description="measure again what is measured already")] = False
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> Self:
+        if self.cells is not None and (self.include is not None or self.exclude or self.sample is not None):
+            msg = "cells names each cell by itself: leave out include, exclude and sample"
+            raise ValueError(msg)
+        return self
 
 
 class Job(Schema):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from planner.errors import NotFoundError, UnmeasuredError
 from planner.schemas.curves import CellDocument, CurvesDocument, ProbeSettingDocument, ProbeSettingList
-from planner.services.planning_inputs import TRUST_ORDER, find_model, load_layers
+from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
@@ -72,7 +72,7 @@ def get_curves(
 def choose_setting(known: Sequence[ProbeSettingDocument], *, setting: str | None = None) -> ProbeSettingDocument:
     """The setting of that id if it is known; else the freshest of the most trusted probe. ``known`` is not empty."""
     asked = [item for item in known if item.id == setting]
-    return min(asked or known, key=lambda item: TRUST_ORDER.index(item.probe) if item.probe in TRUST_ORDER else len(TRUST_ORDER))
+    return min(asked or known, key=lambda item: trust(item.probe))
 
 
 def curves_csv(document: CurvesDocument) -> str:

@@ -1,10 +1,8 @@
 """Jobs: what is worth queueing, how far it is, and how to stop it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,24 +13,19 @@ from planner.jobs.job import JobState, Pace
 from planner.jobs.rows import ACTIVE, end, snapshot
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.measuring import setting_of
-from planner.rules import matching
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
+from planner.services.asked_cells import asked_cells
 from planner.services.calibrations import find_calibration
 from planner.services.pagination import page
-from planner.services.planning_inputs import find_model, load_layers
+from planner.services.planning_inputs import find_model
 from planner.storage.cells import load_curves
 from planner.storage.database import Database
 from planner.storage.tables import JobRow
-from sensitivity.checkpoint.description import Layer
-from sensitivity.errors import UnsupportedShapeError
-from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.registry import get_format
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
-_LEFT_OUT = "lm_head"
 _NOTHING_MISSING = "every cell asked for is measured already; set force to measure again"
 
 
@@ -40,18 +33,19 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
     """Queue the measurement of the cells that are missing.
 
     A cell that was measured in the same setting is not measured again unless ``force`` is set; if none is missing, the job is
-    done at once. The same request while its job is unfinished gives that job.
+    done at once. Where not all formats are missing of all its layers, the job names its cells one by one. The same request
+    while its job is unfinished gives that job.
 
     Raises:
         NotFoundError: no such model or calibration set.
-        InvalidRequestError: a pattern that matches nothing, no layer left, or no calibration set where one is needed.
+        InvalidRequestError: a pattern that matches nothing, a cell that the model or the request does not have, no layer left, or
+            no calibration set where one is needed.
         UnknownFormatError: no such format.
         UnknownProbeError: no such probe, or a parameter that it does not have.
-        UnsupportedShapeError: a format that can store none of the layers.
+        UnsupportedShapeError: a format that can store none of the layers, or not the layer of a cell that was named.
     """
     model = find_model(session, request.model)
-    layers = _selected(load_layers(session, model.id), request)
-    formats = [get_format(name) for name in dict.fromkeys(name.upper() for name in request.formats)]
+    found = asked_cells(session, model, request)
     payload: dict[str, Any] = {
         "probe": request.probe,
         "probe_parameters": dict(request.probe_parameters),
@@ -60,13 +54,16 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
         "seed": request.seed,
     }
     setting = setting_of(payload)
-    wanted = _storable(layers, formats)
-    known = load_curves(session, model.id, setting.id, formats, [layer.name for layer in layers]).status != ""
-    missing: NDArray[np.bool_] = wanted if request.force else wanted & ~known
+    known = load_curves(session, model.id, setting.id, found.formats, [layer.name for layer in found.layers]).status != ""
+    listed = found.asked if request.force else found.asked & ~known
+    missing = listed & found.storable
     if not missing.any():
         return _done_already(session, model.id, payload)
-    payload["formats"] = [formats[k].name for k in np.flatnonzero(missing.any(axis=0))]
-    payload["layers"] = [layers[i].name for i in np.flatnonzero(missing.any(axis=1))]
+    rows, columns = missing.any(axis=1), missing.any(axis=0)
+    payload["formats"] = [found.formats[k].name for k in np.flatnonzero(columns)]
+    payload["layers"] = [found.layers[i].name for i in np.flatnonzero(rows)]
+    if not listed[np.ix_(rows, columns)].all():
+        payload["cells"] = found.names(missing)
     same = _unfinished(session, model.id, payload)
     if same is not None:
         return _document(session, snapshot(same))
@@ -143,19 +140,6 @@ def _engine(session: Session) -> AbstractJobEngine:
     return SqlJobEngine(Database.of(session))
 
 
-def _selected(layers: Sequence[Layer], request: SubmitSensitivity) -> list[Layer]:
-    """Layers that the patterns leave, in model order; by default all but the head."""
-    kept = {index for index, layer in enumerate(layers) if layer.kind != _LEFT_OUT}
-    if request.include is not None:
-        kept = {index for pattern in request.include for index in matching(pattern, layers, of="include")}
-    for pattern in request.exclude:
-        kept -= set(matching(pattern, layers, of="exclude"))
-    if not kept:
-        msg = "no layer is left to measure: include more, or exclude less"
-        raise InvalidRequestError(msg)
-    return [layers[index] for index in sorted(kept)]
-
-
 def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
     if get_facts(request.probe).needs_calibration:
         what = f"probe {request.probe!r}"
@@ -167,19 +151,6 @@ def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
         msg = f"{what} runs on text: name a calibration set (POST /v1/calibrations makes one)"
         raise InvalidRequestError(msg)
     return find_calibration(session, request.calibration).id
-
-
-def _storable(layers: Sequence[Layer], formats: Sequence[CandidateFormat]) -> NDArray[np.bool_]:
-    """Which format can store which layer, shape (layers, formats)."""
-    shapes = {layer.shape for layer in layers}
-    refusals = {(shape, candidate.name): candidate.refusal(shape) for shape in shapes for candidate in formats}
-    for candidate in formats:
-        reasons = [refusals[shape, candidate.name] for shape in shapes]
-        if all(reasons):
-            msg = f"no selected layer can be stored in {candidate.name} ({reasons[0]}): leave the format out"
-            raise UnsupportedShapeError(msg)
-    table = [[refusals[layer.shape, candidate.name] is None for candidate in formats] for layer in layers]
-    return np.array(table, dtype=bool).reshape(len(layers), len(formats))
 
 
 def _unfinished(session: Session, model_id: str, payload: dict[str, Any]) -> JobRow | None:

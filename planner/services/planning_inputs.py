@@ -19,7 +19,24 @@ from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import all_formats, get_format
 from sensitivity.rounding_facts import get_rounding_facts
 
-TRUST_ORDER = ("kl", "coverage", "fisher", "linearity", "hessian_trace", "output_error", "weight_error")
+LINKED = "calibrated_"
+"""What the name of a linked probe begins with; the name of the probe that was linked to exact cells follows."""
+
+TRUST_ORDER = (
+    "kl",
+    "calibrated_coverage",
+    "calibrated_fisher",
+    "coverage",
+    "fisher",
+    "calibrated_linearity",
+    "linearity",
+    "calibrated_hessian_trace",
+    "hessian_trace",
+    "calibrated_output_error",
+    "calibrated_weight_error",
+    "output_error",
+    "weight_error",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,11 @@ class Inputs:
 
     setting: ProbeSettingRow
     curves: Curves
+
+
+def trust(probe: str) -> int:
+    """Place of a probe in the order of trust: 0 is the most trusted, and one that the order does not name is the last."""
+    return TRUST_ORDER.index(probe) if probe in TRUST_ORDER else len(TRUST_ORDER)
 
 
 def find_model(session: Session, key: str) -> ModelRow:
@@ -150,7 +172,7 @@ def _find_setting(
     if not fitting:
         raise _unmeasured(model, rows, request)
     fitting.sort(key=lambda row: newest[row.id], reverse=True)
-    fitting.sort(key=lambda row: TRUST_ORDER.index(row.probe) if row.probe in TRUST_ORDER else len(TRUST_ORDER))
+    fitting.sort(key=lambda row: trust(row.probe))
     if len(fitting) == 1:
         return fitting[0]
     formats = {row.id: [column.id for column in measured if column.setting_id == row.id] for row in fitting}

@@ -59,6 +59,9 @@ class SensitivityHandler(AbstractJobHandler):
         formats = [get_format(name) for name in job.payload["formats"]]
         shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
         cells = cells_of(job.payload["layers"], formats, shapes, merged)
+        asked = job.payload.get("cells")
+        if asked is not None:
+            cells = [cell for cell in cells if cell.format in asked[cell.layer]]
         store_cells(session, job.model_id, setting_of(job.payload), cells, job_id=job.id)
 
     def _prepare(self, job: Job) -> ProbeRun:
@@ -72,6 +75,7 @@ class SensitivityHandler(AbstractJobHandler):
             rounding=job.payload["rounding"],
             tokens=tokens,
             seed=job.payload["seed"],
+            cells=job.payload.get("cells"),
         )
 
 

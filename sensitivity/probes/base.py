@@ -1,7 +1,7 @@
 """The port of every probe: a map-reduce over units."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -40,6 +40,7 @@ class ProbeRun:
         tokens: int64 calibration tokens of shape ``(sequences, sequence_length)``; ``None`` where neither probe nor rounding
             method runs on text.
         seed: seed of everything random in the run.
+        cells: names of the formats to measure each layer in; ``None`` for all layers in all formats.
         cache: what a probe wants to keep between units of this process (rounding errors, hidden states at a block's door).
     """
 
@@ -49,6 +50,7 @@ class ProbeRun:
     rounding: str
     tokens: torch.Tensor | None
     seed: int
+    cells: Mapping[str, Collection[str]] | None = None
     cache: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,10 +66,13 @@ class ProbeRun:
         return self.tokens
 
     def storable(self, layer: str) -> list[int]:
-        """Indices of the formats that can store the layer; its other cells keep count 0."""
+        """Indices of the formats that can store the layer and are asked for; its other cells keep count 0."""
+        asked = None if self.cells is None else self.cells.get(layer, ())
         linear = self.model.linears[layer]
         shape = (linear.out_features, linear.in_features)
-        return [k for k, fmt in enumerate(self.formats) if fmt.refusal(shape) is None]
+        return [
+            k for k, fmt in enumerate(self.formats) if (asked is None or fmt.name in asked) and fmt.refusal(shape) is None
+        ]
 
     def layers_of_block(self, block: int) -> list[tuple[int, str]]:
         """Index and name of the layers to measure in a block; ``len(model.blocks)`` stands for those outside all blocks."""

@@ -1,5 +1,7 @@
 """What a sensitivity job is asked to measure."""
 
+from collections import Counter
+
 import pytest
 
 from planner.cells import Cell
@@ -42,6 +44,55 @@ def test_a_cell_that_is_known_to_have_no_number_is_not_missing(database: Databas
     with database.session() as session:
         store_cells(session, toy, how, [cell])
     assert _ask(database, request).request["layers"] == layers[1:2]
+
+
+def test_cells_that_are_known_are_left_out_one_by_one(database: Database, toy: str) -> None:
+    layers = [layer.name for layer in synthetic.description().layers if layer.kind != "lm_head"]
+    request = _with(include=layers[:2], formats=["INT4_G64", "INT8_G64"])
+    how = setting_of(request.model_dump() | {"calibration_id": None})
+    cell = Cell(layers[0], "INT8_G64", get_format("INT8_G64").identity, CellStatus.MEASURED, 0.1, None, 1.0, 0.1, 0.01)
+    with database.session() as session:
+        store_cells(session, toy, how, [cell])
+    assert _ask(database, request).request["cells"] == {layers[0]: ["INT4_G64"], layers[1]: ["INT4_G64", "INT8_G64"]}
+    assert "cells" not in _ask(database, _with(**request.model_dump() | {"force": True})).request
+
+
+def test_single_cells_are_measured_by_name(database: Database, toy: str) -> None:
+    layers = [layer.name for layer in synthetic.description().layers]
+    cells = {layers[-1]: ["int8_g64"], layers[0]: ["INT4_G64", "INT8_G64"]}
+    job = _ask(database, _with(formats=["INT4_G64", "INT8_G64"], cells=cells))
+    assert job.request["layers"] == [layers[0], layers[-1]]
+    assert job.request["cells"] == {layers[0]: ["INT4_G64", "INT8_G64"], layers[-1]: ["INT8_G64"]}
+    assert _ask(database, _with(formats=["INT4_G64", "INT8_G64"], cells=cells)).id == job.id
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"model.layers.9.nothing": ["INT4_G64"]}, "no layer 'model.layers.9.nothing'"),
+        ({"model.layers.0.self_attn.q_proj": ["INT8_G64"]}, "add INT8_G64 to formats"),
+    ],
+)
+def test_cells_that_do_not_exist_are_refused(database: Database, toy: str, cells: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        _ask(database, _with(cells=cells))
+
+
+def test_cells_leave_no_room_for_other_selections() -> None:
+    with pytest.raises(ValueError, match="leave out include, exclude and sample"):
+        _with(cells={"a": ["INT4_G64"]}, sample=3)
+
+
+def test_a_sample_is_spread_over_formats_and_asked_for_once(database: Database, toy: str) -> None:
+    with database.session() as session:
+        synthetic.add_cells(session, synthetic.description(), synthetic.setting())
+    request = _with(formats=["INT2_G64", "INT4_G64", "INT8_G64"], sample=9, seed=5)
+    job = _ask(database, request)
+    counts = Counter(name for formats in job.request["cells"].values() for name in formats)
+    assert counts == {"INT2_G64": 3, "INT4_G64": 3, "INT8_G64": 3}
+    assert _ask(database, request).id == job.id
+    other = _ask(database, _with(**request.model_dump() | {"seed": 6}))
+    assert other.request["cells"] != job.request["cells"]
 
 
 def test_formats_are_measured_once_each_however_they_are_written(database: Database, toy: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from planner.jobs.job import JobState
@@ -16,6 +17,7 @@ from planner.schemas.plans import BudgetSpec, PlanRequest
 from planner.services import calibrations, curves, jobs, models, plans
 from planner.settings import Settings
 from planner.storage.database import Database
+from planner.storage.tables import CellRow
 from planner.worker.process import make_worker
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.kl import KLDivergence
@@ -75,3 +77,36 @@ def test_a_killed_job_goes_on_where_it_was(sqlite: Database, tmp_path: Path, mon
     found = np.array([[cell.loss, cell.standard_error] for cell in measured], dtype=np.float64)
     assert np.array_equal(found, np.stack(expected, axis=-1).reshape(-1, 2))
     assert plan.predicted.unit == "nats/token"
+
+
+def test_measuring_one_cell_again_touches_one_cell(sqlite: Database, tmp_path: Path) -> None:
+    described = models.inspect(str(tiny_llama(tmp_path / "llama", hidden=32, ffn=64)))
+    prepared = calibrations.prepare(
+        CreateCalibration(text=TEXT, sequences=2, sequence_length=16, held_out_sequences=1, held_out_length=16)
+    )
+    with sqlite.session() as session:
+        model = models.register(session, described)[0].id
+        calibration = calibrations.create(session, prepared)[0].id
+
+    def measure(**options: object) -> dict[tuple[int, int], tuple[float | None, str | None]]:
+        request = {"model": model, "probe": "kl", "formats": FORMATS, "calibration": calibration} | options
+        with sqlite.session() as session:
+            job = jobs.submit_sensitivity(session, SubmitSensitivity.model_validate(request))
+        with capture_logs():
+            make_worker(sqlite, Settings(lease_seconds=30, torch_threads=1), poll_seconds=0.02).run(until_idle=True)
+        with sqlite.read_session() as session:
+            assert jobs.get_job(session, job.id).state is JobState.SUCCEEDED
+            return {
+                (cell.measured_format_id, cell.layer_id): (cell.loss, cell.job_id) for cell in session.scalars(select(CellRow))
+            }
+
+    name = described.layers[3].name
+    two = measure(cells={name: FORMATS[:1], described.layers[9].name: FORMATS[1:]})
+    assert len(two) == 2
+    whole = measure()
+    assert len(whole) == 2 * (len(described.layers) - 1)
+    assert all(whole[key] == cell for key, cell in two.items())  # known cells were left alone
+    again = measure(cells={name: FORMATS[:1]}, force=True)
+    changed = [key for key in whole if again[key][1] != whole[key][1]]
+    assert len(changed) == 1
+    assert {key: loss for key, (loss, _) in again.items()} == {key: loss for key, (loss, _) in whole.items()}
