@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.curve_tools.block_map import arrange
 from planner.schemas.curves import CellDocument
 
 CELL = 26
@@ -51,16 +52,9 @@ class HeatMap:
 
 def lay_out(cells: Sequence[CellDocument], unit: str) -> HeatMap:
     """Lay out the cells of one format. Layers of one block and kind (experts) share a tile, which shows their mean."""
-    kinds = list(dict.fromkeys(cell.kind for cell in cells))
-    blocks: list[int | None] = [*sorted({cell.block for cell in cells if cell.block is not None})]
-    if any(cell.block is None for cell in cells):
-        blocks.append(None)
-    groups: dict[tuple[int | None, str], list[CellDocument]] = {}
-    for cell in cells:
-        groups.setdefault((cell.block, cell.kind), []).append(cell)
-    means = {place: _mean(group) for place, group in groups.items()}
-    positive = [value for value in means.values() if value is not None and value > 0]
-    least, greatest = (min(positive), max(positive)) if positive else (None, None)
+    drawn = arrange(cells)
+    kinds, blocks, means = drawn.kinds, drawn.blocks, drawn.means
+    least, greatest = drawn.limits or (None, None)
     tiles = tuple(
         Tile(
             x=LEFT + CELL * blocks.index(block),
@@ -68,7 +62,7 @@ def lay_out(cells: Sequence[CellDocument], unit: str) -> HeatMap:
             fill=_fill(means[block, kind], least, greatest),
             title=_title(group, means[block, kind], unit),
         )
-        for (block, kind), group in groups.items()
+        for (block, kind), group in drawn.groups.items()
     )
     return HeatMap(
         tiles=tiles,
@@ -88,11 +82,6 @@ def colour(position: float) -> str:
     low = min(int(at), len(_ANCHORS) - 2)
     pairs = zip(_ANCHORS[low], _ANCHORS[low + 1], strict=True)
     return "#" + "".join(f"{round(a + (b - a) * (at - low)):02x}" for a, b in pairs)
-
-
-def _mean(group: Sequence[CellDocument]) -> float | None:
-    losses = [cell.loss for cell in group if cell.loss is not None]
-    return sum(losses) / len(losses) if losses else None
 
 
 def _fill(loss: float | None, least: float | None, greatest: float | None) -> str | None:

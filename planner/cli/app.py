@@ -2,6 +2,7 @@
 
 import typer
 
+from planner.cli.commands_curves import curves
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(calibrations, name="calibrations")
 app.add_typer(jobs, name="jobs")
+app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
 app.add_typer(db, name="db")
 for command in (formats, runtimes, measure, bounds, plan, frontier, evaluate, export, serve, worker, demo):

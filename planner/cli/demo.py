@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from planner.cli.demo_pictures import draw_frontier, draw_heat_map
+from planner.cli.curve_pictures import draw_heat_map
+from planner.cli.demo_pictures import draw_frontier
 from planner.cli.following import follow
 from planner.cli.reporting import in_bytes, out, say, show_json, show_table, with_error
 from planner.cli.workspace import settings

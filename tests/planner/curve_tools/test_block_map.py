@@ -1,0 +1,31 @@
+"""Cells by block and kind."""
+
+from planner.curve_tools.block_map import arrange
+from planner.schemas.curves import CellDocument
+
+
+def cell(layer: str, kind: str, block: int | None, loss: float | None) -> CellDocument:
+    status = "measured" if loss is not None else "no_tokens"
+    return CellDocument(layer=layer, kind=kind, block=block, format="INT4_G64", status=status, loss=loss, standard_error=None)
+
+
+def test_experts_share_a_place_and_the_outside_comes_last() -> None:
+    cells = [
+        cell("head", "lm_head", None, 4.0),
+        cell("1.up.0", "up_proj", 1, 1.0),
+        cell("1.up.1", "up_proj", 1, 3.0),
+        cell("1.up.2", "up_proj", 1, None),
+        cell("0.up.0", "up_proj", 0, None),
+        cell("0.q", "q_proj", 0, -1.0),
+    ]
+    found = arrange(cells)
+    assert found.kinds == ("lm_head", "up_proj", "q_proj")
+    assert found.blocks == (0, 1, None)
+    assert found.means == {(None, "lm_head"): 4.0, (1, "up_proj"): 2.0, (0, "up_proj"): None, (0, "q_proj"): -1.0}
+    assert [item.layer for item in found.groups[1, "up_proj"]] == ["1.up.0", "1.up.1", "1.up.2"]
+    assert found.limits == (2.0, 4.0)
+
+
+def test_without_a_positive_loss_there_is_no_scale() -> None:
+    assert arrange([cell("a", "q_proj", 0, 0.0), cell("b", "q_proj", 1, None)]).limits is None
+    assert arrange([]).limits is None
