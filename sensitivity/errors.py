@@ -13,6 +13,7 @@ SensitivityError
 │   └── UnsupportedShapeError  a format that cannot store a tensor of this shape
 ├── CalibrationError           empty text, too few tokens
 ├── NonFiniteError             a measurement that is NaN or infinite
+├── TooManyProductsError       a run whose score products would not fit in memory
 └── UnknownProbeError          no such probe, or a hyper-parameter that it does not have
 """
 
@@ -67,6 +68,10 @@ class CalibrationError(SensitivityError):
 
 class NonFiniteError(SensitivityError):
     """A measurement is NaN or infinite."""
+
+
+class TooManyProductsError(SensitivityError):
+    """The score products of the run would not fit in memory."""
 
 
 class UnknownProbeError(SensitivityError):

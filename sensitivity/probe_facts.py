@@ -44,6 +44,7 @@ class ProbeFacts:
         additive: losses of different layers may be added.
         needs_calibration: the probe runs on tokens.
         is_random: the probe draws, so its seed is part of a cell's identity.
+        keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
 
@@ -53,6 +54,7 @@ class ProbeFacts:
     additive: bool
     needs_calibration: bool
     is_random: bool = False
+    keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
@@ -100,6 +102,16 @@ FISHER = ProbeFacts(
     is_random=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
 )
+FISHER_INTERACTION = ProbeFacts(
+    name="fisher_interaction",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    is_random=True,
+    keeps_products=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(4, minimum=1)},
+)
 KL = ProbeFacts(
     name="kl",
     code_version=1,
@@ -132,7 +144,7 @@ LINEARITY = ProbeFacts(
     },
 )
 
-_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY)}
+_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY, FISHER_INTERACTION)}
 
 
 def all_probe_facts() -> tuple[ProbeFacts, ...]:

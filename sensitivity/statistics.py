@@ -5,6 +5,7 @@ unit may run on any machine; because the caller merges units in the order of the
 who ran what when.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -27,6 +28,14 @@ def observe(samples: NDArray[np.floating]) -> Statistics:
     x = np.asarray(samples, dtype=np.float64)
     count = np.full(x.shape[1:], float(x.shape[0]))
     return np.stack([count, x.sum(axis=0), np.square(x).sum(axis=0)], axis=-1)
+
+
+def summed(results: Sequence[Statistics]) -> Statistics:
+    """Statistics of all samples: the sum, one by one in the order given. At least one."""
+    total = np.zeros_like(results[0])
+    for result in results:
+        total = total + result
+    return total
 
 
 def mean_and_error(statistics: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

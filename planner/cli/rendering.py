@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Proof, Reference
+from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Prediction, Proof, Reference
 
 
 def show_plan(document: PlanDocument) -> None:
@@ -20,6 +20,7 @@ def show_plan(document: PlanDocument) -> None:
         ["file", f"{in_bytes(size.file_bytes)} ({size.file_bytes:,} bytes)"],
         ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
         ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit}"],
+        *_cross_terms(predicted),
         ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
         *_objective(proof),
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
@@ -45,6 +46,12 @@ def _uniform(reference: Reference, unit: str) -> str:
     if reference.loss is None:
         return "no single format is allowed and fits"
     return f"{reference.loss:.4g} {unit}{'' if reference.keeps_counts else ' (breaks the counts)'}"
+
+
+def _cross_terms(predicted: Prediction) -> list[list[str]]:
+    """The predicted loss with what the layers do together, where that was measured."""
+    terms = predicted.cross_terms
+    return [] if terms is None else [["with cross terms", f"{with_error(terms.total, terms.total_error)} {predicted.unit}"]]
 
 
 def _objective(proof: Proof) -> list[list[str]]:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from planner.budget import Budget, BudgetKind
 from planner.schemas.base import Schema
+from planner.schemas.cross_terms import CrossTermsDocument
 
 FormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT4_G64"])]
 Pattern = Annotated[str, Field(min_length=1, max_length=300, examples=["*.down_proj"])]
@@ -217,6 +218,9 @@ class Prediction(Schema):
     standard_error: Annotated[float, Field(description="cells taken as independent")]
     unit: Annotated[str, Field(description="'nats/token' or 'relative'")]
     probe: Annotated[str, Field(description="whose curves say so")]
+    cross_terms: Annotated[
+        CrossTermsDocument | None, Field(description="what the layers cost together; null where no score products are stored")
+    ] = None
 
 
 class KeptCount(Schema):

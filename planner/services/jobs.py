@@ -6,6 +6,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from planner.cells import ProbeSetting
 from planner.errors import InvalidRequestError
 from planner.jobs.engine import AbstractJobEngine
 from planner.jobs.job import Job as Snapshot
@@ -20,7 +21,8 @@ from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
 from planner.storage.cells import load_curves
 from planner.storage.database import Database
-from planner.storage.tables import JobRow
+from planner.storage.tables import CalibrationSetRow, JobRow
+from sensitivity.cross_terms import refuse_too_many
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
@@ -43,6 +45,7 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
         UnknownFormatError: no such format.
         UnknownProbeError: no such probe, or a parameter that it does not have.
         UnsupportedShapeError: a format that can store none of the layers, or not the layer of a cell that was named.
+        TooManyProductsError: the probe keeps score products, and so many would not fit in memory.
     """
     model = find_model(session, request.model)
     found = asked_cells(session, model, request)
@@ -64,6 +67,8 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
     payload["layers"] = [found.layers[i].name for i in np.flatnonzero(rows)]
     if not listed[np.ix_(rows, columns)].all():
         payload["cells"] = found.names(missing)
+    if get_facts(request.probe).keeps_products:
+        _refuse_too_many_products(session, payload, setting)
     same = _unfinished(session, model.id, payload)
     if same is not None:
         return _document(session, snapshot(same))
@@ -151,6 +156,12 @@ def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
         msg = f"{what} runs on text: name a calibration set (POST /v1/calibrations makes one)"
         raise InvalidRequestError(msg)
     return find_calibration(session, request.calibration).id
+
+
+def _refuse_too_many_products(session: Session, payload: dict[str, Any], setting: ProbeSetting) -> None:
+    sequences = session.get_one(CalibrationSetRow, payload["calibration_id"]).sequences
+    draws = int(setting.parameters["draws"])
+    refuse_too_many(layers=len(payload["layers"]), formats=len(payload["formats"]), sequences=sequences, draws=draws)
 
 
 def _unfinished(session: Session, model_id: str, payload: dict[str, Any]) -> JobRow | None:

@@ -1,5 +1,6 @@
 """A solved plan as a document: sizes, prediction, proof, what explains each choice, alternatives."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from planner.build import Classes, GroupCurves
 from planner.curves import Curves
 from planner.runtimes import get_runtime
 from planner.runtimes.profile import RuntimeProfile
+from planner.schemas.cross_terms import CrossTermsDocument
 from planner.schemas.plans import (
     AlternativePlan,
     Choice,
@@ -23,6 +25,7 @@ from planner.schemas.plans import (
     Reference,
     Size,
 )
+from planner.services.cross_terms import PlanCrossTerms
 from planner.services.planning_inputs import Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
@@ -41,6 +44,7 @@ class Answered:
         posed: layer groups and their losses.
         counts: the counts of the request over these groups.
         solved: the answer.
+        cross_terms: what the layers of the answer cost together, where it is known.
     """
 
     request: PlanRequest
@@ -49,6 +53,7 @@ class Answered:
     posed: Posed
     counts: Sequence[PosedCount]
     solved: Solved
+    cross_terms: PlanCrossTerms | None
 
 
 def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, notes: Sequence[str] = ()) -> PlanDocument:
@@ -69,6 +74,7 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
             standard_error=solved.proved.standard_error,
             unit=unit_of(setting),
             probe=setting.probe,
+            cross_terms=_cross_terms(answered),
         ),
         proof=_proof(answered),
         binding=_binding(answered),
@@ -81,6 +87,23 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
         provenance=provenance_of(selected, setting),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
+    )
+
+
+def _cross_terms(answered: Answered) -> CrossTermsDocument | None:
+    """Beside the sum of the curves. Its error is that of the whole, where both come from the same samples."""
+    found, proved = answered.cross_terms, answered.solved.proved
+    if found is None:
+        return None
+    terms, apart = found.terms, math.hypot(proved.standard_error, found.terms.standard_error)
+    total_error = terms.total_error if found.setting == answered.setting.id else apart
+    return CrossTermsDocument(
+        loss=terms.loss,
+        standard_error=terms.standard_error if math.isfinite(terms.standard_error) else None,
+        total=proved.loss + terms.loss,
+        total_error=total_error if math.isfinite(total_error) else None,
+        setting=found.setting,
+        layers=found.layers,
     )
 
 

@@ -27,6 +27,7 @@ TRUST_ORDER = (
     "calibrated_coverage",
     "calibrated_fisher",
     "coverage",
+    "fisher_interaction",
     "fisher",
     "calibrated_linearity",
     "linearity",

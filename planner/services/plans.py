@@ -9,6 +9,7 @@ import solvers
 from planner.budget import Budget, Footprint
 from planner.errors import CountConflictError, InvalidRequestError, NotFoundError
 from planner.schemas.plans import Bounds, BoundsRequest, BudgetSpec, PlanDocument, PlanRequest, PlanSummary
+from planner.services.cross_terms import plan_cross_terms
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
 from planner.services.planning_inputs import find_model, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose, pose_counts, size_of
@@ -76,7 +77,8 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     counts = pose_counts(request.counts, classes)
     solved = _solve(request, budget, selected.footprint, posed, counts)
-    answered = Answered(request, selected, inputs.setting, posed, counts, solved)
+    together = plan_cross_terms(session, selected.model.id, inputs.setting, posed.classes, solved.proved.choice)
+    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together)
     return plan_document(answered, _alternatives(answered, stop), notes=notes_on_errors(inputs.curves, request.caution))
 
 

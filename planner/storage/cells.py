@@ -68,7 +68,7 @@ def store_cells(
         ConflictError: the setting's id is stored with other facts.
     """
     now = utc_now()
-    layer_ids = _layer_ids(session, model_id)
+    ids = layer_ids(session, model_id)
     by_format: defaultdict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
         by_format[cell.format_identity, cell.format][cell.layer] = cell
@@ -77,7 +77,7 @@ def store_cells(
     _ensure_setting(session, setting)
     numbers = _ensure_measured_formats(session, model_id, setting.id, by_format, now)
     rows = (
-        (numbers[identity], layer_ids[layer], *_values(cell))
+        (numbers[identity], ids[layer], *_values(cell))
         for (identity, _), column in sorted(by_format.items(), key=lambda item: numbers[item[0][0]])
         for layer, cell in column.items()
     )
@@ -111,7 +111,7 @@ def load_curves(
     Raises:
         InvalidRequestError: a layer that the model does not have.
     """
-    ids = _layer_ids(session, model_id)
+    ids = layer_ids(session, model_id)
     names = tuple(ids) if layers is None else tuple(layers)
     unknown = next((name for name in names if name not in ids), None)
     if unknown is not None:
@@ -138,6 +138,12 @@ def measured_formats(session: Session, model_id: str, setting_id: str | None = N
 def count_cells(session: Session, measured_format_id: int) -> int:
     """How many layers have a cell of this measured format: one walk along the primary key."""
     return session.execute(select(func.count()).where(CellRow.measured_format_id == measured_format_id)).scalar_one()
+
+
+def layer_ids(session: Session, model_id: str) -> dict[str, int]:
+    """Ids of the model's layers by their names, in model order."""
+    query = select(LayerRow.name, LayerRow.id).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
+    return {name: number for name, number in session.execute(query)}  # noqa: C416  (mypy takes no dict of rows)
 
 
 class _Positions:
@@ -193,11 +199,6 @@ def _read_column(session: Session, number: int) -> tuple[NDArray[np.int64], NDAr
 
 def _values(cell: Cell) -> tuple[str, float | None, float | None, float, float | None, float | None]:
     return cell.status.value, cell.loss, cell.standard_error, cell.samples, cell.total, cell.total_squares
-
-
-def _layer_ids(session: Session, model_id: str) -> dict[str, int]:
-    query = select(LayerRow.name, LayerRow.id).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
-    return {name: number for name, number in session.execute(query)}  # noqa: C416  (mypy takes no dict of rows)
 
 
 def _measured_format_ids(session: Session, model_id: str, setting_id: str) -> dict[str, int]:

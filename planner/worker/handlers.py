@@ -16,6 +16,7 @@ from planner.measuring import setting_of
 from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
+from planner.storage.score_products import store_products
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
@@ -25,7 +26,7 @@ from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.registry import get_probe
-from sensitivity.statistics import CellStatus, cell_status, mean_and_error
+from sensitivity.statistics import CellStatus, cell_status, mean_and_error, summed
 
 EVALUATION_CHUNK = 4
 
@@ -45,7 +46,7 @@ class SensitivityHandler(AbstractJobHandler):
         return [UnitSpec(unit.key, {"indices": list(unit.indices)}) for unit in units]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
-        """Statistics of one unit, shape (layers, formats, 3)."""
+        """Result of one unit, shape (layers, formats, 3 and what the probe adds)."""
         if job.id not in self._runs:
             self._runs = {job.id: self._prepare(job)}
         return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))
@@ -55,14 +56,21 @@ class SensitivityHandler(AbstractJobHandler):
         self._runs.pop(job.id, None)
         if not results:
             return
-        merged = _probe(job).completed(sum_in_order(results), sequences=_sequences(session, job))
+        probe = _probe(job)
+        merged = probe.merge(in_order(results))
+        statistics = probe.completed(merged, sequences=_sequences(session, job))
         formats = [get_format(name) for name in job.payload["formats"]]
         shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
-        cells = cells_of(job.payload["layers"], formats, shapes, merged)
+        cells = cells_of(job.payload["layers"], formats, shapes, statistics)
         asked = job.payload.get("cells")
         if asked is not None:
             cells = [cell for cell in cells if cell.format in asked[cell.layer]]
-        store_cells(session, job.model_id, setting_of(job.payload), cells, job_id=job.id)
+        setting = setting_of(job.payload)
+        store_cells(session, job.model_id, setting, cells, job_id=job.id)
+        products = probe.products(merged)
+        if products is not None:
+            kept = {fmt.identity: products[:, k] for k, fmt in enumerate(formats)}
+            store_products(session, job.model_id, setting.id, job.payload["layers"], kept, job_id=job.id)
 
     def _prepare(self, job: Job) -> ProbeRun:
         model = self.models.get(job.model_id)
@@ -89,13 +97,9 @@ def _sequences(session: Session, job: Job) -> int:
     return session.get_one(CalibrationSetRow, calibration).sequences if calibration else 0
 
 
-def sum_in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """Sum of the arrays in the order of their keys."""
-    ordered = sorted(results, key=lambda item: item[0])
-    total = np.zeros_like(ordered[0][1])
-    for _, array in ordered:
-        total = total + array
-    return total
+def in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """The arrays in the order of their keys: what is made of them does not depend on who ran what when."""
+    return [array for _, array in sorted(results, key=lambda item: item[0])]
 
 
 def cells_of(
@@ -164,7 +168,7 @@ class EvaluationHandler(AbstractJobHandler):
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Write one evaluation per assignment."""
         self._roundings.pop(job.id, None)
-        merged = sum_in_order(results)
+        merged = summed(in_order(results))
         plan_id = job.payload["plan_id"]
         if plan_id is not None and session.get(PlanRow, plan_id) is None:
             plan_id = None  # the plan was deleted while it was measured; the measurement stays

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sensitivity.errors import CalibrationError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.loading import LoadedModel
 from sensitivity.probe_facts import ProbeFacts
-from sensitivity.statistics import Statistics
+from sensitivity.statistics import Statistics, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,24 @@ class AbstractProbe(ABC):
 
     @abstractmethod
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
-        """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero."""
+        """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero.
+
+        A probe with a ``merge`` of its own may have more columns.
+        """
+
+    def merge(self, results: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """One result of all units', at least one, in the order of their keys: the sum, unless the probe keeps samples apart."""
+        return summed(results)
+
+    def products(self, merged: NDArray[np.float64]) -> NDArray[np.float32] | None:
+        """What is kept beside the cells: score products (layers, formats, sequences, draws), or nothing."""
+        return None
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
-        """Statistics of the whole run from the sum of all units' statistics; most probes have nothing to add.
+        """Statistics of the whole run from all units' results; most probes have nothing to add.
 
         Args:
-            merged: sum over all units of the run, shape ``(layers, formats, 3)``.
+            merged: ``merge`` of all units of the run.
             sequences: sequences of the calibration set, 0 without one.
         """
         return merged

@@ -5,7 +5,7 @@ from typing import ClassVar, Final, final
 
 from sensitivity.probe_facts import FISHER, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
-from sensitivity.probes.label_products import batches, label_products, root_losses, squares_statistics
+from sensitivity.probes.label_products import batches, label_products, scaled_products, squares_statistics
 from sensitivity.statistics import Statistics
 
 UNIT_SEQUENCES: Final = 8
@@ -63,7 +63,7 @@ class Fisher(AbstractProbe):
         result = run.no_statistics()
         for batch in batches(run, unit.indices):
             scores = label_products(run, batch, draws=self.draws, arithmetic=self.arithmetic)
-            result += squares_statistics(run, scores, root_losses(scores, length=length))
+            result += squares_statistics(run, scores, scaled_products(scores, length=length))
         return result
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:

@@ -55,21 +55,21 @@ def label_products(run: ProbeRun, sequences: tuple[int, ...], *, draws: int, ari
     return scores
 
 
-def root_losses(scores: ScoreProducts, *, length: int) -> NDArray[np.float64]:
-    """``⟨G, ΔW⟩ / √(2T)`` for sequences of T tokens: its square is a loss in nats per token. (draws, sequences, layers, formats)."""
-    roots: NDArray[np.float64] = (scores.products / (2.0 * length) ** 0.5).numpy()
-    return roots
+def scaled_products(scores: ScoreProducts, *, length: int) -> NDArray[np.float64]:
+    """``⟨G, ΔW⟩ / √(2T)``, T tokens a sequence: its square is in nats per token. Float64 (draws, sequences, layers, formats)."""
+    products: NDArray[np.float64] = (scores.products / (2.0 * length) ** 0.5).numpy()
+    return products
 
 
-def squares_statistics(run: ProbeRun, scores: ScoreProducts, roots: NDArray[np.float64]) -> Statistics:
-    """Statistics of the squared roots: a sample is the mean over the draws of a sequence that reached the layer.
+def squares_statistics(run: ProbeRun, scores: ScoreProducts, products: NDArray[np.float64]) -> Statistics:
+    """Statistics of the squared products: a sample is the mean over the draws of a sequence that reached the layer.
 
     Args:
         run: layers and formats.
         scores: which sequences reached which layer.
-        roots: float64 (draws, sequences, layers, formats).
+        products: scaled, float64 (draws, sequences, layers, formats).
     """
-    samples = np.square(roots).mean(axis=0)
+    samples = np.square(products).mean(axis=0)
     result = run.no_statistics()
     reached = scores.reached.sum(dim=0).double().numpy()
     for index, name in enumerate(run.layers):

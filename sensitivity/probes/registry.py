@@ -3,6 +3,7 @@
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe
 from sensitivity.probes.fisher import Fisher
+from sensitivity.probes.fisher_interaction import FisherInteraction
 from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.probes.linearity import Linearity
@@ -10,7 +11,8 @@ from sensitivity.probes.output_error import OutputError
 from sensitivity.probes.weight_error import WeightError
 
 _PROBES: dict[str, type[AbstractProbe]] = {
-    probe.facts.name: probe for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity)
+    probe.facts.name: probe
+    for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity, FisherInteraction)
 }
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from planner.worker.handlers import cells_of, sum_in_order
+from planner.worker.handlers import cells_of, in_order
 from sensitivity.formats.registry import get_format
-from sensitivity.statistics import CellStatus
+from sensitivity.statistics import CellStatus, summed
 
 FORMATS = [get_format("INT4_G64"), get_format("INT8_G64")]
 SHAPES = {"a": (64, 64), "b": (64, 128)}
@@ -13,10 +13,10 @@ SHAPES = {"a": (64, 64), "b": (64, 128)}
 def test_the_order_of_arrival_does_not_change_a_bit() -> None:
     rng = np.random.default_rng(0)
     results = [(f"{i:03d}", rng.lognormal(sigma=9, size=(2, 2, 3))) for i in range(40)]
-    expected = sum_in_order(results)
+    expected = summed(in_order(results))
     for _ in range(5):
         rng.shuffle(results)
-        np.testing.assert_array_equal(sum_in_order(results), expected)
+        np.testing.assert_array_equal(summed(in_order(results)), expected)
 
 
 def test_every_status_reaches_its_cell() -> None:
