@@ -13,6 +13,8 @@ SensitivityError
 │   └── UnsupportedShapeError  a format that cannot store a tensor of this shape
 ├── CalibrationError           empty text, too few tokens
 ├── NonFiniteError             a measurement that is NaN or infinite
+├── LinkError                  too few cells for a link, or losses that foretell nothing of the exact ones
+├── ScratchSpaceError          a temporary file that cannot be written
 ├── TooManyProductsError       a run whose score products would not fit in memory
 └── UnknownProbeError          no such probe, or a hyper-parameter that it does not have
 """
@@ -70,8 +72,16 @@ class NonFiniteError(SensitivityError):
     """A measurement is NaN or infinite."""
 
 
+class ScratchSpaceError(SensitivityError):
+    """A temporary file cannot be written."""
+
+
 class TooManyProductsError(SensitivityError):
     """The score products of the run would not fit in memory."""
+
+
+class LinkError(SensitivityError):
+    """Too few cells for a link, or losses that foretell nothing of the exact ones."""
 
 
 class UnknownProbeError(SensitivityError):

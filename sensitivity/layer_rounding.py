@@ -1,6 +1,6 @@
 """Rounding of the layers of a loaded model by any method: the one place that gives a method the data that it needs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from sensitivity.inputs.watching import InputWatcher
 from sensitivity.loading import LoadedModel
 from sensitivity.probes.base import ProbeRun
 from sensitivity.rounding import AbstractRounding, Encoded, decode, get_rounding
+from sensitivity.rounding.spilled import SpilledCodes
 
 
 class LayerRounding:
@@ -20,8 +21,8 @@ class LayerRounding:
     A method without data rounds when asked. A method that looks at the layers' inputs is given those of the
     unquantized model: every cell is of one layer alone, so no error of earlier layers is carried forward. The model is walked
     block by block; all announced cells of a block are rounded together when it is crossed and kept as codes (about a byte
-    for each weight and format), so that any order of asking costs one forward pass. Several workers each walk up to the
-    blocks that they are asked for.
+    for each weight and format; on disk if the model is streamed), so that any order of asking costs one forward pass. Several
+    workers each walk up to the blocks that they are asked for.
 
     Attributes:
         method: the rounding method.
@@ -50,7 +51,7 @@ class LayerRounding:
         self.method: AbstractRounding = get_rounding(rounding)
         self._model = model
         self._wanted = {layer: list(dict.fromkeys(formats)) for layer, formats in wanted.items()}
-        self._known: dict[tuple[str, CandidateFormat], Encoded] = {}
+        self._known: MutableMapping[tuple[str, CandidateFormat], Encoded] = SpilledCodes() if model.is_streamed else {}
         self._watcher: InputWatcher | None = None
         self._crossed = 0
         self._keeps = self.method.facts.needs_inputs
@@ -107,17 +108,17 @@ class LayerRounding:
             CorruptCheckpointError: a weight is NaN or infinite.
         """
         if not self._keeps:
-            return self.method.fake_quantize(self._model.linears[layer].weight, fmt)
+            return self.method.fake_quantize(self._model.weight(layer), fmt)
         return decode(self.encode(layer, fmt))
 
     @torch.no_grad()
     def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:
         """Codes and scales of a layer. Raises as ``fake_quantize`` does."""
         if not self._keeps:
-            return self.method.encode(self._model.linears[layer].weight, fmt)
+            return self.method.encode(self._model.weight(layer), fmt)
         if (layer, fmt) not in self._known:
             if self._watcher is None:
-                self._known[layer, fmt] = self.method.encode(self._model.linears[layer].weight, fmt)
+                self._known[layer, fmt] = self.method.encode(self._model.weight(layer), fmt)
             else:
                 self._round_up_to(self._watcher, layer)
         return self._known[layer, fmt]
@@ -136,7 +137,7 @@ class LayerRounding:
         layers = [layer for layer in self._wanted if self._model.block_of(layer) == block]
         found = watcher.outside(layers) if block is None else watcher.of_block(block, layers)
         for layer in layers:
-            weight = self._model.linears[layer].weight
+            weight = self._model.weight(layer)
             moments = found.get(layer) or no_moments(weight.shape[1])
             encoded = self.method.encode_many(weight, self._wanted[layer], moments)
             self._known.update({(layer, one.format): one for one in encoded})

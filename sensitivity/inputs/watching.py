@@ -3,20 +3,19 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from sensitivity.inputs.moments import InputMoments, MomentSums
 from sensitivity.loading import LoadedModel
-from sensitivity.next_token import hidden_states, output_head
-from sensitivity.probes.block_walk import BlockWalk, batches_of
+from sensitivity.next_token import output_head
+from sensitivity.probes.block_walk import BlockWalk
 from sensitivity.probes.sequence_rows import on_input
 
 
 class InputWatcher:
     """Runs the unquantized model over the calibration tokens and keeps the second moments of layers' inputs.
 
-    Blocks that are asked for in order cost one forward pass together; one for the layers outside the blocks comes on top.
+    Blocks that are asked for in order, and then the layers outside the blocks, cost one forward pass together.
     The walk has hidden states of its own, so that a probe's walk is not disturbed.
     """
 
@@ -28,22 +27,25 @@ class InputWatcher:
     def of_block(self, block: int, layers: Sequence[str]) -> dict[str, InputMoments]:
         """Moments of these layers of one block. An expert that no token was sent to is left out."""
         sums = MomentSums()
-        self._walk = self._walk or BlockWalk(self._model, self._tokens)
-        self._walk.cross(block, lambda *_: self._watching(layers, sums))
+        self._own_walk().cross(block, lambda *_: self._watching(layers, sums))
         return sums.moments()
 
-    @torch.no_grad()
     def outside(self, layers: Sequence[str]) -> dict[str, InputMoments]:
         """Moments of layers outside the blocks; the head sees the last hidden states without being run."""
         sums = MomentSums()
         head = output_head(self._model.module)
-        with self._watching(layers, sums):
-            for batch in batches_of(self._tokens):
-                hidden = hidden_states(self._model.module, self._tokens[batch])
-                for name in layers:
-                    if self._model.linears[name] is head:
-                        sums.add(name, hidden)
+
+        def receive(hidden: Tensor, _: slice) -> None:
+            for name in layers:
+                if self._model.linears[name] is head:
+                    sums.add(name, hidden)
+
+        self._own_walk().leave(lambda *_: self._watching(layers, sums), receive)
         return sums.moments()
+
+    def _own_walk(self) -> BlockWalk:
+        self._walk = self._walk or BlockWalk(self._model, self._tokens)
+        return self._walk
 
     @contextlib.contextmanager
     def _watching(self, layers: Sequence[str], sums: MomentSums) -> Iterator[None]:

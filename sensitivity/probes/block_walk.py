@@ -56,7 +56,8 @@ class BlockWalk:
     """Hidden states of a whole run at the door of one block.
 
     Units that follow each other cost one forward pass together. A unit that is run alone, or out of order, starts again at the
-    embeddings and goes through the same operations on the same batches, so it finds the same bits.
+    embeddings and goes through the same operations on the same batches, so it finds the same bits. All batches go through a block
+    before the next one is asked for, so that a streamed model reads each block once.
 
     Attributes:
         block: index of the block whose door the states are at.
@@ -69,7 +70,7 @@ class BlockWalk:
         self._batches = self._start()
 
     @classmethod
-    def of(cls, run: ProbeRun) -> "BlockWalk":
+    def of(cls, run: ProbeRun[Any]) -> "BlockWalk":
         """The walk of this run, kept in its cache."""
         if "block walk" not in run.cache:
             run.cache["block walk"] = cls(run.model, run.calibration_tokens)
@@ -84,15 +85,31 @@ class BlockWalk:
             block: index of the block.
             watching: entered while the block runs on each batch.
         """
+        self._go_to(block)
+        self._advance(watching)
+
+    @torch.no_grad()
+    def leave(self, watching: Watching, receive: Callable[[Tensor, slice], None]) -> None:
+        """Go behind the last block, and from there to the last hidden states, batch by batch.
+
+        Args:
+            watching: entered with the whole model while what lies outside the blocks runs on each batch.
+            receive: called within it, with the last hidden states (sequences, length, hidden) and their sequences.
+        """
+        self._go_to(len(self._model.blocks))
+        for batch in self._batches:
+            with watching(self._model.module, batch.sequences):
+                receive(leave(self._model, self._tokens[batch.sequences], batch.states), batch.sequences)
+
+    def _go_to(self, block: int) -> None:
         if block < self.block:
             self.block, self._batches = 0, self._start()
         while self.block < block:
             self._advance(lambda *_: contextlib.nullcontext())
-        self._advance(watching)
 
     def _advance(self, watching: Watching) -> None:
         """Through one block with all batches; after an exception the states are still at the door that they were at."""
-        block = self._model.blocks[self.block]
+        block = self._model.block(self.block)
         behind = []
         for batch in self._batches:
             with watching(block, batch.sequences):

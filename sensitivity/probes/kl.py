@@ -1,14 +1,15 @@
 """KL of the next token with one layer changed, measured by running the rest of the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import torch
+from torch import nn
 
 from sensitivity.probe_facts import KL, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_and_sequence_units, with_silent_sequences
-from sensitivity.probes.lockstep import Change, Walk
+from sensitivity.probes.lockstep import Change
 from sensitivity.probes.rounding_errors import RoundingErrors
 from sensitivity.probes.single_changes import SingleChanges, walks
 from sensitivity.statistics import Statistics
@@ -68,9 +69,11 @@ class KLDivergence(AbstractProbe):
         layers = run.layers_of_block(block)
         if layers:
             cells = self._cells(run, layers)
-            for walk in walks(run, sequences):
+            standing = walks(run, sequences)
+            for walk in standing:
                 walk.to(block)
-                result += self._measure(run, walk, layers, cells)
+            for reached, samples in SingleChanges(run, self.arithmetic).measure_each(standing, list(cells.values())):
+                result += _statistics(run, layers, reached, dict(zip(cells, samples.tolist(), strict=True)))
         return result
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
@@ -86,14 +89,15 @@ class KLDivergence(AbstractProbe):
             cells.update({(index, k): Change(run.model.linears[name], error) for k, error in changed})
         return cells
 
-    def _measure(self, run: ProbeRun, walk: Walk, layers: Sequence[tuple[int, str]], cells: Mapping[_Cell, Change]) -> Statistics:
-        """Statistics of one sequence."""
-        reached, samples = SingleChanges(run, self.arithmetic).measure(walk, list(cells.values()))
-        found = dict(zip(cells, samples.tolist(), strict=True))
-        result = run.no_statistics()
-        for index, name in layers:
-            if run.model.linears[name] in reached:
-                for k in run.storable(name):
-                    sample = found.get((index, k), 0.0)
-                    result[index, k] = 1.0, sample, sample * sample
-        return result
+
+def _statistics(
+    run: ProbeRun, layers: Sequence[tuple[int, str]], reached: Collection[nn.Linear], samples: Mapping[_Cell, float]
+) -> Statistics:
+    """Statistics of one sequence: cells whose ΔW is zero have no sample of their own."""
+    result = run.no_statistics()
+    for index, name in layers:
+        if run.model.linears[name] in reached:
+            for k in run.storable(name):
+                sample = samples.get((index, k), 0.0)
+                result[index, k] = 1.0, sample, sample * sample
+    return result

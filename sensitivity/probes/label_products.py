@@ -6,11 +6,12 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sensitivity.next_token import hidden_states
 from sensitivity.probes.base import ProbeRun
-from sensitivity.probes.label_scores import label_scores, uniforms
+from sensitivity.probes.blockwise_products import blockwise_label_products
+from sensitivity.probes.label_gradients import label_gradients
+from sensitivity.probes.label_scores import uniforms
 from sensitivity.probes.rounding_errors import RoundingErrors
 from sensitivity.probes.score_products import ScoreProducts
 from sensitivity.statistics import Statistics
@@ -20,11 +21,14 @@ BATCH_TOKENS: Final = 2048
 
 
 def batches(run: ProbeRun, sequences: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """The sequences in their order, as many at once as pass the model together.
+    """The sequences in their order, as many at once as pass the model together: all of them if its blocks are streamed.
 
     Raises:
         CalibrationError: the run has no tokens.
     """
+    if run.model.is_streamed:
+        yield sequences
+        return
     step = max(1, BATCH_TOKENS // run.calibration_tokens.shape[1])
     for first in range(0, len(sequences), step):
         yield sequences[first : first + step]
@@ -42,13 +46,16 @@ def label_products(run: ProbeRun, sequences: tuple[int, ...], *, draws: int, ari
     Raises:
         CalibrationError: the run has no tokens.
         CorruptCheckpointError: a weight is NaN or infinite.
+        ScratchSpaceError: the model is streamed, and its hidden states cannot be written to a temporary file.
     """
+    if run.model.is_streamed:
+        return blockwise_label_products(run, sequences, draws=draws, arithmetic=arithmetic)
     tokens = run.calibration_tokens[list(sequences)]
     uniform = uniforms(seed=run.seed, sequences=sequences, draws=draws, length=tokens.shape[1])
     errors = RoundingErrors.of(run, arithmetic)
     with ScoreProducts(run, errors, sequences=len(tokens), draws=draws) as scores, torch.enable_grad():
         hidden = hidden_states(run.model.module, tokens)
-        gradients = _at_last_hidden(run, hidden, uniform, scores)
+        gradients = label_gradients(run, hidden, uniform, scores)
         for draw, gradient in enumerate(gradients):
             scores.draw = draw
             torch.autograd.backward(hidden, gradient, retain_graph=draw + 1 < draws)
@@ -78,18 +85,3 @@ def squares_statistics(run: ProbeRun, scores: ScoreProducts, products: NDArray[n
         result[index, storable, 1] = samples[:, index, storable].sum(axis=0)
         result[index, storable, 2] = np.square(samples[:, index, storable]).sum(axis=0)
     return result
-
-
-def _at_last_hidden(run: ProbeRun, hidden: Tensor, uniform: Tensor, scores: ScoreProducts) -> Tensor:
-    """Gradients of the labels' log-probabilities, float32 (draws, sequences, length, hidden)."""
-    gradients = torch.empty((len(uniform), *hidden.shape))
-
-    def starting(draw: int) -> None:
-        scores.draw = draw
-
-    for index, states in enumerate(hidden.detach()):
-        scores.alone = index
-        for part, found in label_scores(run.model.module, states, uniform[:, index], starting=starting):
-            gradients[:, index, part] = found
-    scores.alone = None
-    return gradients

@@ -111,7 +111,7 @@ class Linearity(AbstractProbe):
         changes = [
             Change(linear, noise)
             for name, linear in zip(layers, linears, strict=True)
-            for noise in self._noises(linear.weight, seeds=(run.seed % (1 << 64), sequence, zlib.crc32(name.encode())))
+            for noise in self._noises(run.model.weight(name), seeds=(run.seed % (1 << 64), sequence, zlib.crc32(name.encode())))
         ]
         called, samples = SingleChanges(run, self.arithmetic).measure(walk, changes)
         steps = self.squared_norms

@@ -41,7 +41,7 @@ class Walk:
         if block < self.block:
             self._start()
         while self.block < block:
-            self.states = self.calls[self.block].through(self.model.blocks[self.block], self.states)
+            self.states = self.calls[self.block].through(self.model.block(self.block), self.states)
             self.block += 1
 
     def _start(self) -> None:
@@ -90,7 +90,7 @@ class Change(AbstractChange):
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Last hidden states.
+    """States of the reference and of the variants: at the end of ``last_hidden``, the last hidden ones.
 
     Attributes:
         reference: float32 (length, hidden).
@@ -103,11 +103,11 @@ class Ends:
     called: Collection[nn.Linear]
 
 
-def last_hidden(walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype) -> Ends:
-    """Run the rest of the model for the reference, and once for each change in the block that the walk is at.
+def last_hidden(walks: Sequence[Walk], changes: Sequence[AbstractChange], dtype: torch.dtype) -> list[Ends]:
+    """Run the rest of the model for each reference, and once for each change in the block that the walks are at.
 
-    All go block by block, so that the weights of a block stay in cache. A variant is run by itself, on one sequence: its bits
-    do not depend on what else is measured.
+    All go block by block, so that the weights of a block stay in cache, and a streamed model reads it once. A variant is run
+    by itself, on one sequence: its bits do not depend on what else is measured.
 
     A variant needs only what is different. With x and y the reference's input and output of a linear, the variant's output
     is ``y + W (x′ − x)``; because the change is rounded and not the state, this product may be bfloat16. Linears before the
@@ -115,22 +115,24 @@ def last_hidden(walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtyp
     is ``y + ΔW x``. Linears of routed experts are run plainly: a variant's tokens may be routed elsewhere.
 
     Args:
-        walk: the reference at the door of the block; it is left there.
-        changes: in that block.
+        walks: references at the door of one block of one model; they are left there.
+        changes: in that block, for each of the walks.
         dtype: of ``W (x′ − x)``; in float32, linears behind the changed layer are run plainly.
+
+    Returns:
+        The ends of each walk.
     """
-    reference, variants, called = _through_changed(walk, changes, dtype)
-    for index in range(walk.block + 1, len(walk.model.blocks)):
-        reference, variants = _through(walk.model.blocks[index], walk.calls[index], reference, variants, dtype)
-    ends = [None if states is None else leave(walk.model, walk.tokens, states)[0] for states in variants]
-    return Ends(leave(walk.model, walk.tokens, reference)[0], ends, called)
+    model = walks[0].model
+    behind = [_through_changed(walk, changes, dtype) for walk in walks]
+    for index in range(walks[0].block + 1, len(model.blocks)):
+        block = model.block(index)
+        behind = [_through(block, walk.calls[index], ends, dtype) for walk, ends in zip(walks, behind, strict=True)]
+    return [_left(walk, ends) for walk, ends in zip(walks, behind, strict=True)]
 
 
-def _through_changed(
-    walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype
-) -> tuple[Tensor, list[Tensor | None], Collection[nn.Linear]]:
-    """The reference and the variants behind the block that the walk is at, and the layers that it called."""
-    block, call = walk.model.blocks[walk.block], walk.calls[walk.block]
+def _through_changed(walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype) -> Ends:
+    """The reference and the variants behind the block that the walk is at, each (1, length, hidden)."""
+    block, call = walk.model.block(walk.block), walk.calls[walk.block]
     with recorded(block) as linears:
         reference = call.through(block, walk.states)
     besides = _besides(block, linears, dtype)
@@ -141,17 +143,22 @@ def _through_changed(
             continue
         with answered({**besides, **change.answers(linears)}):
             variants.append(change.through(block, call, walk.states))
-    return reference, variants, linears.keys()
+    return Ends(reference, variants, linears.keys())
 
 
-def _through(
-    block: nn.Module, call: BlockCall, reference: Tensor, variants: Sequence[Tensor | None], dtype: torch.dtype
-) -> tuple[Tensor, list[Tensor | None]]:
+def _through(block: nn.Module, call: BlockCall, ends: Ends, dtype: torch.dtype) -> Ends:
     """The reference and the variants behind a block that is the same for all."""
     with recorded(block) as linears:
-        ahead = call.through(block, reference)
+        ahead = call.through(block, ends.reference)
     with answered(_besides(block, linears, dtype)):
-        return ahead, [None if states is None else call.through(block, states) for states in variants]
+        variants = [None if states is None else call.through(block, states) for states in ends.variants]
+    return Ends(ahead, variants, ends.called)
+
+
+def _left(walk: Walk, ends: Ends) -> Ends:
+    """Last hidden states from those behind the last block."""
+    variants = [None if states is None else leave(walk.model, walk.tokens, states)[0] for states in ends.variants]
+    return Ends(leave(walk.model, walk.tokens, ends.reference)[0], variants, ends.called)
 
 
 def unchanged_up_to(layer: nn.Linear, linears: Mapping[nn.Linear, LinearCall]) -> dict[nn.Linear, Answer]:

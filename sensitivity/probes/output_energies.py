@@ -160,7 +160,7 @@ class OutputEnergies:
     @torch.no_grad()
     def _prepare(self, position: int, name: str) -> _Layer:
         dtype = DTYPES[self.arithmetic]
-        weight = self.run.model.linears[name].weight.to(dtype)
+        weight = self.run.model.weight(name).to(dtype)
         matrices = torch.cat([weight[None], RoundingErrors(self.run, dtype).stack(name)])
         as_gram = _gram_pays(matrices, self.run.calibration_tokens.numel())
         if as_gram:

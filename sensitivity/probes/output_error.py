@@ -6,11 +6,12 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sensitivity.next_token import hidden_states, output_head
+from sensitivity.next_token import output_head
 from sensitivity.probe_facts import OUTPUT_ERROR, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_units
-from sensitivity.probes.block_walk import BlockWalk, batches_of
+from sensitivity.probes.block_walk import BlockWalk
 from sensitivity.probes.output_energies import OutputEnergies
 from sensitivity.statistics import Statistics, observe
 
@@ -65,7 +66,7 @@ class OutputError(AbstractProbe):
         if block < len(run.model.blocks):
             BlockWalk.of(run).cross(block, energies.watching)
         else:
-            _run_whole_body(run, energies)
+            _outside_blocks(run, energies)
         for position, (index, name) in enumerate(layers):
             reached = energies.reached[:, position].numpy()
             found = energies.energies[:, position].numpy()[reached]
@@ -73,15 +74,16 @@ class OutputError(AbstractProbe):
                 result[index, k] = ratio_statistics(found[:, 1 + k], found[:, 0])
 
 
-def _run_whole_body(run: ProbeRun, energies: OutputEnergies) -> None:
+def _outside_blocks(run: ProbeRun, energies: OutputEnergies) -> None:
     """Layers outside the blocks: the head takes the last hidden states without being run."""
     head = output_head(run.model.module)
-    for batch in batches_of(run.calibration_tokens):
-        with energies.watching(run.model.module, batch):
-            hidden = hidden_states(run.model.module, run.calibration_tokens[batch])
-            for _, name in energies.layers:
-                if run.model.linears[name] is head:
-                    energies.observe(name, hidden, batch)
+
+    def receive(hidden: Tensor, batch: slice) -> None:
+        for _, name in energies.layers:
+            if run.model.linears[name] is head:
+                energies.observe(name, hidden, batch)
+
+    BlockWalk.of(run).leave(energies.watching, receive)
 
 
 def ratio_statistics(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Statistics:

@@ -28,7 +28,7 @@ def squared_errors(run: ProbeRun, layer: str) -> NDArray[np.float64]:
     """
     known: dict[str, NDArray[np.float64]] = run.cache.setdefault("squared errors", {})
     if layer not in known:
-        rounding, weight = LayerRounding.of(run), run.model.linears[layer].weight
+        rounding, weight = LayerRounding.of(run), run.model.weight(layer)
         formats = [run.formats[k] for k in run.storable(layer)]
         known[layer] = np.array([squared_norm(rounding.fake_quantize(layer, fmt).sub_(weight)) for fmt in formats])
     return known[layer]
@@ -37,6 +37,6 @@ def squared_errors(run: ProbeRun, layer: str) -> NDArray[np.float64]:
 def relative_errors(run: ProbeRun, layer: str) -> NDArray[np.float64]:
     """``t² = ‖ΔW‖² / ‖W‖²`` of a layer, zero where nothing changes. Shape and errors are those of ``squared_errors``."""
     errors = squared_errors(run, layer)
-    energy = squared_norm(run.model.linears[layer].weight)
+    energy = squared_norm(run.model.weight(layer))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(errors == 0, 0.0, errors / energy)

@@ -10,7 +10,10 @@ from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probes.base import ProbeRun
 
 KEPT_BYTES: Final = 4 << 30
-"""How much of the stacks a run keeps in memory; what does not fit is rounded anew each time."""
+"""How much of the stacks a run keeps in memory; what does not fit is rounded anew each time.
+
+Of a streamed model, the stacks of one block are kept at a time.
+"""
 
 DTYPES: Final = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """Element type of an arithmetic."""
@@ -33,6 +36,7 @@ class RoundingErrors:
     dtype: torch.dtype
     _kept: dict[str, Tensor] = field(default_factory=dict)
     _bytes: int = 0
+    _block: int | None = None
 
     @classmethod
     def of(cls, run: ProbeRun, arithmetic: str) -> "RoundingErrors":
@@ -55,6 +59,7 @@ class RoundingErrors:
         """
         if layer in self._kept:
             return self._kept[layer]
+        self._forget_other_blocks(layer)
         stack = self._round(layer)
         size = stack.numel() * stack.element_size()
         if self._bytes + size <= KEPT_BYTES:
@@ -62,9 +67,15 @@ class RoundingErrors:
             self._bytes += size
         return stack
 
+    def _forget_other_blocks(self, layer: str) -> None:
+        block = self.run.model.block_of(layer)
+        if self.run.model.is_streamed and block != self._block:
+            self._kept.clear()
+            self._bytes, self._block = 0, block
+
     @torch.no_grad()
     def _round(self, layer: str) -> Tensor:
-        weight = self.run.model.linears[layer].weight
+        weight = self.run.model.weight(layer)
         rounding = LayerRounding.of(self.run)
         storable = self.run.storable(layer)
         stack = torch.empty((len(storable), *weight.shape), dtype=self.dtype)

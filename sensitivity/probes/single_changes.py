@@ -11,11 +11,14 @@ from sensitivity.next_token import output_head
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.block_walk import leave
 from sensitivity.probes.divergence import LogitChange, divergences
-from sensitivity.probes.lockstep import AbstractChange, Change, Walk, last_hidden
+from sensitivity.probes.lockstep import AbstractChange, Change, Ends, Walk, last_hidden
 from sensitivity.probes.rounding_errors import DTYPES
 
 VARIANT_BYTES: Final = 1 << 30
 """How much the hidden states of variants that are run together may take."""
+
+Measured = tuple[Collection[nn.Linear], Tensor]
+"""Layers that a block called, and the KL of each change, float64 (changes,)."""
 
 
 def walks(run: ProbeRun, sequences: Sequence[int]) -> list[Walk]:
@@ -38,7 +41,7 @@ class SingleChanges:
     run: ProbeRun
     arithmetic: str
 
-    def measure(self, walk: Walk, changes: Sequence[AbstractChange]) -> tuple[Collection[nn.Linear], Tensor]:
+    def measure(self, walk: Walk, changes: Sequence[AbstractChange]) -> Measured:
         """KL(reference ‖ changed) on the walk's sequence.
 
         Args:
@@ -48,27 +51,40 @@ class SingleChanges:
         Returns:
             Layers that the block called, and float64 (changes,) nats per token; zero where the layer was not called.
         """
-        if walk.block == len(self.run.model.blocks):
-            return self._of_head(walk, cast("Sequence[Change]", changes))
-        at_once = max(1, VARIANT_BYTES // walk.states.nbytes)
-        called: Collection[nn.Linear] = ()
-        samples = torch.zeros(len(changes), dtype=torch.float64)
-        for first in range(0, max(1, len(changes)), at_once):
-            part = slice(first, first + at_once)
-            called, samples[part] = self._of_variants(walk, changes[part])
-        return called, samples
+        return self.measure_each([walk], changes)[0]
 
-    def _of_variants(self, walk: Walk, changes: Sequence[AbstractChange]) -> tuple[Collection[nn.Linear], Tensor]:
+    def measure_each(self, walks: Sequence[Walk], changes: Sequence[AbstractChange]) -> list[Measured]:
+        """What ``measure`` finds on each of several sequences whose walks are at the same door.
+
+        The blocks of a streamed model are read once for as many sequences as have room for their variants together.
+        """
+        model = self.run.model
+        if walks[0].block == len(model.blocks):
+            return [self._of_head(walk, cast("Sequence[Change]", changes)) for walk in walks]
+        at_once = max(1, VARIANT_BYTES // walks[0].states.nbytes)
+        together = max(1, at_once // max(1, len(changes))) if model.is_streamed else 1
+        found: list[Measured] = []
+        for first in range(0, len(walks), together):
+            group = walks[first : first + together]
+            starts = range(0, max(1, len(changes)), at_once)
+            parts = [self._of_variants(group, changes[start : start + at_once]) for start in starts]
+            samples = [torch.cat([sums for _, sums in of_walk]) for of_walk in zip(*parts, strict=True)]
+            found += [(called, sums) for (called, _), sums in zip(parts[-1], samples, strict=True)]
+        return found
+
+    def _of_variants(self, walks: Sequence[Walk], changes: Sequence[AbstractChange]) -> list[Measured]:
         """Variants that are in memory together."""
+        return [self._at_end(ends) for ends in last_hidden(walks, changes, self._head_weight().dtype)]
+
+    def _at_end(self, ends: Ends) -> Measured:
         head = self._head_weight()
-        ends = last_hidden(walk, changes, head.dtype)
         moved = {i: (end - ends.reference).to(head.dtype) for i, end in enumerate(ends.variants) if end is not None}
         sums = divergences(self.run.model.module, ends.reference, [LogitChange(states, head) for states in moved.values()])
-        samples = torch.zeros(len(changes), dtype=torch.float64)
+        samples = torch.zeros(len(ends.variants), dtype=torch.float64)
         samples[list(moved)] = sums / len(ends.reference)
         return ends.called, samples
 
-    def _of_head(self, walk: Walk, changes: Sequence[Change]) -> tuple[Collection[nn.Linear], Tensor]:
+    def _of_head(self, walk: Walk, changes: Sequence[Change]) -> Measured:
         """The head's own changes: the last hidden states are the reference's."""
         module = self.run.model.module
         hidden = leave(self.run.model, walk.tokens, walk.states)[0]

@@ -38,7 +38,7 @@ class WeightError(AbstractProbe):
         result = run.no_statistics()
         rounding = LayerRounding.of(run)
         for index, name in (found for block in unit.indices for found in run.layers_of_block(block)):
-            weight = run.model.linears[name].weight
+            weight = run.model.weight(name)
             energy = _energy(weight)
             for k in run.storable(name):
                 error = _energy(rounding.fake_quantize(name, run.formats[k]) - weight)
