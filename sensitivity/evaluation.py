@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
 
 import numpy as np
 import torch
@@ -18,11 +17,9 @@ from sensitivity.errors import CalibrationError, CheckpointError, NonFiniteError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import LoadedModel
-from sensitivity.next_token import hidden_states, next_token_logits, output_head, positions_at_once
+from sensitivity.next_token import next_token_logits, positions_at_once
+from sensitivity.probes.block_walk import BlockWalk
 from sensitivity.statistics import Statistics, mean_and_error, observe
-
-BATCH_TOKENS: Final = 2048
-"""Tokens of a forward pass."""
 
 
 class Metric(IntEnum):
@@ -71,8 +68,9 @@ def evaluate(
 ) -> Statistics:
     """Measure assignments beside the reference.
 
-    Bodies are run one assignment after the other and only their last hidden states are kept; then every position goes
-    through the head once for each model, so that the reference costs one pass whatever the number of assignments.
+    The bodies of the reference and of all assignments go block by block, so that one block is rounded for one assignment at a
+    time, and a streamed model reads each block once; then every position goes through the head once for each model, so that
+    the reference costs one pass whatever the number of assignments. Memory: hidden states of all tokens, A + 1 times.
     Log-probabilities are float32 and their sums over positions float64: within 1e-7 nats per token of float64 throughout
     at a vocabulary of 49,152, and five times faster.
 
@@ -97,14 +95,8 @@ def evaluate(
     _check_layers(model, assignments)
     if isinstance(rounding, str):
         rounding = LayerRounding.of_assignments(model, rounding, assignments)
-    reference = _last_hidden(model.module, tokens)
-    quantized, heads = [], []
-    for assignment in assignments:
-        weights = {model.linears[name]: rounding.fake_quantize(name, fmt) for name, fmt in assignment.items()}
-        with replaced_weights(weights):
-            quantized.append(_last_hidden(model.module, tokens))
-        head = output_head(model.module)
-        heads.append({linear: weight for linear, weight in weights.items() if linear is head})
+    reference, *quantized = _last_hidden(model, assignments, tokens, rounding)
+    heads = [_rounded(model, assignment, None, rounding) for assignment in assignments]
     samples = [
         _compare_sequence(model.module, sequence, reference[i], [hidden[i] for hidden in quantized], heads)
         for i, sequence in enumerate(tokens)
@@ -149,10 +141,38 @@ def _check_layers(model: LoadedModel, assignments: Sequence[Mapping[str, Candida
         raise CheckpointError(msg)
 
 
-def _last_hidden(module: nn.Module, tokens: Tensor) -> Tensor:
-    """Float32 hidden states (sequences, length, hidden)."""
-    step = max(1, BATCH_TOKENS // tokens.shape[1])
-    return torch.cat([hidden_states(module, batch) for batch in torch.split(tokens, step)])
+def _last_hidden(
+    model: LoadedModel, assignments: Sequence[Mapping[str, CandidateFormat]], tokens: Tensor, rounding: LayerRounding
+) -> list[Tensor]:
+    """Last hidden states of the reference, then of each assignment, float32 (sequences, length, hidden)."""
+    quantized = [BlockWalk(model, tokens) for _ in assignments]
+    reference = BlockWalk(model, tokens)
+    for block in range(len(model.blocks)):
+        for walk, assignment in zip(quantized, assignments, strict=True):
+            weights = _rounded(model, assignment, block, rounding)
+            model.block(block)  # rounding with data may have gone elsewhere
+            with replaced_weights(weights):
+                walk.cross(block, _unwatched)
+        reference.cross(block, _unwatched)
+    return [_ends(walk) for walk in (reference, *quantized)]
+
+
+def _ends(walk: BlockWalk) -> Tensor:
+    parts: list[Tensor] = []
+    walk.leave(_unwatched, lambda hidden, _: parts.append(hidden))
+    return torch.cat(parts)
+
+
+def _unwatched(_scope: nn.Module, _sequences: slice) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def _rounded(
+    model: LoadedModel, assignment: Mapping[str, CandidateFormat], block: int | None, rounding: LayerRounding
+) -> dict[nn.Linear, Tensor]:
+    """The planned layers of a block, or those outside the blocks, in their formats."""
+    planned = {name: fmt for name, fmt in assignment.items() if model.block_of(name) == block}
+    return {model.linears[name]: rounding.fake_quantize(name, fmt) for name, fmt in planned.items()}
 
 
 def _compare_sequence(
