@@ -41,7 +41,7 @@ def take_inventory(tensors: Sequence[StoredTensor], configuration: Configuration
         CorruptCheckpointError: a matrix is missing, empty, or of a shape that cannot be.
         AlreadyQuantizedError: a layer is stored as integers or in 8-bit floats.
     """
-    named = _by_name(tensors, configuration)
+    named = by_full_name(tensors, configuration)
     layers = [layer for block in range(configuration.blocks) for layer in _block(named, configuration, block)]
     head = _head(named, configuration)
     layers += [head] if head else []
@@ -64,8 +64,12 @@ def dominant_dtype(tensors: Sequence[StoredTensor]) -> str:
     return weights.most_common(1)[0][0] if weights else "bfloat16"
 
 
-def _by_name(tensors: Sequence[StoredTensor], configuration: Configuration) -> dict[str, StoredTensor]:
-    """Tensors by full name: those of a bare model get its prefix."""
+def by_full_name(tensors: Sequence[StoredTensor], configuration: Configuration) -> dict[str, StoredTensor]:
+    """Tensors by full name: those of a bare model get its prefix.
+
+    Raises:
+        CorruptCheckpointError: a tensor without an element.
+    """
     family = configuration.family
     named: dict[str, StoredTensor] = {}
     for tensor in tensors:

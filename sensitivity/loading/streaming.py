@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -15,6 +14,7 @@ from sensitivity.checkpoint.description import ModelDescription
 from sensitivity.checkpoint.families import get_family
 from sensitivity.checkpoint.safetensors_header import read_directory
 from sensitivity.checkpoint.tensors import StoredTensor
+from sensitivity.checkpoint.weights import stored_bytes
 from sensitivity.errors import CorruptCheckpointError
 
 
@@ -107,16 +107,8 @@ def read_tensor(stored: StoredTensor) -> Tensor:
     Raises:
         CorruptCheckpointError: the file is gone or shorter than its header says.
     """
-    try:
-        raw = np.fromfile(stored.file, dtype=np.uint8, count=stored.nbytes, offset=stored.offset)
-    except OSError as error:
-        msg = f"{stored.file} cannot be read ({error.strerror or error}); fetch its files again"
-        raise CorruptCheckpointError(msg) from error
-    if len(raw) < stored.nbytes:
-        msg = f"{stored.file} ends within {stored.name}: it changed while it was read; fetch its files again"
-        raise CorruptCheckpointError(msg)
     dtype = cast("torch.dtype", getattr(torch, stored.dtype))
-    return torch.from_numpy(raw).view(dtype).reshape(stored.shape).to(torch.float32)
+    return torch.from_numpy(stored_bytes(stored)).view(dtype).reshape(stored.shape).to(torch.float32)
 
 
 def find_places(module: nn.Module, description: ModelDescription, linears: dict[str, nn.Linear]) -> dict[nn.Parameter, Place]:
@@ -159,7 +151,7 @@ def _matches(
         layer = stored.name.removesuffix(".weight")
         linear = linears.get(layer) or linears.get(prefix + layer)
         if linear is not None and stored.name.endswith(".weight"):
-            yield linear.weight, stored
+            yield cast("nn.Parameter", linear.weight), stored
             continue
         name, _ = rename_source_key(stored.name, renamings, [], module.base_model_prefix, parameters)
         if name in parameters:
