@@ -13,6 +13,7 @@ class ElementType(StrEnum):
     INT = "int"
     FLOAT = "float"
     NORMAL_FLOAT = "normal_float"
+    FOREIGN = "foreign"
 
 
 class Strategy(StrEnum):
@@ -59,6 +60,11 @@ class CandidateFormat:
         return self.strategy is not Strategy.UNQUANTIZED
 
     @property
+    def is_foreign(self) -> bool:
+        """Another tool's format (``sensitivity.formats.foreign``): it has a size, but nothing here rounds or packs it."""
+        return self.type is ElementType.FOREIGN
+
+    @property
     def identity(self) -> str:
         """SHA-256 over every field: two formats of one name but other content are not the same cell."""
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
@@ -76,15 +82,18 @@ class CandidateFormat:
         Raises:
             UnsupportedShapeError: the format cannot store this shape; nothing is replaced silently.
         """
-        reason = self.refusal(shape)
-        if reason is not None:
-            raise UnsupportedShapeError(reason)
+        self._require_storable(shape)
         out_features, in_features = shape
         groups = self._scales(shape)
         padded = out_features * in_features
         if self.group_size is not None:
             padded = out_features * -(-in_features // self.group_size) * self.group_size
         return padded * self.num_bits + groups * (self.scale_bits + self.zero_point_bits) + self.tensor_bits
+
+    def _require_storable(self, shape: tuple[int, int]) -> None:
+        reason = self.refusal(shape)
+        if reason is not None:
+            raise UnsupportedShapeError(reason)
 
     def _scales(self, shape: tuple[int, int]) -> int:
         out_features, in_features = shape

@@ -17,7 +17,7 @@ def compressed_tensors_refusal(candidate: CandidateFormat, shape: tuple[int, int
     reason = candidate.refusal(shape)
     if reason is not None:
         return reason
-    if candidate.type is ElementType.NORMAL_FLOAT:
+    if candidate.type in (ElementType.NORMAL_FLOAT, ElementType.FOREIGN):
         return f"compressed-tensors has no {candidate.name}"
     if candidate.group_size is not None and shape[1] % candidate.group_size:
         return f"compressed-tensors needs in_features divisible by {candidate.group_size} for {candidate.name}, not {shape[1]}"

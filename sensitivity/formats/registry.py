@@ -8,6 +8,7 @@ from functools import cache
 import sensitivity.formats as package
 from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.foreign import foreign_format
 
 
 @cache
@@ -42,3 +43,12 @@ def get_format(name: str) -> CandidateFormat:
     close = difflib.get_close_matches(name.upper(), formats, n=3) or sorted(formats)[:5]
     msg = f"unknown format {name!r}; close to it: {', '.join(close)}. `GET /v1/formats` lists all {len(formats)}"
     raise UnknownFormatError(msg)
+
+
+def resolve_format(name: str) -> CandidateFormat:
+    """As ``get_format``, and formats of other tools as well: for whoever plans with measurements but neither rounds nor packs.
+
+    Raises:
+        UnknownFormatError: no such format.
+    """
+    return foreign_format(name.upper(), _by_name().get) or get_format(name)
