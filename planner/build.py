@@ -52,8 +52,22 @@ class Classes:
         return int(np.where(self.legal, self.sizes, 0).max(axis=1, initial=0).sum())
 
 
-def build_classes(layers: Sequence[Layer], formats: Sequence[CandidateFormat], runtime: RuntimeProfile, rules: Rules) -> Classes:
+def build_classes(
+    layers: Sequence[Layer],
+    formats: Sequence[CandidateFormat],
+    runtime: RuntimeProfile,
+    rules: Rules,
+    *,
+    groups: Sequence[tuple[int, ...]] | None = None,
+) -> Classes:
     """Merge tied layers and intersect what runtime and rules allow; needs no measurement.
+
+    Args:
+        layers: planned layers.
+        formats: candidate formats.
+        runtime: the engine that will serve the plan.
+        rules: pins, floors, ceilings and menus.
+        groups: layer groups as indices into ``layers``, no finer than the runtime's; by default the runtime's.
 
     Raises:
         InvalidRequestError: a rule that matches nothing or names a format that is no candidate.
@@ -61,15 +75,15 @@ def build_classes(layers: Sequence[Layer], formats: Sequence[CandidateFormat], r
     """
     sizes, storable = layer_sizes(layers, formats, runtime)
     legal = allowed(rules, layers, formats) & storable
-    groups = tuple(runtime.groups(layers))
+    chosen = tuple(runtime.groups(layers) if groups is None else groups)
     of_layer = np.empty(len(layers), dtype=np.int64)
-    for number, members in enumerate(groups):
+    for number, members in enumerate(chosen):
         of_layer[list(members)] = number
-    group_legal = np.ones((len(groups), len(formats)), dtype=bool)
+    group_legal = np.ones((len(chosen), len(formats)), dtype=bool)
     np.logical_and.at(group_legal, of_layer, legal)
-    group_sizes = np.zeros((len(groups), len(formats)), dtype=np.int64)
+    group_sizes = np.zeros((len(chosen), len(formats)), dtype=np.int64)
     np.add.at(group_sizes, of_layer, sizes)
-    classes = Classes(tuple(layers), tuple(formats), groups, np.where(group_legal, group_sizes, 0), group_legal)
+    classes = Classes(tuple(layers), tuple(formats), chosen, np.where(group_legal, group_sizes, 0), group_legal)
     _refuse_stuck_groups(classes, legal, runtime)
     return classes
 

@@ -6,7 +6,8 @@ PlannerError
 ├── InvalidRequestError       a request that contradicts itself or the model
 │   ├── UnmeasuredError       cells asked for that nobody measured
 │   ├── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
-│   └── CountConflictError    counts that no plan keeps together
+│   ├── CountConflictError    counts that no plan keeps together
+│   └── InvalidImportError    a file that cannot be imported
 ├── BudgetError
 │   ├── BudgetBelowFloorError
 │   └── BudgetAboveCeilingError
@@ -66,6 +67,12 @@ class CountConflictError(InvalidRequestError):
     """Counts that no plan keeps together."""
 
     code = "count-conflict"
+
+
+class InvalidImportError(InvalidRequestError):
+    """A file of another tool that cannot be imported: damaged, of an unknown kind, or of another model."""
+
+    code = "invalid-import"
 
 
 class BudgetError(PlannerError):

@@ -52,8 +52,9 @@ def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[CandidateFo
     """
     table = np.ones((len(layers), len(formats)), dtype=bool)
     reasons: dict[int, list[str]] = {}
+    by_name = {layer.name: [index] for index, layer in enumerate(layers)}
     for text, pattern, keep in _constraints(rules, formats):
-        for index in matching(pattern, layers, of=text.partition(" ")[0]):
+        for index in by_name.get(pattern) or matching(pattern, layers, of=text.partition(" ")[0]):
             table[index] &= keep
             reasons.setdefault(index, []).append(text)
     stuck = np.flatnonzero(~table.any(axis=1)) if formats else np.arange(len(layers))

@@ -3,6 +3,7 @@
 import typer
 
 from planner.cli.commands_curves import curves
+from planner.cli.commands_importing import import_files
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
@@ -26,6 +27,7 @@ app.add_typer(plans, name="plans")
 app.add_typer(db, name="db")
 for command in (formats, runtimes, measure, bounds, plan, frontier, evaluate, export, serve, worker, demo):
     app.command()(command)
+app.command("import")(import_files)
 
 
 def main() -> None:

@@ -29,13 +29,19 @@ def bounds(
     formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")],
     runtime: options.Runtime = "generic",
     ignore: options.Ignore = None,
+    experts: options.Experts = "free",
     context: options.Context = 0,
     batch: options.Batch = 1,
     as_json: AsJson = False,
 ) -> None:
     """Smallest and largest plan, before anything is measured."""
     request = BoundsRequest(
-        formats=options.read_list(formats) or [], runtime=runtime, ignore=ignore, context=context, batch=batch
+        formats=options.read_list(formats) or [],
+        runtime=runtime,
+        ignore=ignore,
+        experts=options.read_experts(experts),
+        context=context,
+        batch=batch,
     )
     with open_database().read_session() as session:
         found = service.bounds(session, model, request)
@@ -66,6 +72,7 @@ def plan(
     floor: options.Floors = None,
     ceiling: options.Ceilings = None,
     menu: options.Menus = None,
+    experts: options.Experts = "free",
     count: options.Counts = None,
     caution: options.Caution = 0.0,
     alternatives: Annotated[int, typer.Option(help="How many next-best plans to summarise beside it.")] = 0,
@@ -88,6 +95,7 @@ def plan(
         floors=options.read_bits(floor, "floor"),
         ceilings=options.read_bits(ceiling, "ceiling"),
         menus=options.read_menus(menu),
+        experts=options.read_experts(experts),
         counts=options.read_counts(count),
         caution=caution,
         alternatives=alternatives,
@@ -118,6 +126,7 @@ def frontier(
     floor: options.Floors = None,
     ceiling: options.Ceilings = None,
     menu: options.Menus = None,
+    experts: options.Experts = "free",
     as_json: AsJson = False,
 ) -> None:
     """Every budget at once: size against predicted loss, with the bound and the price at each."""
@@ -137,6 +146,7 @@ def frontier(
         floors=options.read_bits(floor, "floor"),
         ceilings=options.read_bits(ceiling, "ceiling"),
         menus=options.read_menus(menu),
+        experts=options.read_experts(experts),
     )
     with open_database().read_session() as session:
         document = frontiers.make_frontier(session, request)

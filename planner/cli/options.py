@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,14 @@ Pins = Annotated[list[str] | None, typer.Option("--pin", help="PATTERN=FORMAT; r
 Floors = Annotated[list[str] | None, typer.Option("--floor", help="PATTERN=BITS, least num_bits; repeatable.")]
 Ceilings = Annotated[list[str] | None, typer.Option("--ceiling", help="PATTERN=BITS, greatest num_bits; repeatable.")]
 Menus = Annotated[list[str] | None, typer.Option("--menu", help="PATTERN=FORMAT,FORMAT,…; repeatable.")]
+Experts = Annotated[
+    str,
+    typer.Option(
+        "--experts",
+        help="Which routed experts of a block share a format, beside what the runtime ties: free (none), block (all), projection "
+        "(those of each projection), or a number: so many groups of experts by the rank of their sensitivity.",
+    ),
+]
 Counts = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +118,21 @@ def read_bits(items: Sequence[str] | None, option: str) -> dict[str, int]:
 def read_menus(items: Sequence[str] | None) -> dict[str, list[str]]:
     """``PATTERN=FORMAT,FORMAT`` items."""
     return {pattern: read_list(names) or [] for pattern, names in read_pairs(items, "menu").items()}
+
+
+def read_experts(text: str) -> Literal["free", "block", "projection"] | int:
+    """``free``, ``block``, ``projection`` or a number of groups.
+
+    Raises:
+        InvalidRequestError: none of these.
+    """
+    if text.isascii() and text.isdecimal() and 0 < len(text) < 7:
+        return int(text)
+    for word in ("free", "block", "projection"):
+        if text == word:
+            return word
+    msg = f"--experts {text!r}: write free, block, projection, or a number of groups"
+    raise InvalidRequestError(msg)
 
 
 def read_counts(items: Sequence[str] | None) -> list[CountSpec]:

@@ -63,6 +63,13 @@ class Selection(Schema):
     floors: Annotated[dict[Pattern, Bits], Field(description="pattern → least num_bits")] = {}
     ceilings: Annotated[dict[Pattern, Bits], Field(description="pattern → greatest num_bits")] = {}
     menus: Annotated[dict[Pattern, list[FormatName]], Field(description="pattern → formats to choose from")] = {}
+    experts: Annotated[
+        Literal["free", "block", "projection"] | Annotated[int, Field(ge=1, le=100_000)],
+        Field(
+            description="which routed experts of a block share a format, beside what the runtime ties: none, all, those of each "
+            "projection, or so many groups of experts by the rank of their sensitivity"
+        ),
+    ] = "free"
 
 
 class Question(Selection):

@@ -14,7 +14,7 @@ from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import resolve_format
 from sensitivity.statistics import CellStatus
 
 CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error")
@@ -56,9 +56,9 @@ def get_curves(
     """
     model = find_model(session, key)
     found = _choose(model, _settings(session, model), probe=probe, setting=setting)
-    names = found.formats if formats is None else [get_format(name).name for name in dict.fromkeys(formats)]
+    names = found.formats if formats is None else [resolve_format(name).name for name in dict.fromkeys(formats)]
     wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
-    candidates = [get_format(name) for name in names]
+    candidates = [resolve_format(name) for name in names]
     curves = load_curves(session, model.id, found.id, candidates, [layer.name for layer in wanted])
     items = [
         _cell(layer, name, status=str(curves.status[i, k]), loss=curves.loss[i, k], error=curves.standard_error[i, k])
@@ -140,7 +140,7 @@ def _setting_document(
         parameters=row.parameters,
         in_nats=row.in_nats,
         additive=row.additive,
-        formats=[candidate.name for candidate in all_formats() if candidate.name in seen],
+        formats=[fmt.name for fmt in sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))],
         cells=sum(counts.get(item.id, (0, 0))[0] for item in measured),
         measured_cells=sum(counts.get(item.id, (0, 0))[1] for item in measured),
         last_measured_at=newest,

@@ -13,6 +13,7 @@ from planner.services import jobs
 from planner.services.curve_rounding import curve_rounding
 from planner.services.plans import get_plan
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow
+from sensitivity.formats.registry import resolve_format
 
 
 class EvaluationPage(Page[Evaluation]):
@@ -24,7 +25,8 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
 
     Raises:
         NotFoundError: no such plan or calibration set.
-        InvalidRequestError: no calibration set is named and the plan's curves were made without one.
+        InvalidRequestError: no calibration set is named and the plan's curves were made without one, or the plan is in formats
+            of another tool.
         ConflictError: the curves were rounded by another version of their method.
     """
     document = get_plan(session, plan_id)
@@ -35,6 +37,7 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
     if session.get(CalibrationSetRow, calibration) is None:
         msg = f"no calibration set {calibration!r}: see GET /v1/calibrations"
         raise NotFoundError(msg)
+    _refuse_foreign(document)
     rounding = curve_rounding(session, document)
     payload = {
         "plan_id": plan_id,
@@ -44,6 +47,16 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
     return jobs.submit(session, kind="evaluation", model_id=document.model, payload=payload)
+
+
+def _refuse_foreign(document: PlanDocument) -> None:
+    foreign = sorted({name for name in {choice.format for choice in document.choices} if resolve_format(name).is_foreign})
+    if foreign:
+        msg = (
+            f"the plan gives layers formats of another tool ({', '.join(foreign[:3])}), which cannot be rounded here: "
+            f"evaluate it with that tool, or plan with formats of bitplan"
+        )
+        raise InvalidRequestError(msg, formats=foreign[:20])
 
 
 def assignments(document: PlanDocument, *, baselines: list[str]) -> dict[str, dict[str, Any]]:

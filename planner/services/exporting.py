@@ -10,12 +10,12 @@ from planner.schemas.plans import PlanDocument
 from planner.services.planning_inputs import find_model, load_layers
 from planner.services.plans import get_plan
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.registry import resolve_format
 
 
 def chosen_formats(document: PlanDocument) -> dict[str, CandidateFormat]:
     """Layer → candidate format of a plan."""
-    return {choice.layer: get_format(choice.format) for choice in document.choices}
+    return {choice.layer: resolve_format(choice.format) for choice in document.choices}
 
 
 def export_plan(session: Session, plan_id: str, target: str | None = None) -> Json:

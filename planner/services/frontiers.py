@@ -24,7 +24,7 @@ def make_frontier(session: Session, request: FrontierRequest) -> FrontierDocumen
     """
     selected = select_layers(session, request.model, request)
     inputs = load_inputs(session, selected, request)
-    posed = pose(legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats]), inputs)
+    posed = pose(legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats], inputs), inputs)
     began = time.perf_counter()
     problem = pose_problem(posed.classes, posed.curves, 0)
     budgets = even_budgets(problem, request.points)

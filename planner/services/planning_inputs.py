@@ -16,7 +16,7 @@ from planner.schemas.plans import Question, Selection
 from planner.storage.cells import count_cells, load_curves, measured_formats
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import resolve_format
 from sensitivity.rounding_facts import get_rounding_facts
 
 LINKED = "calibrated_"
@@ -129,10 +129,10 @@ def select_layers(session: Session, model: str, request: Selection) -> Selected:
 
 def _rules(request: Selection) -> Rules:
     return Rules(
-        pins={pattern: get_format(name).name for pattern, name in request.pins.items()},
+        pins={pattern: resolve_format(name).name for pattern, name in request.pins.items()},
         floors=request.floors,
         ceilings=request.ceilings,
-        menus={pattern: [get_format(name).name for name in menu] for pattern, menu in request.menus.items()},
+        menus={pattern: [resolve_format(name).name for name in menu] for pattern, menu in request.menus.items()},
     )
 
 
@@ -148,9 +148,9 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
     setting = _find_setting(session, selected.model, measured, request, planned=len(selected.layers))
     seen = {row.format for row in measured if row.setting_id == setting.id}
     if request.formats is None:
-        formats = [fmt for fmt in all_formats() if fmt.name in seen]
+        formats = sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))
     else:
-        formats = list(dict.fromkeys(get_format(name) for name in request.formats))
+        formats = list(dict.fromkeys(resolve_format(name) for name in request.formats))
     curves = load_curves(session, selected.model.id, setting.id, formats, [layer.name for layer in selected.layers])
     return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
 

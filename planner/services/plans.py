@@ -25,7 +25,7 @@ from planner.solving import (
     solve_plan,
 )
 from planner.storage.tables import PlanRow
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.registry import resolve_format
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
 
@@ -33,7 +33,7 @@ USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the requ
 def bounds(session: Session, model: str, request: BoundsRequest) -> Bounds:
     """Smallest and largest plan of a model for a runtime and formats, before any measuring."""
     selected = select_layers(session, model, request)
-    classes = legal_classes(selected, request, [get_format(name).name for name in request.formats])
+    classes = legal_classes(selected, request, [resolve_format(name).name for name in request.formats])
     sizes = [
         size_of(bits, selected.footprint, context=request.context, batch=request.batch)
         for bits in (classes.smallest_bits, classes.largest_bits)
@@ -69,7 +69,7 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     budget = request.budget.budget()
     selected = select_layers(session, request.model, request)
     inputs = load_inputs(session, selected, request)
-    classes = legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats])
+    classes = legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats], inputs)
     check_floor(classes.smallest_bits, budget, selected.footprint)
     posed = pose(classes, inputs)
     check_floor(posed.classes.smallest_bits, budget, selected.footprint)

@@ -7,13 +7,15 @@ import numpy as np
 
 from planner.budget import Budget, BudgetKind, Footprint
 from planner.build import Classes, GroupCurves, build_classes, group_curves
+from planner.errors import InvalidRequestError
+from planner.grouping import MEASURED_TOGETHER, Tying, merged, ranked, tied
 from planner.runtimes import get_runtime
 from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question, Size
 from planner.services.planning_inputs import Inputs, Selected
 from planner.solving import Count, PosedCount, pose_count
 from planner.storage.tables import ProbeSettingRow
 from planner.versions import BITPLAN_VERSION
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.registry import resolve_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,35 @@ class Posed:
     curves: GroupCurves
 
 
-def legal_classes(selected: Selected, request: Question | BoundsRequest, formats: list[str]) -> Classes:
-    """Layer groups and what each may take by runtime and rules; needs no measurement."""
-    return build_classes(selected.layers, [get_format(name) for name in formats], get_runtime(request.runtime), selected.rules)
+def legal_classes(
+    selected: Selected, request: Question | BoundsRequest, formats: list[str], inputs: Inputs | None = None
+) -> Classes:
+    """Layer groups and what each may take by runtime and rules; needs no measurement unless experts are grouped by theirs.
+
+    Raises:
+        InvalidRequestError: experts in groups by their sensitivity, without curves.
+        PinConflictError: a group that is left without a format.
+    """
+    groups = _groups(selected, request, inputs)
+    candidates = [resolve_format(name) for name in formats]
+    return build_classes(selected.layers, candidates, get_runtime(request.runtime), selected.rules, groups=groups)
+
+
+def _groups(selected: Selected, request: Question | BoundsRequest, inputs: Inputs | None) -> list[tuple[int, ...]]:
+    """What the runtime ties, what the request ties, and what was only measured together."""
+    layers = selected.layers
+    groupings = [get_runtime(request.runtime).groups(layers)]
+    if isinstance(request.experts, int):
+        if inputs is None:
+            msg = "experts in groups by their sensitivity need curves: ask with experts=block or experts=projection"
+            raise InvalidRequestError(msg)
+        groupings.append(ranked(layers, inputs.curves.loss, request.experts))
+    elif request.experts != "free":
+        groupings.append(tied(layers, Tying(request.experts)))
+    together = None if inputs is None else inputs.setting.parameters.get(MEASURED_TOGETHER)
+    if together is not None:
+        groupings.append(tied(layers, Tying(together)))
+    return groupings[0] if len(groupings) == 1 else merged(len(layers), groupings)
 
 
 def pose(classes: Classes, inputs: Inputs) -> Posed:
@@ -58,7 +86,7 @@ def pose_counts(counts: Sequence[CountSpec], classes: Classes) -> list[PosedCoun
             Count(
                 pattern=spec.pattern,
                 above_bits=spec.above_bits,
-                formats=tuple(get_format(name).name for name in spec.formats or ()),
+                formats=tuple(resolve_format(name).name for name in spec.formats or ()),
                 at_most=spec.at_most,
                 at_least=spec.at_least,
             ),

@@ -63,13 +63,26 @@ def read_gguf(path: Path) -> GgufHeader:
         CorruptCheckpointError: the header cannot be read, or a tensor lies outside the file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        cursor = _Cursor(data, path, at=4)
-        tensors_count, fields_count = _counts(cursor)
-        metadata = dict(_field(cursor) for _ in range(fields_count))
-        infos = [_info(cursor) for _ in range(tensors_count)]
-        start = -(-cursor.at // _alignment(metadata, cursor)) * _alignment(metadata, cursor)
-        digest = hashlib.sha256(data[: cursor.at]).hexdigest()
-        size = len(data)
+        return parse_gguf(data, path)
+
+
+def parse_gguf(data: bytes | mmap.mmap, path: Path) -> GgufHeader:
+    """Header of a file that is in memory, or mapped there.
+
+    Args:
+        data: the whole file.
+        path: what it is called.
+
+    Raises:
+        CorruptCheckpointError: as ``read_gguf``.
+    """
+    cursor = _Cursor(data, path, at=4)
+    tensors_count, fields_count = _counts(cursor)
+    metadata = dict(_field(cursor) for _ in range(fields_count))
+    infos = [_info(cursor) for _ in range(tensors_count)]
+    start = -(-cursor.at // _alignment(metadata, cursor)) * _alignment(metadata, cursor)
+    digest = hashlib.sha256(data[: cursor.at]).hexdigest()
+    size = len(data)
     tensors = tuple(_stored(info, path, start, size) for info in infos)
     if len({tensor.name for tensor in tensors}) < len(tensors):
         raise _corrupt(path, "a tensor name appears twice")
@@ -79,7 +92,7 @@ def read_gguf(path: Path) -> GgufHeader:
 class _Cursor:
     """A position in the file; reading past its end is a corrupt checkpoint, not a struct error."""
 
-    def __init__(self, data: mmap.mmap, path: Path, *, at: int) -> None:
+    def __init__(self, data: bytes | mmap.mmap, path: Path, *, at: int) -> None:
         self.data, self.path, self.at = data, path, at
 
     def advance(self, count: int) -> int:

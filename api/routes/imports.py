@@ -1,0 +1,24 @@
+"""Imports of what other tools measured or decided."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import DatabaseOf, ModelKey
+from planner.schemas.imports import ImportDocument, ImportRequest
+from planner.services import imports
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.post("/{model}/imports", status_code=201)
+def import_files(model: ModelKey, request: ImportRequest, database: DatabaseOf, response: Response) -> ImportDocument:
+    """Import exllamav2's measurement, auto-round's scheme cache or mlx-lm's sensitivities as cells, or EvoPress' as a plan.
+
+    All of the files or nothing is stored. The same files give the same cells; a plan is a new one each time.
+    """
+    with database.read_session() as session:
+        read = imports.from_request(session, model, request)
+    with database.session() as session:
+        document = imports.store(session, read)
+    where = f"/v1/models/{document.model}/curves?setting={document.setting}"
+    response.headers["location"] = where if document.plan is None else f"/v1/plans/{document.plan}"
+    return document
