@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sensitivity.errors import UnknownProbeError
+from sensitivity.formats.abstract import FormatFamily
 
 ParameterValue = float | int | str
 
@@ -44,6 +45,9 @@ class ProbeFacts:
         additive: losses of different layers may be added.
         needs_calibration: the probe runs on tokens.
         is_random: the probe draws, so its seed is part of a cell's identity.
+        is_ranking: the number orders layers; it is no loss, so that nothing can be planned with it.
+        formats: what its formats are formats of.
+        only_in_blocks: layers outside of the blocks have no number.
         keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
@@ -54,8 +58,16 @@ class ProbeFacts:
     additive: bool
     needs_calibration: bool
     is_random: bool = False
+    is_ranking: bool = False
+    formats: FormatFamily = FormatFamily.WEIGHTS
+    only_in_blocks: bool = False
     keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def prices_weights(self) -> bool:
+        """Weights can be planned with its losses."""
+        return self.formats is FormatFamily.WEIGHTS and not self.is_ranking
 
     @property
     def parameters(self) -> dict[str, ParameterValue]:
@@ -143,8 +155,21 @@ LINEARITY = ProbeFacts(
         "most": Parameter(0.2, minimum=1e-3),
     },
 )
+KV_CACHE = ProbeFacts(
+    name="kv_cache",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    formats=FormatFamily.KV_CACHE,
+    only_in_blocks=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
+)
 
-_FACTS = {facts.name: facts for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY, FISHER_INTERACTION)}
+_FACTS = {
+    facts.name: facts
+    for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY, FISHER_INTERACTION, KV_CACHE)
+}
 
 
 def all_probe_facts() -> tuple[ProbeFacts, ...]:

@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass
 from enum import StrEnum
 
 from sensitivity.errors import UnsupportedShapeError
+from sensitivity.formats.abstract import AbstractFormat
 
 
 class ElementType(StrEnum):
@@ -27,7 +28,7 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateFormat:
+class CandidateFormat(AbstractFormat):
     """One way to store a matrix of shape (out, in).
 
     Attributes:

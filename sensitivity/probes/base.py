@@ -3,17 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from sensitivity.errors import CalibrationError
+from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.loading import LoadedModel
 from sensitivity.probe_facts import ProbeFacts
 from sensitivity.statistics import Statistics, summed
+
+FormatT = TypeVar("FormatT", bound=AbstractFormat, default=CandidateFormat)
+"""Kind of a run's formats; most probes measure formats of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,13 @@ class Unit:
 
 
 @dataclass(slots=True)
-class ProbeRun:
+class ProbeRun(Generic[FormatT]):
     """Everything the units of one run share; a worker keeps it between units.
 
     Attributes:
         model: the loaded model.
         layers: names of the layers to measure, first axis of the statistics.
-        formats: candidate formats to measure, second axis of the statistics.
+        formats: formats to measure, second axis of the statistics.
         rounding: name of the rounding method.
         tokens: int64 calibration tokens of shape ``(sequences, sequence_length)``; ``None`` where neither probe nor rounding
             method runs on text.
@@ -47,7 +52,7 @@ class ProbeRun:
 
     model: LoadedModel
     layers: Sequence[str]
-    formats: Sequence[CandidateFormat]
+    formats: Sequence[FormatT]
     rounding: str
     tokens: torch.Tensor | None
     seed: int
@@ -67,13 +72,12 @@ class ProbeRun:
         return self.tokens
 
     def storable(self, layer: str) -> list[int]:
-        """Indices of the formats that can store the layer and are asked for; its other cells keep count 0."""
+        """Indices of the formats that concern the layer, can store it and are asked for; its other cells keep count 0."""
         asked = None if self.cells is None else self.cells.get(layer, ())
-        linear = self.model.linears[layer]
+        linear, kind = self.model.linears[layer], layer.rsplit(".", 1)[-1]
         shape = (linear.out_features, linear.in_features)
-        return [
-            k for k, fmt in enumerate(self.formats) if (asked is None or fmt.name in asked) and fmt.refusal(shape) is None
-        ]
+        there = [k for k, fmt in enumerate(self.formats) if asked is None or fmt.name in asked]
+        return [k for k in there if self.formats[k].concerns(kind) and self.formats[k].refusal(shape) is None]
 
     def layers_of_block(self, block: int) -> list[tuple[int, str]]:
         """Index and name of the layers to measure in a block; ``len(model.blocks)`` stands for those outside all blocks."""
@@ -85,7 +89,7 @@ class ProbeRun:
         return np.zeros((len(self.layers), len(self.formats), 3))
 
 
-class AbstractProbe(ABC):
+class AbstractProbe(ABC, Generic[FormatT]):
     """One measurement procedure. Concrete probes are final, frozen, and hold only hyper-parameters.
 
     Class attributes:
@@ -99,7 +103,7 @@ class AbstractProbe(ABC):
         """All units of a run over a model of ``blocks`` blocks and a calibration set of ``sequences`` sequences."""
 
     @abstractmethod
-    def run(self, run: ProbeRun, unit: Unit) -> Statistics:
+    def run(self, run: ProbeRun[FormatT], unit: Unit) -> Statistics:
         """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero.
 
         A probe with a ``merge`` of its own may have more columns.

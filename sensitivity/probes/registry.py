@@ -1,18 +1,21 @@
 """All probes, found by name."""
 
+from typing import Any
+
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.fisher_interaction import FisherInteraction
 from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.kl import KLDivergence
+from sensitivity.probes.kv_cache import KVCache
 from sensitivity.probes.linearity import Linearity
 from sensitivity.probes.output_error import OutputError
 from sensitivity.probes.weight_error import WeightError
 
-_PROBES: dict[str, type[AbstractProbe]] = {
+_PROBES: dict[str, type[AbstractProbe[Any]]] = {
     probe.facts.name: probe
-    for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity, FisherInteraction)
+    for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity, FisherInteraction, KVCache)
 }
 
 
@@ -21,7 +24,7 @@ def probes() -> tuple[str, ...]:
     return tuple(_PROBES)
 
 
-def get_probe(name: str, **parameters: float | int | str) -> AbstractProbe:
+def get_probe(name: str, **parameters: float | int | str) -> AbstractProbe[Any]:
     """The probe of that name with these hyper-parameters; those not given have their defaults.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ Measured = tuple[Collection[nn.Linear], Tensor]
 """Layers that a block called, and the KL of each change, float64 (changes,)."""
 
 
-def walks(run: ProbeRun, sequences: Sequence[int]) -> list[Walk]:
+def walks(run: ProbeRun[Any], sequences: Sequence[int]) -> list[Walk]:
     """The walks of these sequences, kept in the run's cache; those of others are forgotten."""
     known: dict[int, Walk] = run.cache.get("walks", {})
     tokens = run.calibration_tokens
@@ -38,7 +38,7 @@ class SingleChanges:
         arithmetic: of the products of changes, ``bfloat16`` or ``float32``.
     """
 
-    run: ProbeRun
+    run: ProbeRun[Any]
     arithmetic: str
 
     def measure(self, walk: Walk, changes: Sequence[AbstractChange]) -> Measured:

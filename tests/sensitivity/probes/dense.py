@@ -10,7 +10,7 @@ import torch
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, FormatT, ProbeRun, Unit
 from sensitivity.rounding import fake_quantize
 from sensitivity.statistics import Statistics
 
@@ -42,7 +42,7 @@ def make_run(
     return ProbeRun(model=model, layers=layers or list(model.linears), formats=formats, rounding="rtn", tokens=tokens, seed=seed)
 
 
-def run_all(probe: AbstractProbe, run: ProbeRun) -> Statistics:
+def run_all(probe: AbstractProbe[FormatT], run: ProbeRun[FormatT]) -> Statistics:
     sequences = 0 if run.tokens is None else len(run.tokens)
     units = probe.units(blocks=len(run.model.blocks), sequences=sequences)
     return probe.completed(sum((probe.run(run, unit) for unit in units), run.no_statistics()), sequences=sequences)
