@@ -63,6 +63,7 @@ class Cell:
         samples: n of the sufficient statistics.
         total: Σx; ``None`` where not finite.
         total_squares: Σx²; ``None`` where not finite.
+        drift: ‖ΔW‖/‖W‖ of the layer since the model that the cell was taken over from; ``None`` for a cell measured on its own.
     """
 
     layer: str
@@ -74,6 +75,7 @@ class Cell:
     samples: float
     total: float | None
     total_squares: float | None
+    drift: float | None = None
 
     def __post_init__(self) -> None:
         if (self.status is CellStatus.MEASURED) != (self.loss is not None):
@@ -81,7 +83,7 @@ class Cell:
                 f"{self.layer} in {self.format}: a cell has a loss if and only if it is measured; got {self.status}, {self.loss}"
             )
             raise ValueError(msg)
-        numbers = (self.loss, self.standard_error, self.samples, self.total, self.total_squares)
+        numbers = (self.loss, self.standard_error, self.samples, self.total, self.total_squares, self.drift)
         if not all(number is None or math.isfinite(number) for number in numbers):
             msg = f"{self.layer} in {self.format}: {numbers} are not all finite; give None and a status instead"
             raise ValueError(msg)

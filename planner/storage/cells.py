@@ -26,17 +26,20 @@ from sensitivity.statistics import CellStatus
 _CHUNK = 20_000
 
 _UPSERT = """
-INSERT INTO cells (measured_format_id, layer_id, status, loss, standard_error, samples, total, total_squares, job_id, measured_at)
+INSERT INTO cells (
+  measured_format_id, layer_id, status, loss, standard_error, samples, total, total_squares, drift, job_id, measured_at)
 {values}
 ON CONFLICT (measured_format_id, layer_id) DO UPDATE SET
   status = excluded.status, loss = excluded.loss, standard_error = excluded.standard_error, samples = excluded.samples,
-  total = excluded.total, total_squares = excluded.total_squares, job_id = excluded.job_id, measured_at = excluded.measured_at
+  total = excluded.total, total_squares = excluded.total_squares, drift = excluded.drift, job_id = excluded.job_id,
+  measured_at = excluded.measured_at
 """
-_SQLITE_UPSERT = _UPSERT.format(values="VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_SQLITE_UPSERT = _UPSERT.format(values="VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 _POSTGRESQL_UPSERT = _UPSERT.format(
     values="""
 SELECT c.*, %s::varchar, %s::timestamptz FROM unnest(
-  %s::bigint[], %s::bigint[], %s::varchar[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[]) AS c"""
+  %s::bigint[], %s::bigint[], %s::varchar[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[]
+) AS c"""
 )
 # A cell without a number travels as infinity, which no stored number is; SQLite turns NaN into NULL. PostgreSQL sends each
 # column as the bytes of its own wire format (big-endian): half the time of an array of numbers.
@@ -127,6 +130,21 @@ def load_curves(
     return Curves(names, tuple(formats), loss, error, status)
 
 
+def load_cells(session: Session, model_id: str, setting_id: str, formats: Iterable[CandidateFormat]) -> list[Cell]:
+    """The cells of a model in one probe setting one by one, with their statistics; formats matched by content."""
+    wanted = {fmt.identity for fmt in formats}
+    columns = (CellRow.status, CellRow.loss, CellRow.standard_error, CellRow.samples, CellRow.total, CellRow.total_squares)
+    found = []
+    for measured in measured_formats(session, model_id, setting_id):
+        query = select(LayerRow.name, *columns, CellRow.drift).join(LayerRow, LayerRow.id == CellRow.layer_id)
+        if measured.format_identity in wanted:
+            found += [
+                Cell(layer, measured.format, measured.format_identity, CellStatus(status), *numbers)
+                for layer, status, *numbers in session.execute(query.where(CellRow.measured_format_id == measured.id))
+            ]
+    return found
+
+
 def measured_formats(session: Session, model_id: str, setting_id: str | None = None) -> list[MeasuredFormatRow]:
     """Which formats were measured for a model (in one setting), oldest first: a handful of rows, however many cells."""
     query = select(MeasuredFormatRow).where(MeasuredFormatRow.model_id == model_id).order_by(MeasuredFormatRow.id)
@@ -197,8 +215,8 @@ def _read_column(session: Session, number: int) -> tuple[NDArray[np.int64], NDAr
     return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
 
 
-def _values(cell: Cell) -> tuple[str, float | None, float | None, float, float | None, float | None]:
-    return cell.status.value, cell.loss, cell.standard_error, cell.samples, cell.total, cell.total_squares
+def _values(cell: Cell) -> tuple[str, float | None, float | None, float, float | None, float | None, float | None]:
+    return cell.status.value, cell.loss, cell.standard_error, cell.samples, cell.total, cell.total_squares, cell.drift
 
 
 def _measured_format_ids(session: Session, model_id: str, setting_id: str) -> dict[str, int]:

@@ -171,7 +171,8 @@ class CellRow(Base):
     """One (layer, format) measurement: status, loss, standard error and the sufficient statistics behind them.
 
     The primary key is the identity; SQLite stores the table in its order. ``job_id`` says where the numbers come from; the job
-    itself may be gone.
+    itself may be gone. A cell that was taken over from another model, which its setting names, has that model's numbers and the
+    ``drift`` of its layer since then (``LayerDriftRow.change``); ``drift`` is null for a cell measured on this model.
     """
 
     __tablename__ = "cells"
@@ -188,6 +189,7 @@ class CellRow(Base):
     samples: Mapped[float] = mapped_column(Float(53))
     total: Mapped[float | None] = mapped_column(Float(53))
     total_squares: Mapped[float | None] = mapped_column(Float(53))
+    drift: Mapped[float | None] = mapped_column(Float(53))
     job_id: Mapped[str | None] = mapped_column(String(32))
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -206,6 +208,21 @@ class ScoreProductsRow(Base):
     draws: Mapped[int] = mapped_column(Integer)
     products: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     job_id: Mapped[str | None] = mapped_column(String(32))
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LayerDriftRow(Base):
+    """How far a layer's weights are from those of the same layer in another checkpoint, the reference: ‖ΔW‖/‖W‖.
+
+    A fact of two contents, so it outlives the registration of the reference. ``change`` is null where the two cannot be
+    compared: the reference has no such layer, or one of another shape, or one of zeros.
+    """
+
+    __tablename__ = "layer_drifts"
+
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id", ondelete="CASCADE"), primary_key=True)
+    reference_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    change: Mapped[float | None] = mapped_column(Float(53))
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
