@@ -139,8 +139,10 @@ def load_cells(session: Session, model_id: str, setting_id: str, formats: Iterab
         query = select(LayerRow.name, *columns, CellRow.drift).join(LayerRow, LayerRow.id == CellRow.layer_id)
         if measured.format_identity in wanted:
             found += [
-                Cell(layer, measured.format, measured.format_identity, CellStatus(status), *numbers)
-                for layer, status, *numbers in session.execute(query.where(CellRow.measured_format_id == measured.id))
+                Cell(layer, measured.format, measured.format_identity, CellStatus(status), loss, error, n, total, squares, drift)
+                for layer, status, loss, error, n, total, squares, drift in session.execute(
+                    query.where(CellRow.measured_format_id == measured.id)
+                )
             ]
     return found
 
