@@ -16,6 +16,11 @@ def hidden_states(module: nn.Module, tokens: Tensor) -> Tensor:
 def next_token_logits(module: nn.Module, hidden: Tensor) -> Tensor:
     """Logits of the next token, shape (..., vocabulary), from hidden states (..., hidden); soft-capped as Gemma 2 does it."""
     logits: Tensor = output_head(module)(hidden)
+    return soft_capped(module, logits)
+
+
+def soft_capped(module: nn.Module, logits: Tensor) -> Tensor:
+    """What the model makes of its head's output."""
     cap = getattr(module.config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 

@@ -48,6 +48,7 @@ class ProbeFacts:
         is_ranking: the number orders layers; it is no loss, so that nothing can be planned with it.
         formats: what its formats are formats of.
         only_in_blocks: layers outside of the blocks have no number.
+        around_plan: it measures changes from a plan, which are no losses by themselves (``bitplan refine``).
         keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
@@ -61,13 +62,14 @@ class ProbeFacts:
     is_ranking: bool = False
     formats: FormatFamily = FormatFamily.WEIGHTS
     only_in_blocks: bool = False
+    around_plan: bool = False
     keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def prices_weights(self) -> bool:
         """Weights can be planned with its losses."""
-        return self.formats is FormatFamily.WEIGHTS and not self.is_ranking
+        return self.formats is FormatFamily.WEIGHTS and not self.is_ranking and not self.around_plan
 
     @property
     def parameters(self) -> dict[str, ParameterValue]:
@@ -124,6 +126,28 @@ FISHER_INTERACTION = ProbeFacts(
     keeps_products=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(4, minimum=1)},
 )
+COVERAGE = ProbeFacts(
+    name="coverage",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    allowed={
+        "arithmetic": Parameter("bfloat16", choices=ARITHMETICS),
+        "nodes": Parameter(2, minimum=1),
+        "headroom": Parameter(10.0, minimum=1.01),
+    },
+)
+MARGINAL = ProbeFacts(
+    name="marginal",
+    code_version=1,
+    in_nats=True,
+    additive=True,
+    needs_calibration=True,
+    is_random=True,
+    around_plan=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
+)
 KL = ProbeFacts(
     name="kl",
     code_version=1,
@@ -168,7 +192,18 @@ KV_CACHE = ProbeFacts(
 
 _FACTS = {
     facts.name: facts
-    for facts in (FISHER, KL, OUTPUT_ERROR, WEIGHT_ERROR, HESSIAN_TRACE, LINEARITY, FISHER_INTERACTION, KV_CACHE)
+    for facts in (
+        FISHER,
+        KL,
+        OUTPUT_ERROR,
+        WEIGHT_ERROR,
+        HESSIAN_TRACE,
+        LINEARITY,
+        FISHER_INTERACTION,
+        KV_CACHE,
+        COVERAGE,
+        MARGINAL,
+    )
 }
 
 

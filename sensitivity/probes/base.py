@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
-from sensitivity.errors import CalibrationError
+from sensitivity.errors import CalibrationError, CheckpointError
 from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.loading import LoadedModel
@@ -47,6 +47,7 @@ class ProbeRun(Generic[FormatT]):
             method runs on text.
         seed: seed of everything random in the run.
         cells: names of the formats to measure each layer in; ``None`` for all layers in all formats.
+        around: the plan that a probe with ``around_plan`` measures around, layer to format; its formats are among ``formats``.
         cache: what a probe wants to keep between units of this process (rounding errors, hidden states at a block's door).
     """
 
@@ -57,6 +58,7 @@ class ProbeRun(Generic[FormatT]):
     tokens: torch.Tensor | None
     seed: int
     cells: Mapping[str, Collection[str]] | None = None
+    around: Mapping[str, FormatT] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,6 +119,10 @@ class AbstractProbe(ABC, Generic[FormatT]):
         """What is kept beside the cells: score products (layers, formats, sequences, draws), or nothing."""
         return None
 
+    def point(self, merged: NDArray[np.float64]) -> Statistics | None:
+        """Statistics (3,) of the loss of the plan that was measured around, for a probe with ``around_plan``."""
+        return None
+
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Statistics of the whole run from all units' results; most probes have nothing to add.
 
@@ -160,3 +166,31 @@ def with_silent_sequences(merged: Statistics, sequences: int) -> Statistics:
     result = merged.copy()
     result[..., 0] = np.where(merged[..., 0] > 0, float(sequences), 0.0)
     return result
+
+
+def sample_statistics(run: ProbeRun[Any], samples: NDArray[np.float64], reached: NDArray[np.bool_]) -> Statistics:
+    """Statistics of a sample a sequence, shape (layers, formats, 3), of the cells that are asked for and can be stored.
+
+    Args:
+        run: layers and formats.
+        samples: (sequences, layers, formats); zero where the layer saw no token.
+        reached: whether it saw one, of the same shape.
+    """
+    result = run.no_statistics()
+    for index, name in enumerate(run.layers):
+        storable = run.storable(name)
+        result[index, storable, 0] = reached[:, index, storable].sum(axis=0)
+        result[index, storable, 1] = samples[:, index, storable].sum(axis=0)
+        result[index, storable, 2] = np.square(samples[:, index, storable]).sum(axis=0)
+    return result
+
+
+def refuse_streamed(run: ProbeRun[Any], probe: str) -> None:
+    """For probes that need all weights at once.
+
+    Raises:
+        CheckpointError: the model's blocks are streamed.
+    """
+    if run.model.is_streamed:
+        msg = f"the probe {probe} needs the whole model in memory; set streaming to never, or use fisher"
+        raise CheckpointError(msg)

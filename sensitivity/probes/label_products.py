@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensitivity.next_token import hidden_states
-from sensitivity.probes.base import ProbeRun
+from sensitivity.probes.base import ProbeRun, sample_statistics
 from sensitivity.probes.blockwise_products import blockwise_label_products
 from sensitivity.probes.label_gradients import label_gradients
 from sensitivity.probes.label_scores import uniforms
@@ -77,11 +77,4 @@ def squares_statistics(run: ProbeRun, scores: ScoreProducts, products: NDArray[n
         products: scaled, float64 (draws, sequences, layers, formats).
     """
     samples = np.square(products).mean(axis=0)
-    result = run.no_statistics()
-    reached = scores.reached.sum(dim=0).double().numpy()
-    for index, name in enumerate(run.layers):
-        storable = run.storable(name)
-        result[index, storable, 0] = reached[index]
-        result[index, storable, 1] = samples[:, index, storable].sum(axis=0)
-        result[index, storable, 2] = np.square(samples[:, index, storable]).sum(axis=0)
-    return result
+    return sample_statistics(run, samples, np.broadcast_to(scores.reached.numpy()[..., None], samples.shape))

@@ -4,18 +4,31 @@ from typing import Any
 
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe
+from sensitivity.probes.coverage import Coverage
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.fisher_interaction import FisherInteraction
 from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.probes.kv_cache import KVCache
 from sensitivity.probes.linearity import Linearity
+from sensitivity.probes.marginal import Marginal
 from sensitivity.probes.output_error import OutputError
 from sensitivity.probes.weight_error import WeightError
 
 _PROBES: dict[str, type[AbstractProbe[Any]]] = {
     probe.facts.name: probe
-    for probe in (Fisher, KLDivergence, OutputError, WeightError, HessianTrace, Linearity, FisherInteraction, KVCache)
+    for probe in (
+        Fisher,
+        KLDivergence,
+        OutputError,
+        WeightError,
+        HessianTrace,
+        Linearity,
+        FisherInteraction,
+        KVCache,
+        Coverage,
+        Marginal,
+    )
 }
 
 
