@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import LoadedModel
 from sensitivity.next_token import next_token_logits, positions_at_once
 from sensitivity.probes.block_walk import BlockWalk
+from sensitivity.router_choices import flip_shares, recorded_choices, routers_of
 from sensitivity.statistics import Statistics, mean_and_error, observe
 
 
@@ -29,6 +31,11 @@ class Metric(IntEnum):
     NLL = 1
     TOP1_AGREEMENT = 2
     REFERENCE_NLL = 3
+    ROUTER_FLIPS = 4
+
+
+OF_LOGITS: Final = (Metric.KL, Metric.NLL, Metric.TOP1_AGREEMENT, Metric.REFERENCE_NLL)
+"""Metrics that are read off the logits: the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,9 @@ class Summary:
         top1_error: its standard error.
         reference_perplexity: exp(mean NLL) of the reference.
         reference_perplexity_error: by the delta method.
+        router_flips: share of (token, router) pairs for which another set of experts is chosen than in the reference; ``None``
+            for a model without routers.
+        router_flips_error: its standard error.
     """
 
     sequences: int
@@ -56,6 +66,8 @@ class Summary:
     top1_error: float | None
     reference_perplexity: float
     reference_perplexity_error: float | None
+    router_flips: float | None = None
+    router_flips_error: float | None = None
 
 
 @torch.no_grad()
@@ -81,7 +93,8 @@ def evaluate(
         rounding: rounding method by name, or the assignments' cells with the data that their method needs.
 
     Returns:
-        Statistics (A, metrics, 3), a sample a sequence; merge chunks of sequences by addition.
+        Statistics (A, metrics, 3), a sample a sequence; merge chunks of sequences by addition. The flips of a model without
+        routers have count 0.
 
     Raises:
         CalibrationError: no sequence, or sequences of a single token; or a rounding method by name that runs on text.
@@ -95,13 +108,16 @@ def evaluate(
     _check_layers(model, assignments)
     if isinstance(rounding, str):
         rounding = LayerRounding.of_assignments(model, rounding, assignments)
-    reference, *quantized = _last_hidden(model, assignments, tokens, rounding)
+    (reference, *quantized), flips = _last_hidden(model, assignments, tokens, rounding)
     heads = [_rounded(model, assignment, None, rounding) for assignment in assignments]
     samples = [
         _compare_sequence(model.module, sequence, reference[i], [hidden[i] for hidden in quantized], heads)
         for i, sequence in enumerate(tokens)
     ]
-    return observe(np.stack(samples))
+    found = observe(np.concatenate([np.stack(samples), flips[:, :, None]], axis=-1))
+    if not routers_of(model.module):
+        found[:, Metric.ROUTER_FLIPS] = 0.0
+    return found
 
 
 def summarise(statistics: Statistics) -> Summary:
@@ -118,6 +134,8 @@ def summarise(statistics: Statistics) -> Summary:
         top1_error=_known(error[Metric.TOP1_AGREEMENT]),
         reference_perplexity=float(reference),
         reference_perplexity_error=_known(reference * error[Metric.REFERENCE_NLL]),
+        router_flips=_known(mean[Metric.ROUTER_FLIPS]),
+        router_flips_error=_known(error[Metric.ROUTER_FLIPS]),
     )
 
 
@@ -143,18 +161,36 @@ def _check_layers(model: LoadedModel, assignments: Sequence[Mapping[str, Candida
 
 def _last_hidden(
     model: LoadedModel, assignments: Sequence[Mapping[str, CandidateFormat]], tokens: Tensor, rounding: LayerRounding
-) -> list[Tensor]:
-    """Last hidden states of the reference, then of each assignment, float32 (sequences, length, hidden)."""
+) -> tuple[list[Tensor], np.ndarray]:
+    """Last hidden states of the reference, then of each assignment, and router flips.
+
+    Returns:
+        Float32 (sequences, length, hidden) of each, and float64 (sequences, A): share of each sequence's choices of experts, over
+        all routers, that are others than the reference's; 0 without routers.
+    """
     quantized = [BlockWalk(model, tokens) for _ in assignments]
     reference = BlockWalk(model, tokens)
+    flips = torch.zeros((len(tokens), len(assignments)), dtype=torch.float64)
     for block in range(len(model.blocks)):
+        chosen = []
         for walk, assignment in zip(quantized, assignments, strict=True):
             weights = _rounded(model, assignment, block, rounding)
             model.block(block)  # rounding with data may have gone elsewhere
             with replaced_weights(weights):
-                walk.cross(block, _unwatched)
-        reference.cross(block, _unwatched)
-    return [_ends(walk) for walk in (reference, *quantized)]
+                chosen.append(_choices(walk, block))
+        expected = _choices(reference, block)
+        for i, choices in enumerate(chosen):
+            for routed, found in choices.items():
+                flips[:, i] += flip_shares(expected[routed], found)
+    ends = [_ends(walk) for walk in (reference, *quantized)]
+    return ends, (flips / max(1, routers_of(model.module))).numpy()
+
+
+def _choices(walk: BlockWalk, block: int) -> dict[nn.Module, Tensor]:
+    """Cross a block; what its routers chose, int64 (sequences, length, k)."""
+    found: dict[nn.Module, list[Tensor]] = {}
+    walk.cross(block, lambda scope, part: recorded_choices(scope, part.stop - part.start, found))
+    return {routed: torch.cat(parts) for routed, parts in found.items()}
 
 
 def _ends(walk: BlockWalk) -> Tensor:
@@ -182,9 +218,9 @@ def _compare_sequence(
     quantized: Sequence[Tensor],
     heads: Sequence[Mapping[nn.Linear, Tensor]],
 ) -> np.ndarray:
-    """Means over the tokens of one sequence: float64 (assignments, metrics)."""
+    """Means over the tokens of one sequence: float64 (assignments, metrics of logits)."""
     length = len(sequence)
-    totals = torch.zeros((len(quantized), len(Metric)), dtype=torch.float64)
+    totals = torch.zeros((len(quantized), len(OF_LOGITS)), dtype=torch.float64)
     step = positions_at_once(module)
     for start in range(0, length, step):
         part = slice(start, min(start + step, length))
@@ -195,7 +231,7 @@ def _compare_sequence(
             with replaced_weights(head):
                 found = _log_probabilities(module, hidden[part], f"assignment {i}")
             totals[i] += _compare(expected, probabilities, found, following)
-    scale = torch.full((len(Metric),), float(length), dtype=torch.float64)
+    scale = torch.full((len(OF_LOGITS),), float(length), dtype=torch.float64)
     scale[[Metric.NLL, Metric.REFERENCE_NLL]] = length - 1
     return (totals / scale).numpy()
 
@@ -211,7 +247,7 @@ def _log_probabilities(module: nn.Module, hidden: Tensor, whose: str) -> Tensor:
 
 
 def _compare(expected: Tensor, probabilities: Tensor, found: Tensor, following: Tensor) -> Tensor:
-    """Sums over positions, float64 (metrics,); the last position of a sequence has no following token."""
+    """Sums over positions, float64 (metrics of logits,); the last position of a sequence has no following token."""
     rows = torch.arange(len(following))
     sums = {
         Metric.KL: (probabilities * (expected - found)).sum(dim=-1).double().sum(),
@@ -219,7 +255,7 @@ def _compare(expected: Tensor, probabilities: Tensor, found: Tensor, following: 
         Metric.TOP1_AGREEMENT: (expected.argmax(dim=-1) == found.argmax(dim=-1)).sum(),
         Metric.REFERENCE_NLL: -expected[rows, following].double().sum(),
     }
-    return torch.stack([sums[metric].double() for metric in Metric])
+    return torch.stack([sums[metric].double() for metric in OF_LOGITS])
 
 
 def _known(error: float) -> float | None:

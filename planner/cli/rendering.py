@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, KeptCount, PlanDocument, Prediction, Proof, Reference
+from planner.schemas.plans import Evaluation, KeptCount, Measured, PlanDocument, Prediction, Proof, Reference
 
 
 def show_plan(document: PlanDocument) -> None:
@@ -115,17 +115,21 @@ def show_frontier(document: FrontierDocument) -> None:
 
 def show_evaluations(items: Sequence[Evaluation]) -> None:
     """Measured quality of several assignments, and the reference that they are compared with."""
+    routed = any(item.router_flips is not None for item in items)
     rows = [
         [
             item.label,
             f"{item.effective_bits:.4f}",
-            with_error(item.kl.value, item.kl.standard_error),
-            with_error(item.perplexity.value, item.perplexity.standard_error),
-            with_error(item.top1_agreement.value, item.top1_agreement.standard_error),
+            *(_measured(quantity) for quantity in (item.kl, item.perplexity, item.top1_agreement)),
+            *([_measured(item.router_flips)] if routed else []),
         ]
         for item in items
     ]
     if items:
-        perplexity = items[0].reference_perplexity
-        rows.append(["reference", "", "0", with_error(perplexity.value, perplexity.standard_error), "1"])
-    show_table("measured on held-out text", ["assignment", "bits", "KL (nats/token)", "perplexity", "top-1"], rows)
+        rows.append(["reference", "", "0", _measured(items[0].reference_perplexity), "1", *(["0"] if routed else [])])
+    columns = ["assignment", "bits", "KL (nats/token)", "perplexity", "top-1", *(["router flips"] if routed else [])]
+    show_table("measured on held-out text", columns, rows)
+
+
+def _measured(quantity: Measured | None) -> str:
+    return "" if quantity is None else with_error(quantity.value, quantity.standard_error)

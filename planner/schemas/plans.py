@@ -380,6 +380,13 @@ class Evaluation(Schema):
     perplexity: Annotated[Measured, Field(description="exp(mean negative log-likelihood of the text)")]
     reference_perplexity: Annotated[Measured, Field(description="the unquantized model's perplexity on the same text")]
     top1_agreement: Annotated[Measured, Field(description="share of positions where both models prefer the same token")]
+    router_flips: Annotated[
+        Measured | None,
+        Field(
+            description="share of (token, router) pairs that are sent to another set of experts than in the reference; null for "
+            "a model without routed experts"
+        ),
+    ] = None
     created_at: Annotated[datetime, Field(description="when it was stored")]
 
 

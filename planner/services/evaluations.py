@@ -102,5 +102,8 @@ def _document(row: EvaluationRow) -> Evaluation:
         perplexity=Measured(value=row.perplexity, standard_error=row.perplexity_error),
         reference_perplexity=Measured(value=row.reference_perplexity, standard_error=row.reference_perplexity_error),
         top1_agreement=Measured(value=row.top1_agreement, standard_error=row.top1_error),
+        router_flips=None
+        if row.router_flips is None
+        else Measured(value=row.router_flips, standard_error=row.router_flips_error),
         created_at=row.created_at,
     )

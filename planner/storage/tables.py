@@ -304,7 +304,7 @@ class PlanRow(Base):
 
 
 class EvaluationRow(Base):
-    """An assignment measured on held-out text: KL, perplexity, top-1 agreement, each with its standard error."""
+    """An assignment measured on held-out text: KL, perplexity, top-1 agreement and router flips, each with its standard error."""
 
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("job_id", "label"),)
@@ -325,5 +325,7 @@ class EvaluationRow(Base):
     reference_perplexity_error: Mapped[float | None] = mapped_column(Float(53))
     top1_agreement: Mapped[float] = mapped_column(Float(53))
     top1_error: Mapped[float | None] = mapped_column(Float(53))
+    router_flips: Mapped[float | None] = mapped_column(Float(53))
+    router_flips_error: Mapped[float | None] = mapped_column(Float(53))
     sequences: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

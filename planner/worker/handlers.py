@@ -20,7 +20,7 @@ from planner.storage.score_products import store_products
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
-from sensitivity.evaluation import evaluate, summarise
+from sensitivity.evaluation import Metric, evaluate, summarise
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
@@ -168,7 +168,7 @@ class EvaluationHandler(AbstractJobHandler):
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Write one evaluation per assignment."""
         self._roundings.pop(job.id, None)
-        merged = summed(in_order(results))
+        merged = summed([_with_all_metrics(array) for array in in_order(results)])
         plan_id = job.payload["plan_id"]
         if plan_id is not None and session.get(PlanRow, plan_id) is None:
             plan_id = None  # the plan was deleted while it was measured; the measurement stays
@@ -188,6 +188,11 @@ def _assignments(job: Job) -> list[Mapping[str, CandidateFormat]]:
         {layer: get_format(name) for layer, name in assignment["layers"].items()}
         for assignment in job.payload["assignments"].values()
     ]
+
+
+def _with_all_metrics(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Statistics (A, metrics, 3) where metrics that an older bitplan did not measure have count 0."""
+    return np.pad(statistics, ((0, 0), (0, len(Metric) - statistics.shape[1]), (0, 0)))
 
 
 def _evaluation(
@@ -210,5 +215,7 @@ def _evaluation(
         reference_perplexity_error=found.reference_perplexity_error,
         top1_agreement=found.top1_agreement,
         top1_error=found.top1_error,
+        router_flips=found.router_flips,
+        router_flips_error=found.router_flips_error,
         sequences=found.sequences,
     )
