@@ -226,6 +226,25 @@ class LayerDriftRow(Base):
     measured_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class OperatingPointRow(Base):
+    """The plan that the cells of a setting are changes from, and its own loss on the same text.
+
+    ``layers`` is the assignment, layer to format. The setting names it by its digest, so a plan that is made twice is measured
+    around once.
+    """
+
+    __tablename__ = "operating_points"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"), primary_key=True)
+    layers: Mapped[dict[str, Any]]
+    loss: Mapped[float] = mapped_column(Float(53))
+    standard_error: Mapped[float | None] = mapped_column(Float(53))
+    samples: Mapped[float] = mapped_column(Float(53))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class JobRow(Base):
     """Queued work: ``queued running succeeded failed cancelled``.
 
