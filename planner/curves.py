@@ -1,16 +1,17 @@
 """Error curves as planning reads them: arrays over layers and formats."""
 
 from dataclasses import dataclass, replace
+from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Curves:
+class Curves(Generic[FormatT]):
     """The cells of one probe setting.
 
     Attributes:
@@ -22,12 +23,12 @@ class Curves:
     """
 
     layers: tuple[str, ...]
-    formats: tuple[CandidateFormat, ...]
+    formats: tuple[FormatT, ...]
     loss: NDArray[np.float64]
     standard_error: NDArray[np.float64]
     status: NDArray[np.str_]
 
-    def with_exact_formats(self, dtype: str) -> "Curves":
+    def with_exact_formats(self, dtype: str) -> "Curves[FormatT]":
         """The same curves, where a format that keeps the model's own dtype costs nothing, unless it was measured."""
         names = {"bfloat16": "BF16", "float16": "FP16"}
         columns = [k for k, fmt in enumerate(self.formats) if fmt.name == names.get(dtype)]

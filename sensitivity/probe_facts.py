@@ -186,7 +186,6 @@ KV_CACHE = ProbeFacts(
     additive=True,
     needs_calibration=True,
     formats=FormatFamily.KV_CACHE,
-    only_in_blocks=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
 )
 
@@ -210,6 +209,11 @@ _FACTS = {
 def all_probe_facts() -> tuple[ProbeFacts, ...]:
     """Every probe."""
     return tuple(_FACTS.values())
+
+
+def is_ranking(name: str) -> bool:
+    """Whether a probe's number orders layers and is no loss; false for probes that are not ours."""
+    return name in _FACTS and _FACTS[name].is_ranking
 
 
 def get_facts(name: str) -> ProbeFacts:

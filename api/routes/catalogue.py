@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from planner.schemas.catalogue import FormatList, ProbeList, RuntimeList
+from planner.schemas.catalogue import CacheFormatList, FormatList, ProbeList, RuntimeList
 from planner.services import catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
@@ -12,6 +12,12 @@ router = APIRouter(prefix="/v1", tags=["catalogue"])
 def list_formats() -> FormatList:
     """Every candidate format, fewest bits first."""
     return catalogue.list_formats()
+
+
+@router.get("/cache-formats")
+def list_cache_formats() -> CacheFormatList:
+    """Every format of the keys and of the values in the KV cache, fewest bits first."""
+    return catalogue.list_cache_formats()
 
 
 @router.get("/runtimes")

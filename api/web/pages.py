@@ -19,7 +19,7 @@ from planner.schemas.curves import ProbeSettingDocument
 from planner.schemas.jobs import Job
 from planner.schemas.plans import Evaluation, PlanSummary
 from planner.services import curves, evaluations, jobs, models, plans
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.families import get_cell_format
 
 _HERE = Path(__file__).parent
 _SHOWN = 20
@@ -118,6 +118,7 @@ def _sensitivity(session: Session, model: str, setting: str | None, candidate: s
         return None
     chosen = curves.choose_setting(known, setting=setting)
     names = chosen.formats
-    shown = candidate if candidate in names else min(names, key=lambda name: abs(get_format(name).num_bits - _USUAL_BITS))
+    usual = min(names, key=lambda name: abs((get_cell_format(name).num_bits or 0) - _USUAL_BITS))
+    shown = candidate if candidate in names else usual
     found = curves.get_curves(session, model, setting=chosen.id, formats=[shown])
     return Sensitivity(known, chosen, shown, found.unit, heat_map.lay_out(found.items, found.unit))

@@ -12,10 +12,12 @@ from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import RoundingName, SubmitSensitivity
 from planner.services import calibrations as calibration_service
 from planner.services import jobs as service
+from sensitivity.formats import families
+from sensitivity.formats.abstract import FormatFamily
 from sensitivity.probe_facts import all_probe_facts, get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
-DEFAULT_FORMATS = "INT2_G64,INT3_G64,INT4_G64,INT5_G64,INT6_G64,INT8_G64"
+DEFAULT_FORMATS = ",".join(families.DEFAULT_FORMATS[FormatFamily.WEIGHTS])
 
 calibrations = typer.Typer(no_args_is_help=True, help="Texts that probes and evaluations run on.")
 jobs = typer.Typer(no_args_is_help=True, help="Measurements and evaluations, queued and done.")
@@ -31,7 +33,10 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 def measure(
     model: Annotated[str, typer.Argument(help="Model id or name.")],
-    formats: Annotated[str, typer.Option("--formats", "-f", help="Candidate formats, comma-separated.")] = DEFAULT_FORMATS,
+    formats: Annotated[
+        str | None,
+        typer.Option("--formats", "-f", help=f"Formats, comma-separated; by default {DEFAULT_FORMATS}, or the probe's own."),
+    ] = None,
     probe: Annotated[
         str, typer.Option("--probe", "-p", help=f"One of {', '.join(facts.name for facts in all_probe_facts())}.")
     ] = "fisher",
@@ -70,7 +75,7 @@ def measure(
     submission = SubmitSensitivity(
         model=model,
         probe=probe,
-        formats=options.read_list(formats) or [],
+        formats=options.read_list(formats),
         calibration=calibration,
         include=include,
         exclude=exclude or [],

@@ -8,6 +8,7 @@ from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_ta
 from planner.cli.workspace import open_database
 from planner.runtimes import RUNTIMES
 from planner.services import models as service
+from planner.services.catalogue import list_cache_formats
 from sensitivity.formats.registry import all_formats
 
 models = typer.Typer(no_args_is_help=True, help="Register and list models.")
@@ -70,8 +71,20 @@ def delete(model: Annotated[str, typer.Argument(help="Model id or name.")], as_j
         show_json({"deleted": model})
 
 
-def formats(as_json: AsJson = False) -> None:
-    """Candidate formats and what a 4096 × 4096 matrix takes in each."""
+def formats(
+    kv_cache: Annotated[bool, typer.Option("--kv-cache", help="Formats of the KV cache instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Candidate formats and what a 4096 × 4096 matrix, or a long cache of heads of 128, takes in each."""
+    if kv_cache:
+        listed = list_cache_formats()
+        if as_json:
+            show_json(listed)
+        else:
+            show_table(
+                "formats of the KV cache", ["name", "effective bits"], [[f.name, f"{f.effective_bits:.4f}"] for f in listed.items]
+            )
+        return
     found = all_formats()
     shape = (4096, 4096)
     bits = {fmt.name: fmt.size_bits(shape) / shape[0] / shape[1] for fmt in found}

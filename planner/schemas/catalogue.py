@@ -29,6 +29,30 @@ class FormatList(Schema):
     items: Annotated[list[FormatDocument], Field(description="candidate formats")]
 
 
+class CacheFormatDocument(Schema):
+    """A format of the keys or of the values in the KV cache."""
+
+    name: Annotated[str, Field(examples=["K_INT4"], description="name to ask for it by")]
+    tensor: Annotated[str, Field(description="'K' or 'V'")]
+    num_bits: Annotated[int, Field(description="bits of one stored element")]
+    type: Annotated[str, Field(description="'int' or 'float'")]
+    strategy: Annotated[str, Field(description="which elements share a scale: tensor, token, channel, unquantized")]
+    group_size: Annotated[
+        int | None, Field(description="elements of a head, or tokens of a channel, that share a scale; null for a whole head")
+    ]
+    element_dtype: Annotated[str | None, Field(description="number format of the elements; null for codes")]
+    scale_bits: Annotated[int, Field(description="stored bits of one scale")]
+    minimum_bits: Annotated[int, Field(description="stored bits of one minimum")]
+    tensor_bits: Annotated[int, Field(description="extra bits stored once a layer")]
+    effective_bits: Annotated[float, Field(description="stored bits ÷ elements of heads of 128 in a long cache")]
+
+
+class CacheFormatList(Schema):
+    """Every format of the KV cache, fewest bits first."""
+
+    items: Annotated[list[CacheFormatDocument], Field(description="formats of keys and of values")]
+
+
 class RuntimeDocument(Schema):
     """An engine that may serve a plan, and what it accepts."""
 
@@ -54,6 +78,11 @@ class ProbeDocument(Schema):
     in_nats: Annotated[bool, Field(description="the loss is in nats per token")]
     additive: Annotated[bool, Field(description="losses of different layers may be added")]
     needs_calibration: Annotated[bool, Field(description="runs on the tokens of a calibration set")]
+    is_ranking: Annotated[bool, Field(description="orders layers: its numbers are no losses, and nothing is planned with them")]
+    formats: Annotated[
+        str, Field(description="what it measures formats of: 'weights', 'kv_cache', or 'any' for no format at all")
+    ]
+    default_formats: Annotated[list[str], Field(description="formats that are measured where a request names none")]
     parameters: Annotated[Parameters, Field(description="hyper-parameters and their defaults")]
 
 

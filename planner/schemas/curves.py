@@ -54,5 +54,5 @@ class CurvesDocument(Schema):
 
     model: Annotated[str, Field(description="id of the model")]
     setting: Annotated[ProbeSettingDocument, Field(description="how all these cells were measured")]
-    unit: Annotated[str, Field(description="'nats/token' or 'relative'")]
+    unit: Annotated[str, Field(description="'nats/token', 'relative', or 'ranking' for numbers that are no losses")]
     items: Annotated[list[CellDocument], Field(description="cells, layer by layer in model order")]

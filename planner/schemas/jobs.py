@@ -22,7 +22,10 @@ class SubmitSensitivity(Schema):
     model: Annotated[Reference, Field(description="model id, or its name")]
     probe: Annotated[str, Field(min_length=1, max_length=60, description="measurement procedure", examples=["fisher"])] = "fisher"
     probe_parameters: Annotated[Parameters, Field(max_length=20, description="hyper-parameters other than the defaults")] = {}
-    formats: Annotated[list[FormatName], Field(min_length=1, max_length=200, description="candidate formats to measure")]
+    formats: Annotated[
+        list[FormatName] | None,
+        Field(min_length=1, max_length=200, description="formats to measure; by default those that the probe lists"),
+    ] = None
     calibration: Annotated[
         Reference | None, Field(description="calibration set id; needed unless the probe runs without data")
     ] = None

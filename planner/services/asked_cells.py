@@ -16,9 +16,10 @@ from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.errors import UnsupportedShapeError
-from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.abstract import AbstractFormat
+from sensitivity.formats.families import formats_for, get_cell_format
 from sensitivity.links.sampling import stratified_sample
+from sensitivity.probe_facts import ProbeFacts, get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
 _LEFT_OUT = "lm_head"
@@ -30,13 +31,13 @@ class AskedCells:
 
     Attributes:
         layers: layers with at least one of them, in model order.
-        formats: candidate formats of the request.
+        formats: formats of the request.
         asked: bool (layers, formats).
-        storable: bool (layers, formats): the format can store the layer.
+        storable: bool (layers, formats): the format concerns the layer and can store it.
     """
 
     layers: tuple[Layer, ...]
-    formats: tuple[CandidateFormat, ...]
+    formats: tuple[AbstractFormat, ...]
     asked: NDArray[np.bool_]
     storable: NDArray[np.bool_]
 
@@ -55,23 +56,32 @@ def asked_cells(session: Session, model: ModelRow, request: SubmitSensitivity) -
     Raises:
         InvalidRequestError: a pattern that matches nothing, a layer that the model does not have, a cell in a format that the
             request does not name, or no layer left.
-        UnknownFormatError: no such format.
+        UnknownFormatError: no such format, or none that the probe measures.
         UnsupportedShapeError: a format that can store none of the layers, or not the layer of a cell that was named.
     """
     known = load_layers(session, model.id)
-    formats = tuple(get_format(name) for name in dict.fromkeys(name.upper() for name in request.formats))
+    facts = get_facts(request.probe)
+    named = request.formats
+    if named is None and request.cells is not None:
+        named = [name for formats in request.cells.values() for name in formats]
+    formats = tuple(formats_for(facts.formats, named, probe=facts.name))
     if request.cells is not None:
         return _named(known, formats, request.cells)
-    layers = _selected(known, request)
-    storable = _storable(layers, formats)
-    asked = np.ones_like(storable)
+    layers = _selected(known, request, facts)
+    if request.formats is None:
+        formats = tuple(fmt for fmt in formats if any(fmt.concerns(layer.kind) for layer in layers))
+    asked, storable = _concerned(layers, formats), _storable(layers, formats)
+    if not asked.any():
+        msg = f"the probe {facts.name} has no number for any of the selected layers: include others"
+        raise InvalidRequestError(msg)
     if request.sample is not None:
         loss = _known_loss(session, model, request, layers, formats)
         asked = stratified_sample(storable, loss, request.sample, seed=request.seed)
-    return AskedCells(layers, formats, asked, storable)
+    rows = asked.any(axis=1)
+    return AskedCells(tuple(layers[i] for i in np.flatnonzero(rows)), formats, asked[rows], storable[rows])
 
 
-def _named(known: Sequence[Layer], formats: tuple[CandidateFormat, ...], cells: Mapping[str, Sequence[str]]) -> AskedCells:
+def _named(known: Sequence[Layer], formats: tuple[AbstractFormat, ...], cells: Mapping[str, Sequence[str]]) -> AskedCells:
     """Cells by the names of their layers and formats."""
     unknown = cells.keys() - {layer.name for layer in known}
     if unknown:
@@ -82,43 +92,56 @@ def _named(known: Sequence[Layer], formats: tuple[CandidateFormat, ...], cells: 
     asked = np.zeros((len(layers), len(formats)), dtype=bool)
     for row, layer in enumerate(layers):
         for name in cells[layer.name]:
-            column = columns.get(get_format(name.upper()).name)
+            column = columns.get(get_cell_format(name).name)
             if column is None:
                 msg = f"the cell of {layer.name!r} in {name} is in none of the request's formats: add {name} to formats"
                 raise InvalidRequestError(msg, formats=list(columns))
             asked[row, column] = True
     storable = _storable(layers, formats)
     for row, column in np.argwhere(asked & ~storable).tolist():
-        reason = formats[column].refusal(layers[row].shape)
+        reason = _refusal(layers[row], formats[column])
         msg = f"{layers[row].name!r} cannot be stored in {formats[column].name} ({reason}): leave this cell out"
         raise UnsupportedShapeError(msg)
     return AskedCells(layers, formats, asked, storable)
 
 
-def _selected(layers: Sequence[Layer], request: SubmitSensitivity) -> tuple[Layer, ...]:
-    """Layers that the patterns leave, in model order; by default all but the head."""
+def _selected(layers: Sequence[Layer], request: SubmitSensitivity, facts: ProbeFacts) -> tuple[Layer, ...]:
+    """Layers that the patterns leave and the probe can measure, in model order; by default all but the head."""
     kept = {index for index, layer in enumerate(layers) if layer.kind != _LEFT_OUT}
     if request.include is not None:
         kept = {index for pattern in request.include for index in matching(pattern, layers, of="include")}
     for pattern in request.exclude:
         kept -= set(matching(pattern, layers, of="exclude"))
+    if facts.only_in_blocks:
+        kept = {index for index in kept if layers[index].block is not None}
     if not kept:
         msg = "no layer is left to measure: include more, or exclude less"
         raise InvalidRequestError(msg)
     return tuple(layers[index] for index in sorted(kept))
 
 
-def _storable(layers: Sequence[Layer], formats: Sequence[CandidateFormat]) -> NDArray[np.bool_]:
-    """Which format can store which layer, shape (layers, formats)."""
-    shapes = {layer.shape for layer in layers}
-    refusals = {(shape, candidate.name): candidate.refusal(shape) for shape in shapes for candidate in formats}
-    for candidate in formats:
-        reasons = [refusals[shape, candidate.name] for shape in shapes]
-        if all(reasons):
-            msg = f"no selected layer can be stored in {candidate.name} ({reasons[0]}): leave the format out"
-            raise UnsupportedShapeError(msg)
-    table = [[refusals[layer.shape, candidate.name] is None for candidate in formats] for layer in layers]
+def _concerned(layers: Sequence[Layer], formats: Sequence[AbstractFormat]) -> NDArray[np.bool_]:
+    """Which format has a cell of which layer, shape (layers, formats)."""
+    table = [[fmt.concerns(layer.kind) for fmt in formats] for layer in layers]
     return np.array(table, dtype=bool).reshape(len(layers), len(formats))
+
+
+def _storable(layers: Sequence[Layer], formats: Sequence[AbstractFormat]) -> NDArray[np.bool_]:
+    """Which format concerns which layer and can store it, shape (layers, formats)."""
+    examples = {(layer.kind, layer.shape): layer for layer in layers}
+    refusals = {(*key, fmt.name): _refusal(layer, fmt) for key, layer in examples.items() for fmt in formats}
+    for fmt in formats:
+        reasons = [refusals[(*key, fmt.name)] for key in examples]
+        if all(reasons):
+            msg = f"no selected layer can be stored in {fmt.name} ({reasons[0]}): leave the format out"
+            raise UnsupportedShapeError(msg)
+    table = [[refusals[layer.kind, layer.shape, fmt.name] is None for fmt in formats] for layer in layers]
+    return np.array(table, dtype=bool).reshape(len(layers), len(formats))
+
+
+def _refusal(layer: Layer, fmt: AbstractFormat) -> str | None:
+    """Why the layer has no cell in the format, or ``None`` if it has."""
+    return fmt.refusal(layer.shape) if fmt.concerns(layer.kind) else f"{fmt.name} is not about {layer.kind}"
 
 
 def _known_loss(
@@ -126,7 +149,7 @@ def _known_loss(
     model: ModelRow,
     request: SubmitSensitivity,
     layers: Sequence[Layer],
-    formats: Sequence[CandidateFormat],
+    formats: Sequence[AbstractFormat],
 ) -> NDArray[np.float64]:
     """Losses by the most trusted other probe that was run with this rounding method, the freshest of it; NaN where unknown.
 

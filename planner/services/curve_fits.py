@@ -12,7 +12,7 @@ from planner.curve_tools.shapes import convex
 from planner.errors import UnmeasuredError
 from planner.schemas.curve_tools import CurveFlag, FitsDocument, LayerFit
 from planner.services.curves import get_curves
-from planner.services.planning_inputs import load_layers
+from planner.services.planning_inputs import load_layers, refuse_other_numbers
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import get_format
 from solvers.rates.curves import RateCurves, fit_curves
@@ -44,10 +44,12 @@ def fit(
 
     Raises:
         NotFoundError: no such model, or no such setting of it.
+        InvalidRequestError: the probe measures no losses of weights.
         UnmeasuredError: nothing was measured with that probe, or in these formats.
         UnknownFormatError: no such format.
     """
     curves = get_curves(session, key, probe=probe, setting=setting, formats=formats, layers=layers)
+    refuse_other_numbers(curves.setting.probe)
     names = list(dict.fromkeys(cell.format for cell in curves.items if get_format(cell.format).is_quantized))
     if not names:
         msg = "no quantized format was measured for these layers: name other formats or layers, or measure them first"

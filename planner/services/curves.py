@@ -14,7 +14,8 @@ from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.registry import resolve_format
+from sensitivity.formats.families import get_cell_format
+from sensitivity.probe_facts import is_ranking
 from sensitivity.statistics import CellStatus
 
 CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error")
@@ -56,9 +57,9 @@ def get_curves(
     """
     model = find_model(session, key)
     found = _choose(model, _settings(session, model), probe=probe, setting=setting)
-    names = found.formats if formats is None else [resolve_format(name).name for name in dict.fromkeys(formats)]
+    names = found.formats if formats is None else [get_cell_format(name).name for name in dict.fromkeys(formats)]
     wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
-    candidates = [resolve_format(name) for name in names]
+    candidates = [get_cell_format(name) for name in names]
     curves = load_curves(session, model.id, found.id, candidates, [layer.name for layer in wanted])
     items = [
         _cell(layer, name, status=str(curves.status[i, k]), loss=curves.loss[i, k], error=curves.standard_error[i, k])
@@ -66,7 +67,13 @@ def get_curves(
         for k, name in enumerate(names)
         if curves.status[i, k]
     ]
-    return CurvesDocument(model=model.id, setting=found, unit="nats/token" if found.in_nats else "relative", items=items)
+    return CurvesDocument(model=model.id, setting=found, unit=_unit(found), items=items)
+
+
+def _unit(setting: ProbeSettingDocument) -> str:
+    if is_ranking(setting.probe):
+        return "ranking"
+    return "nats/token" if setting.in_nats else "relative"
 
 
 def choose_setting(known: Sequence[ProbeSettingDocument], *, setting: str | None = None) -> ProbeSettingDocument:
@@ -140,7 +147,7 @@ def _setting_document(
         parameters=row.parameters,
         in_nats=row.in_nats,
         additive=row.additive,
-        formats=[fmt.name for fmt in sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))],
+        formats=[fmt.name for fmt in sorted(map(get_cell_format, seen), key=lambda fmt: (fmt.num_bits or 0, fmt.name))],
         cells=sum(counts.get(item.id, (0, 0))[0] for item in measured),
         measured_cells=sum(counts.get(item.id, (0, 0))[1] for item in measured),
         last_measured_at=newest,

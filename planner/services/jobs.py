@@ -23,8 +23,9 @@ from planner.storage.cells import load_curves
 from planner.storage.database import Database
 from planner.storage.tables import CalibrationSetRow, JobRow
 from sensitivity.cross_terms import refuse_too_many
+from sensitivity.formats.abstract import FormatFamily
 from sensitivity.probe_facts import get_facts
-from sensitivity.rounding_facts import get_rounding_facts
+from sensitivity.rounding_facts import RTN, get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
@@ -40,15 +41,16 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
 
     Raises:
         NotFoundError: no such model or calibration set.
-        InvalidRequestError: a pattern that matches nothing, a cell that the model or the request does not have, no layer left, or
-            no calibration set where one is needed.
-        UnknownFormatError: no such format.
+        InvalidRequestError: a pattern that matches nothing, a cell that the model or the request does not have, no layer left,
+            no calibration set where one is needed, or a rounding method for a probe that rounds no weights.
+        UnknownFormatError: no such format, or none that the probe measures.
         UnknownProbeError: no such probe, or a parameter that it does not have.
         UnsupportedShapeError: a format that can store none of the layers, or not the layer of a cell that was named.
         TooManyProductsError: the probe keeps score products, and so many would not fit in memory.
     """
     model = find_model(session, request.model)
     found = asked_cells(session, model, request)
+    _refuse_needless_rounding(request)
     payload: dict[str, Any] = {
         "probe": request.probe,
         "probe_parameters": dict(request.probe_parameters),
@@ -143,6 +145,14 @@ def retry_job(session: Session, job_id: str) -> Job:
 
 def _engine(session: Session) -> AbstractJobEngine:
     return SqlJobEngine(Database.of(session))
+
+
+def _refuse_needless_rounding(request: SubmitSensitivity) -> None:
+    """The rounding method is part of a cell's identity, so it is one where it does not count."""
+    rounds = get_facts(request.probe).formats is FormatFamily.WEIGHTS
+    if not rounds and request.rounding != RTN.name:
+        msg = f"the probe {request.probe} rounds no weights: leave rounding out"
+        raise InvalidRequestError(msg)
 
 
 def _calibration(session: Session, request: SubmitSensitivity) -> str | None:

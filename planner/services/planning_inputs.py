@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from planner.budget import DTYPE_BITS, Footprint
 from planner.curves import Curves
-from planner.errors import NotFoundError, UnmeasuredError
+from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
@@ -17,6 +17,7 @@ from planner.storage.cells import count_cells, load_curves, measured_formats
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import resolve_format
+from sensitivity.probe_facts import all_probe_facts, is_ranking
 from sensitivity.rounding_facts import get_rounding_facts
 
 LINKED = "calibrated_"
@@ -70,6 +71,24 @@ class Inputs:
 def trust(probe: str) -> int:
     """Place of a probe in the order of trust: 0 is the most trusted, and one that the order does not name is the last."""
     return TRUST_ORDER.index(probe) if probe in TRUST_ORDER else len(TRUST_ORDER)
+
+
+def prices_weights(probe: str) -> bool:
+    """Whether weights can be planned with the numbers of a probe: rankings and prices of caches are none of theirs."""
+    return probe not in {facts.name for facts in all_probe_facts() if not facts.prices_weights}
+
+
+def refuse_other_numbers(probe: str) -> None:
+    """Check that the numbers of a probe are losses of weights.
+
+    Raises:
+        InvalidRequestError: they are not; the message lists the probes whose numbers are.
+    """
+    if not prices_weights(probe):
+        what = "ranks layers" if is_ranking(probe) else "prices formats of the K and V caches"
+        others = ", ".join(facts.name for facts in all_probe_facts() if facts.prices_weights)
+        msg = f"the probe {probe} {what}, it measures no losses of weights: use those of another one ({others})"
+        raise InvalidRequestError(msg, probe=probe)
 
 
 def find_model(session: Session, key: str) -> ModelRow:
@@ -141,6 +160,7 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
 
     Raises:
         NotFoundError: a setting that this model was not measured in.
+        InvalidRequestError: a probe, or a setting of one, that measures no losses of weights.
         UnmeasuredError: nothing was measured for this model (and probe and rounding method).
         FormatError: no such rounding method.
     """
@@ -162,13 +182,18 @@ def _find_setting(
 
     Settings in which only some of the planned layers were measured (a few exact cells beside the curves) stand back.
     """
+    if request.probe is not None:
+        refuse_other_numbers(request.probe)
     rounding = None if request.rounding is None else get_rounding_facts(request.rounding).name
     newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
     if request.setting is not None and request.setting not in newest:
         msg = f"model {model.name!r} has no cells of probe setting {request.setting!r}: see GET /v1/models/{model.id}/settings"
         raise NotFoundError(msg, setting=request.setting)
     wanted = [request.setting] if request.setting is not None else list(newest)
-    rows = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))
+    found = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))
+    if request.setting is not None:
+        refuse_other_numbers(found[0].probe)
+    rows = [row for row in found if prices_weights(row.probe)]
     fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
     if not fitting:
         raise _unmeasured(model, rows, request)

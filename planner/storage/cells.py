@@ -20,7 +20,8 @@ from planner.cells import Cell, ProbeSetting
 from planner.curves import Curves
 from planner.errors import ConflictError, InvalidRequestError
 from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ProbeSettingRow, utc_now
-from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.abstract import AbstractFormat
+from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
 
 _CHUNK = 20_000
@@ -96,9 +97,9 @@ def load_curves(
     session: Session,
     model_id: str,
     setting_id: str,
-    formats: Sequence[CandidateFormat],
+    formats: Sequence[FormatT],
     layers: Sequence[str] | None = None,
-) -> Curves:
+) -> Curves[FormatT]:
     """The error curves of a model in one probe setting.
 
     Args:
@@ -130,7 +131,7 @@ def load_curves(
     return Curves(names, tuple(formats), loss, error, status)
 
 
-def load_cells(session: Session, model_id: str, setting_id: str, formats: Iterable[CandidateFormat]) -> list[Cell]:
+def load_cells(session: Session, model_id: str, setting_id: str, formats: Iterable[AbstractFormat]) -> list[Cell]:
     """The cells of a model in one probe setting one by one, with their statistics; formats matched by content."""
     wanted = {fmt.identity for fmt in formats}
     columns = (CellRow.status, CellRow.loss, CellRow.standard_error, CellRow.samples, CellRow.total, CellRow.total_squares)

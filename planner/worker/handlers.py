@@ -21,7 +21,9 @@ from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, P
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.evaluation import Metric, evaluate, summarise
+from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
@@ -36,7 +38,7 @@ class SensitivityHandler(AbstractJobHandler):
     """Runs a probe; the cells are written when the last unit is in."""
 
     models: LoadedModels
-    _runs: dict[str, ProbeRun] = field(default_factory=dict)
+    _runs: dict[str, ProbeRun[Any]] = field(default_factory=dict)
 
     def enumerate(self, job: Job) -> list[UnitSpec]:
         """Units of the probe run."""
@@ -59,7 +61,7 @@ class SensitivityHandler(AbstractJobHandler):
         probe = _probe(job)
         merged = probe.merge(in_order(results))
         statistics = probe.completed(merged, sequences=_sequences(session, job))
-        formats = [get_format(name) for name in job.payload["formats"]]
+        formats = [get_cell_format(name) for name in job.payload["formats"]]
         shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
         cells = cells_of(job.payload["layers"], formats, shapes, statistics)
         asked = job.payload.get("cells")
@@ -72,14 +74,14 @@ class SensitivityHandler(AbstractJobHandler):
             kept = {fmt.identity: products[:, k] for k, fmt in enumerate(formats)}
             store_products(session, job.model_id, setting.id, job.payload["layers"], kept, job_id=job.id)
 
-    def _prepare(self, job: Job) -> ProbeRun:
+    def _prepare(self, job: Job) -> ProbeRun[Any]:
         model = self.models.get(job.model_id)
         calibration = job.payload["calibration_id"]
         tokens = self.models.tokens(job.model_id, calibration).calibration if calibration else None
         return ProbeRun(
             model=model,
             layers=job.payload["layers"],
-            formats=[get_format(name) for name in job.payload["formats"]],
+            formats=[get_cell_format(name) for name in job.payload["formats"]],
             rounding=job.payload["rounding"],
             tokens=tokens,
             seed=job.payload["seed"],
@@ -87,7 +89,7 @@ class SensitivityHandler(AbstractJobHandler):
         )
 
 
-def _probe(job: Job) -> AbstractProbe:
+def _probe(job: Job) -> AbstractProbe[Any]:
     return get_probe(job.payload["probe"], **job.payload["probe_parameters"])
 
 
@@ -104,7 +106,7 @@ def in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> list[NDArray
 
 def cells_of(
     layers: Sequence[str],
-    formats: Sequence[CandidateFormat],
+    formats: Sequence[AbstractFormat],
     shapes: Mapping[str, tuple[int, int]],
     statistics: NDArray[np.float64],
 ) -> list[Cell]:
@@ -120,7 +122,7 @@ def cells_of(
 
 def _cell(
     layer: str,
-    fmt: CandidateFormat,
+    fmt: AbstractFormat,
     shape: tuple[int, int],
     status: CellStatus,
     loss: float,

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import astuple, dataclass
 from enum import StrEnum
 
+from typing_extensions import TypeVar
+
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.abstract import AbstractFormat
 
@@ -102,3 +104,7 @@ class CandidateFormat(AbstractFormat):
             assert self.group_size is not None  # noqa: S101  (kept by the registry's own test)
             return out_features * -(-in_features // self.group_size)
         return {Strategy.TENSOR: 1, Strategy.CHANNEL: out_features}.get(self.strategy, 0)
+
+
+FormatT = TypeVar("FormatT", bound=AbstractFormat, default=CandidateFormat)
+"""Kind of the formats of a run or of curves: of weights, unless it is said."""

@@ -7,8 +7,8 @@ from typing import Final
 from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.abstract import AbstractFormat, FormatFamily
 from sensitivity.formats.any_format import ANY_FORMAT
-from sensitivity.formats.kv_cache import KV_CACHE_FORMATS
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.kv_cache import kv_cache_formats
+from sensitivity.formats.registry import all_formats, get_format, resolve_format
 
 DEFAULT_FORMATS: Final[Mapping[FormatFamily, tuple[str, ...]]] = {
     FormatFamily.WEIGHTS: ("INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"),
@@ -27,7 +27,7 @@ def formats_of(family: FormatFamily) -> tuple[AbstractFormat, ...]:
         return all_formats()
     if family is FormatFamily.ANY:
         return (ANY_FORMAT,)
-    return tuple(sorted(KV_CACHE_FORMATS, key=lambda fmt: (fmt.num_bits, fmt.name)))
+    return kv_cache_formats()
 
 
 @cache
@@ -37,12 +37,12 @@ def _apart() -> Mapping[str, AbstractFormat]:
 
 
 def get_cell_format(name: str) -> AbstractFormat:
-    """The format of that name, of whatever family, in any case.
+    """The format of that name, of whatever family, in any case; formats of other tools too.
 
     Raises:
         UnknownFormatError: no such format; the message names the closest ones.
     """
-    return _apart().get(name.upper()) or get_format(name)
+    return _apart().get(name.upper()) or resolve_format(name)
 
 
 def formats_for(family: FormatFamily, names: Iterable[str] | None, *, probe: str) -> list[AbstractFormat]:

@@ -150,6 +150,11 @@ KV_CACHE_FORMATS = (
 )
 
 
+def kv_cache_formats() -> tuple[KVCacheFormat, ...]:
+    """Every format of both caches, sorted by bits of an element, then by name."""
+    return tuple(sorted(KV_CACHE_FORMATS, key=lambda fmt: (fmt.num_bits, fmt.name)))
+
+
 @cache
 def _cached_kinds() -> Mapping[CachedTensor, frozenset[str]]:
     """Kinds of the layers whose outputs go to each cache; a fused projection goes to both."""

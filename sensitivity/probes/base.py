@@ -8,17 +8,12 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing_extensions import TypeVar
 
 from sensitivity.errors import CalibrationError, CheckpointError
-from sensitivity.formats.abstract import AbstractFormat
-from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.candidate import FormatT
 from sensitivity.loading import LoadedModel
 from sensitivity.probe_facts import ProbeFacts
 from sensitivity.statistics import Statistics, summed
-
-FormatT = TypeVar("FormatT", bound=AbstractFormat, default=CandidateFormat)
-"""Kind of a run's formats; most probes measure formats of weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _asymmetric(matrix: Tensor, width: int, num_bits: int) -> Tensor:
 
     Unlike the zero point of a weight format, the minimum is a number of its own: a group far from zero keeps all its levels.
     """
-    columns, levels = matrix.shape[1], 2**num_bits - 1
+    columns, levels = matrix.shape[1], (1 << num_bits) - 1
     padded: Tensor = torch.nn.functional.pad(matrix, (0, -columns % width), mode="replicate")
     groups = padded.view(len(matrix), -1, width)
     lowest, highest = groups.aminmax(dim=-1, keepdim=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.candidate import CandidateFormat, FormatT
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
-from sensitivity.probes.base import AbstractProbe, FormatT, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.rounding import fake_quantize
 from sensitivity.statistics import Statistics
 
