@@ -1,5 +1,6 @@
 """Error curves as planning reads them: arrays over layers and formats."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -39,3 +40,18 @@ class Curves(Generic[FormatT]):
         unknown[:, columns] = status[:, columns] == ""
         loss[unknown], error[unknown], status[unknown] = 0.0, 0.0, CellStatus.MEASURED
         return replace(self, loss=loss, standard_error=error, status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A plan that cells were measured around, and its own loss.
+
+    Attributes:
+        layers: format of each layer, by names.
+        loss: nats per token, measured on the text that the cells were measured on.
+        standard_error: over sequences; NaN with a single one.
+    """
+
+    layers: Mapping[str, str]
+    loss: float
+    standard_error: float

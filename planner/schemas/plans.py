@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from planner.budget import Budget, BudgetKind
 from planner.schemas.base import Schema
 from planner.schemas.cross_terms import CrossTermsDocument
+from planner.solving.steps import STEP_ERRORS
 
 FormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT4_G64"])]
 Pattern = Annotated[str, Field(min_length=1, max_length=300, examples=["*.down_proj"])]
@@ -95,6 +96,14 @@ class Question(Selection):
             description="only curves of weights rounded by this method (rtn, gptq, …); by default by any",
         ),
     ] = None
+    step_errors: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="with a setting of changes around a plan: standard errors that a change has to be better by",
+        ),
+    ] = STEP_ERRORS
 
 
 class CountSpec(Schema):
@@ -218,6 +227,18 @@ class GroupChoice(Schema):
     ]
 
 
+class StepDocument(Schema):
+    """A plan that was made by a short step away from another one that changes were measured around."""
+
+    layers: Annotated[int, Field(description="layers whose format is another than there")]
+    change: Annotated[float, Field(description="measured sum of these changes; negative where the plan is better")]
+    from_loss: Annotated[float, Field(description="loss of the other plan, measured on the text of the changes")]
+    from_error: Annotated[float | None, Field(description="its standard error over sequences")]
+    errors: Annotated[
+        float, Field(description="standard errors of each change that the predicted loss holds above from_loss + change")
+    ]
+
+
 class Prediction(Schema):
     """What the curves say the plan costs. Not a measurement."""
 
@@ -225,6 +246,7 @@ class Prediction(Schema):
     standard_error: Annotated[float, Field(description="cells taken as independent")]
     unit: Annotated[str, Field(description="'nats/token' or 'relative'")]
     probe: Annotated[str, Field(description="whose curves say so")]
+    step: Annotated[StepDocument | None, Field(description="null for a plan that was not made around another")] = None
     cross_terms: Annotated[
         CrossTermsDocument | None, Field(description="what the layers cost together; null where no score products are stored")
     ] = None

@@ -24,11 +24,13 @@ from planner.schemas.plans import (
     Proof,
     Reference,
     Size,
+    StepDocument,
 )
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.planning_inputs import Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
+from planner.solving.steps import Step
 from planner.storage.tables import ProbeSettingRow, utc_now
 from sensitivity.statistics import CellStatus
 
@@ -45,6 +47,7 @@ class Answered:
         counts: the counts of the request over these groups.
         solved: the answer.
         cross_terms: what the layers of the answer cost together, where it is known.
+        step: where the changes that the curves are made of start, if they are.
     """
 
     request: PlanRequest
@@ -54,6 +57,7 @@ class Answered:
     counts: Sequence[PosedCount]
     solved: Solved
     cross_terms: PlanCrossTerms | None
+    step: Step | None
 
 
 def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, notes: Sequence[str] = ()) -> PlanDocument:
@@ -74,6 +78,7 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
             standard_error=solved.proved.standard_error,
             unit=unit_of(setting),
             probe=setting.probe,
+            step=_step(answered),
             cross_terms=_cross_terms(answered),
         ),
         proof=_proof(answered),
@@ -87,6 +92,23 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
         provenance=provenance_of(selected, setting),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
+    )
+
+
+def _step(answered: Answered) -> StepDocument | None:
+    step, classes = answered.step, answered.posed.classes
+    if step is None:
+        return None
+    columns = answered.solved.proved.choice[classes.group_of_layer]
+    chosen = {layer.name: classes.formats[int(k)].name for layer, k in zip(classes.layers, columns, strict=True)}
+    layers, change = step.taken(chosen)
+    error = step.point.standard_error
+    return StepDocument(
+        layers=layers,
+        change=change,
+        from_loss=step.point.loss,
+        from_error=error if math.isfinite(error) else None,
+        errors=step.errors,
     )
 
 

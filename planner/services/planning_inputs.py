@@ -13,7 +13,9 @@ from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
+from planner.solving.steps import Step
 from planner.storage.cells import count_cells, load_curves, measured_formats
+from planner.storage.operating_points import AROUND, load_point
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import resolve_format
@@ -62,10 +64,17 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Curves of the planned layers and the setting that they were measured with."""
+    """Curves of the planned layers and the setting that they were measured with.
+
+    Attributes:
+        setting: how they were measured.
+        curves: what to plan with.
+        step: where changes were measured from, if the curves are made of changes.
+    """
 
     setting: ProbeSettingRow
     curves: Curves
+    step: Step | None = None
 
 
 def trust(probe: str) -> int:
@@ -172,6 +181,10 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
     else:
         formats = list(dict.fromkeys(resolve_format(name) for name in request.formats))
     curves = load_curves(session, selected.model.id, setting.id, formats, [layer.name for layer in selected.layers])
+    point = load_point(session, selected.model.id, setting.id)
+    if point is not None:
+        step = Step(point, curves, request.step_errors)
+        return Inputs(setting, step.guarded(), step)
     return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
 
 
@@ -180,7 +193,8 @@ def _find_setting(
 ) -> ProbeSettingRow:
     """The setting asked for; else the freshest of the most trusted probe, of one rounding method if it is named.
 
-    Settings in which only some of the planned layers were measured (a few exact cells beside the curves) stand back.
+    Settings in which only some of the planned layers were measured (a few exact cells beside the curves) stand back. Changes
+    from a plan are taken only if their setting is asked for.
     """
     if request.probe is not None:
         refuse_other_numbers(request.probe)
@@ -195,6 +209,8 @@ def _find_setting(
         refuse_other_numbers(found[0].probe)
     rows = [row for row in found if prices_weights(row.probe)]
     fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
+    if request.setting is None:
+        fitting = [row for row in fitting if AROUND not in row.parameters]
     if not fitting:
         raise _unmeasured(model, rows, request)
     fitting.sort(key=lambda row: newest[row.id], reverse=True)

@@ -77,8 +77,11 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     counts = pose_counts(request.counts, classes)
     solved = _solve(request, budget, selected.footprint, posed, counts)
-    together = plan_cross_terms(session, selected.model.id, inputs.setting, posed.classes, solved.proved.choice)
-    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together)
+    apart = inputs.step is None  # the loss of an operating point has its cross terms
+    together = (
+        plan_cross_terms(session, selected.model.id, inputs.setting, posed.classes, solved.proved.choice) if apart else None
+    )
+    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together, inputs.step)
     return plan_document(answered, _alternatives(answered, stop), notes=notes_on_errors(inputs.curves, request.caution))
 
 

@@ -3,27 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.orm import Session
 
+from planner.curves import OperatingPoint
 from planner.storage.tables import OperatingPointRow, utc_now
 from sensitivity.statistics import Statistics, mean_and_error
 
-
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """A plan and its own loss.
-
-    Attributes:
-        layers: format of each layer, by names.
-        loss: nats per token, measured on the text that the cells were measured on.
-        standard_error: over sequences; NaN with a single one.
-    """
-
-    layers: Mapping[str, str]
-    loss: float
-    standard_error: float
+AROUND: Final = "around"
+"""Parameter of a setting that holds the digest of the plan that its cells are changes from."""
 
 
 def digest(layers: Mapping[str, str]) -> str:
