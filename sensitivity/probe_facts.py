@@ -49,6 +49,7 @@ class ProbeFacts:
         formats: what its formats are formats of.
         only_in_blocks: layers outside of the blocks have no number.
         around_plan: it measures changes from a plan, which are no losses by themselves (``bitplan refine``).
+        streams: it runs on a model whose blocks are read one at a time, with the same bits.
         keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
@@ -63,6 +64,7 @@ class ProbeFacts:
     formats: FormatFamily = FormatFamily.WEIGHTS
     only_in_blocks: bool = False
     around_plan: bool = False
+    streams: bool = False
     keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
 
@@ -98,13 +100,16 @@ class ProbeFacts:
 
 ARITHMETICS = ("bfloat16", "float32")
 
-WEIGHT_ERROR = ProbeFacts(name="weight_error", code_version=1, in_nats=False, additive=False, needs_calibration=False)
+WEIGHT_ERROR = ProbeFacts(
+    name="weight_error", code_version=1, in_nats=False, additive=False, needs_calibration=False, streams=True
+)
 OUTPUT_ERROR = ProbeFacts(
     name="output_error",
     code_version=1,
     in_nats=False,
     additive=False,
     needs_calibration=True,
+    streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
 )
 FISHER = ProbeFacts(
@@ -114,6 +119,7 @@ FISHER = ProbeFacts(
     additive=True,
     needs_calibration=True,
     is_random=True,
+    streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
 )
 FISHER_INTERACTION = ProbeFacts(
@@ -124,6 +130,7 @@ FISHER_INTERACTION = ProbeFacts(
     needs_calibration=True,
     is_random=True,
     keeps_products=True,
+    streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(4, minimum=1)},
 )
 COVERAGE = ProbeFacts(
@@ -154,6 +161,7 @@ KL = ProbeFacts(
     in_nats=True,
     additive=True,
     needs_calibration=True,
+    streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
 )
 HESSIAN_TRACE = ProbeFacts(
@@ -172,6 +180,7 @@ LINEARITY = ProbeFacts(
     additive=True,
     needs_calibration=True,
     is_random=True,
+    streams=True,
     allowed={
         "arithmetic": Parameter("bfloat16", choices=ARITHMETICS),
         "levels": Parameter(3, minimum=1),
@@ -186,6 +195,29 @@ KV_CACHE = ProbeFacts(
     additive=True,
     needs_calibration=True,
     formats=FormatFamily.KV_CACHE,
+    streams=True,
+    allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
+)
+ROUTING = ProbeFacts(
+    name="routing",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    needs_calibration=True,
+    is_ranking=True,
+    formats=FormatFamily.ANY,
+    only_in_blocks=True,
+    streams=True,
+)
+ROUTER_FLIPS = ProbeFacts(
+    name="router_flips",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    needs_calibration=True,
+    is_ranking=True,
+    only_in_blocks=True,
+    streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS)},
 )
 
@@ -202,6 +234,8 @@ _FACTS = {
         KV_CACHE,
         COVERAGE,
         MARGINAL,
+        ROUTING,
+        ROUTER_FLIPS,
     )
 }
 

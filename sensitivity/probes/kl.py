@@ -1,24 +1,18 @@
 """KL of the next token with one layer changed, measured by running the rest of the model."""
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import torch
-from torch import nn
 
 from sensitivity.probe_facts import KL, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_and_sequence_units, with_silent_sequences
-from sensitivity.probes.lockstep import Change
-from sensitivity.probes.rounding_errors import RoundingErrors
 from sensitivity.probes.single_changes import SingleChanges, walks
+from sensitivity.probes.weight_changes import sequence_statistics, weight_changes
 from sensitivity.statistics import Statistics
 
 UNIT_SEQUENCES: Final = 4
 """Sequences of a unit."""
-
-_Cell = tuple[int, int]
-"""Indices of layer and format."""
 
 
 @final
@@ -68,36 +62,14 @@ class KLDivergence(AbstractProbe):
         result = run.no_statistics()
         layers = run.layers_of_block(block)
         if layers:
-            cells = self._cells(run, layers)
+            cells = weight_changes(run, layers, self.arithmetic)
             standing = walks(run, sequences)
             for walk in standing:
                 walk.to(block)
             for reached, samples in SingleChanges(run, self.arithmetic).measure_each(standing, list(cells.values())):
-                result += _statistics(run, layers, reached, dict(zip(cells, samples.tolist(), strict=True)))
+                result += sequence_statistics(run, layers, reached, dict(zip(cells, samples.tolist(), strict=True)))
         return result
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
         return with_silent_sequences(merged, sequences)
-
-    def _cells(self, run: ProbeRun, layers: Sequence[tuple[int, str]]) -> dict[_Cell, Change]:
-        """What is to be run: cells whose format can store the layer and changes it."""
-        errors = RoundingErrors.of(run, self.arithmetic)
-        cells: dict[_Cell, Change] = {}
-        for index, name in layers:
-            changed = ((k, error) for k, error in zip(run.storable(name), errors.stack(name), strict=True) if error.any())
-            cells.update({(index, k): Change(run.model.linears[name], error) for k, error in changed})
-        return cells
-
-
-def _statistics(
-    run: ProbeRun, layers: Sequence[tuple[int, str]], reached: Collection[nn.Linear], samples: Mapping[_Cell, float]
-) -> Statistics:
-    """Statistics of one sequence: cells whose ΔW is zero have no sample of their own."""
-    result = run.no_statistics()
-    for index, name in layers:
-        if run.model.linears[name] in reached:
-            for k in run.storable(name):
-                sample = samples.get((index, k), 0.0)
-                result[index, k] = 1.0, sample, sample * sample
-    return result

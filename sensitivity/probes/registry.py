@@ -13,6 +13,8 @@ from sensitivity.probes.kv_cache import KVCache
 from sensitivity.probes.linearity import Linearity
 from sensitivity.probes.marginal import Marginal
 from sensitivity.probes.output_error import OutputError
+from sensitivity.probes.router_flips import RouterFlips
+from sensitivity.probes.routing import Routing
 from sensitivity.probes.weight_error import WeightError
 
 _PROBES: dict[str, type[AbstractProbe[Any]]] = {
@@ -28,6 +30,8 @@ _PROBES: dict[str, type[AbstractProbe[Any]]] = {
         KVCache,
         Coverage,
         Marginal,
+        Routing,
+        RouterFlips,
     )
 }
 

@@ -1,12 +1,13 @@
 """KL of the next token for one change at a time, from a walk that stands at the door of the layer's block."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
 
+from sensitivity.loading import LoadedModel
 from sensitivity.next_token import output_head
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.block_walk import leave
@@ -18,7 +19,7 @@ VARIANT_BYTES: Final = 1 << 30
 """How much the hidden states of variants that are run together may take."""
 
 Measured = tuple[Collection[nn.Linear], Tensor]
-"""Layers that a block called, and the KL of each change, float64 (changes,)."""
+"""Layers that a block called, and a sample of each change, float64 (changes,)."""
 
 
 def walks(run: ProbeRun[Any], sequences: Sequence[int]) -> list[Walk]:
@@ -27,6 +28,36 @@ def walks(run: ProbeRun[Any], sequences: Sequence[int]) -> list[Walk]:
     tokens = run.calibration_tokens
     run.cache["walks"] = {s: known.get(s) or Walk(run.model, tokens[s : s + 1]) for s in sequences}
     return list(run.cache["walks"].values())
+
+
+def in_groups(
+    model: LoadedModel,
+    walks: Sequence[Walk],
+    changes: Sequence[AbstractChange],
+    of_variants: Callable[[Sequence[Walk], Sequence[AbstractChange]], list[Measured]],
+) -> list[Measured]:
+    """Measure changes on several sequences, as many together as have room: all of a streamed model's, else one after the other.
+
+    Args:
+        model: the model.
+        walks: references at the door of one block.
+        changes: in that block.
+        of_variants: what measures those that are in memory together: for each walk the layers that the block called, and a
+            sample of each change.
+
+    Returns:
+        The same for all walks and changes.
+    """
+    at_once = max(1, VARIANT_BYTES // walks[0].states.nbytes)
+    together = max(1, at_once // max(1, len(changes))) if model.is_streamed else 1
+    found: list[Measured] = []
+    for first in range(0, len(walks), together):
+        group = walks[first : first + together]
+        starts = range(0, max(1, len(changes)), at_once)
+        parts = [of_variants(group, changes[start : start + at_once]) for start in starts]
+        samples = [torch.cat([sums for _, sums in of_walk]) for of_walk in zip(*parts, strict=True)]
+        found += [(called, sums) for (called, _), sums in zip(parts[-1], samples, strict=True)]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +92,7 @@ class SingleChanges:
         model = self.run.model
         if walks[0].block == len(model.blocks):
             return [self._of_head(walk, cast("Sequence[Change]", changes)) for walk in walks]
-        at_once = max(1, VARIANT_BYTES // walks[0].states.nbytes)
-        together = max(1, at_once // max(1, len(changes))) if model.is_streamed else 1
-        found: list[Measured] = []
-        for first in range(0, len(walks), together):
-            group = walks[first : first + together]
-            starts = range(0, max(1, len(changes)), at_once)
-            parts = [self._of_variants(group, changes[start : start + at_once]) for start in starts]
-            samples = [torch.cat([sums for _, sums in of_walk]) for of_walk in zip(*parts, strict=True)]
-            found += [(called, sums) for (called, _), sums in zip(parts[-1], samples, strict=True)]
-        return found
+        return in_groups(model, walks, changes, self._of_variants)
 
     def _of_variants(self, walks: Sequence[Walk], changes: Sequence[AbstractChange]) -> list[Measured]:
         """Variants that are in memory together."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sensitivity.checkpoint.reading import describe
 from sensitivity.evaluation import Metric, evaluate, summarise
@@ -14,6 +13,7 @@ from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.rounding import fake_quantize
 from sensitivity.statistics import mean_and_error
+from tests.sensitivity.probes.dense import flips_between
 from tests.tiny_models import BUILDERS
 
 INT2, INT3 = get_format("INT2_G32"), get_format("INT3_G32")
@@ -32,31 +32,13 @@ def tokens() -> torch.Tensor:
 
 
 @torch.no_grad()
-def choices(module: nn.Module, tokens: torch.Tensor) -> list[list[set[int]]]:
-    """Experts of every (router, token), from the routers' own answers."""
-    found: list[list[set[int]]] = []
-    routers = [child for name, child in module.named_modules() if name.endswith(("mlp.gate", "block_sparse_moe.gate"))]
-    handles = [
-        router.register_forward_hook(lambda *call: found.append([set(row) for row in call[2][2].tolist()])) for router in routers
-    ]
-    module(tokens, use_cache=False)
-    for handle in handles:
-        handle.remove()
-    assert len(found) == len(routers) > 0
-    return found
-
-
-@torch.no_grad()
 def dense_flips(model: LoadedModel, assignment: list[str], tokens: torch.Tensor) -> np.ndarray:
     """Share of flipped (router, token) pairs of each sequence."""
     reference, quantized = copy.deepcopy(model.module).double(), copy.deepcopy(model.module).double()
     for name in assignment:
         path = next(path for path, module in model.module.named_modules() if module is model.linears[name])
         quantized.get_parameter(f"{path}.weight").copy_(fake_quantize(model.linears[name].weight, INT2))
-    before, after = choices(reference, tokens), choices(quantized, tokens)
-    flips = np.array([[a != b for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)])
-    shares: np.ndarray = flips.reshape(len(before), SEQUENCES, LENGTH).mean(axis=(0, 2))
-    return shares
+    return flips_between(reference, quantized, tokens)
 
 
 def test_flips_equal_a_dense_reference(model: LoadedModel, tokens: torch.Tensor) -> None:

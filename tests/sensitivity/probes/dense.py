@@ -109,3 +109,26 @@ def label_products(model: LoadedModel, tokens: torch.Tensor, labels: torch.Tenso
             if gradient is not None:
                 result[s, i] = [float((gradient * error).sum()) for error in errors[i]]
     return result
+
+
+@torch.no_grad()
+def chosen_experts(module: torch.nn.Module, tokens: torch.Tensor) -> list[list[set[int]]]:
+    """Experts of every router and token, from the routers' own answers."""
+    found: list[list[set[int]]] = []
+    routers = [child for name, child in module.named_modules() if name.endswith("mlp.gate")]
+    handles = [
+        router.register_forward_hook(lambda *call: found.append([set(row) for row in call[2][2].tolist()])) for router in routers
+    ]
+    module(tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    assert len(found) == len(routers) > 0
+    return found
+
+
+def flips_between(reference: torch.nn.Module, changed: torch.nn.Module, tokens: torch.Tensor) -> np.ndarray:
+    """Share of (router, token) pairs of each sequence whose set of experts differs: (sequences,)."""
+    before, after = chosen_experts(reference, tokens), chosen_experts(changed, tokens)
+    flips = np.array([[a != b for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)])
+    shares: np.ndarray = flips.reshape(len(before), *tokens.shape).mean(axis=(0, 2))
+    return shares
