@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from planner.cli.rendering import show_evaluations
+from planner.errors import InvalidRequestError
 from planner.jobs.job import JobState
+from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
-from planner.services import evaluations, plans
+from planner.services import curves, evaluations, jobs, models, plans
 from planner.storage.database import Database
 from planner.worker.handlers import _with_all_metrics
 from sensitivity.evaluation import Metric
@@ -31,8 +33,25 @@ def test_router_flips_are_evaluated_with_the_plan(database: Database, tmp_path: 
         found = evaluations.list_evaluations(session, plan.id).items
     assert found
     assert all(item.router_flips is not None and 0 < item.router_flips.value < 1 for item in found)
+    _count_tokens(database, model, calibration)
     show_evaluations(found)
     assert "router flips" in capsys.readouterr().out
+
+
+def _count_tokens(database: Database, model: str, calibration: str) -> None:
+    """Tokens of each expert are measured like anything else, and are no losses to plan with."""
+    request = SubmitSensitivity(model=model, probe="routing", calibration=calibration)
+    with database.session() as session:
+        job = jobs.submit_sensitivity(session, request)
+    assert finished(database, job).state is JobState.SUCCEEDED
+    with database.read_session() as session:
+        shares = curves.get_curves(session, model, probe="routing").items
+        listed = models.list_layers(session, model).items
+    fractions = {layer.name: layer.active_fraction for layer in listed if layer.expert is not None}
+    of_experts = {cell.layer: cell.loss or 0.0 for cell in shares if cell.layer in fractions}
+    assert sum(of_experts.values()) == pytest.approx(sum(fractions.values()))
+    with database.read_session() as session, pytest.raises(InvalidRequestError, match="routing"):
+        plans.make_plan(session, PlanRequest(model=model, probe="routing", budget=BudgetSpec(effective_bits=4.3)))
 
 
 def test_units_of_an_older_version_lack_the_metric() -> None:
