@@ -14,7 +14,7 @@ from planner.schemas.curve_tools import CurveFlag, FitsDocument, LayerFit
 from planner.services.curves import get_curves
 from planner.services.planning_inputs import load_layers, refuse_other_numbers
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.registry import resolve_format
 from solvers.rates.curves import RateCurves, fit_curves
 
 CSV_COLUMNS = ("layer", "kind", "block", "log_alpha", "beta", "residual", "r_squared", "points", "left_out", "flags")
@@ -50,7 +50,7 @@ def fit(
     """
     curves = get_curves(session, key, probe=probe, setting=setting, formats=formats, layers=layers)
     refuse_other_numbers(curves.setting.probe)
-    names = list(dict.fromkeys(cell.format for cell in curves.items if get_format(cell.format).is_quantized))
+    names = list(dict.fromkeys(cell.format for cell in curves.items if resolve_format(cell.format).is_quantized))
     if not names:
         msg = "no quantized format was measured for these layers: name other formats or layers, or measure them first"
         raise UnmeasuredError(msg, model=curves.model)
@@ -86,7 +86,7 @@ def fits_csv(document: FitsDocument) -> str:
 
 def _stored_bits(layer: Layer, name: str) -> float:
     """Stored bits per weight; NaN where the format cannot store the layer."""
-    candidate = get_format(name)
+    candidate = resolve_format(name)
     return math.nan if candidate.refusal(layer.shape) else candidate.size_bits(layer.shape) / layer.parameters
 
 

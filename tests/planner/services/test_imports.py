@@ -11,7 +11,7 @@ from planner.importers import SourceFile
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.imports import ImportDocument
 from planner.schemas.plans import EvaluateRequest, PlanDocument, PlanRequest
-from planner.services import curves, evaluations, exporting, frontiers, imports, plans
+from planner.services import curve_fits, curves, evaluations, exporting, frontiers, imports, plans
 from planner.storage.database import Database
 from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.registry import resolve_format
@@ -55,6 +55,7 @@ def test_an_exllamav2_measurement_is_planned_module_by_module(database: Database
         assert {cell.status for cell in listed.items} == {"measured", "unsupported_shape"}
         request = FrontierRequest.model_validate({"model": "toy", "points": 3})
         assert frontiers.make_frontier(session, request).probe == "imported_exllamav2"
+        assert [item.points for item in curve_fits.fit(session, "toy").items] == [3] * 14
 
 
 def _best(bits: float) -> float:
