@@ -33,3 +33,22 @@ def output_head(module: nn.Module) -> nn.Module:
 def positions_at_once(module: nn.Module) -> int:
     """How many positions' logits to hold at once: about 32 MiB of them in float32."""
     return max(1, (1 << 23) // int(module.config.vocab_size))  # type: ignore[union-attr, arg-type]
+
+
+@torch.no_grad()
+def next_token_loss(module: nn.Module, hidden: Tensor, tokens: Tensor) -> float:
+    """Mean NLL in nats of all tokens but the first, each predicted from the position before it; summed in float64.
+
+    Args:
+        module: causal language model.
+        hidden: last hidden states of one sequence, (length, hidden).
+        tokens: int64 (length,), at least two.
+    """
+    step = positions_at_once(module)
+    following = tokens[1:]
+    total = 0.0
+    for first in range(0, len(following), step):
+        part = slice(first, min(first + step, len(following)))
+        logits = next_token_logits(module, hidden[part])
+        total += float(nn.functional.cross_entropy(logits, following[part], reduction="none").double().sum())
+    return total / len(following)

@@ -188,6 +188,71 @@ LINEARITY = ProbeFacts(
         "most": Parameter(0.2, minimum=1e-3),
     },
 )
+KURTOSIS = ProbeFacts(
+    name="kurtosis",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=False,
+    formats=FormatFamily.ANY,
+)
+PERPLEXITY_DROP = ProbeFacts(
+    name="perplexity_drop",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=True,
+    formats=FormatFamily.ANY,
+    only_in_blocks=True,
+)
+COMPACTNESS = ProbeFacts(
+    name="compactness",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=True,
+    is_random=True,
+    formats=FormatFamily.ANY,
+    only_in_blocks=True,
+)
+ENERGY_GAIN = ProbeFacts(
+    name="energy_gain",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=True,
+    is_random=True,
+    formats=FormatFamily.ANY,
+    only_in_blocks=True,
+    allowed={"directions": Parameter(8, minimum=1)},
+)
+ORTHOGONALITY = ProbeFacts(
+    name="orthogonality",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=True,
+    formats=FormatFamily.ANY,
+    only_in_blocks=True,
+    allowed={"positions": Parameter(128, minimum=1)},
+)
+SALIENCE = ProbeFacts(
+    name="salience",
+    code_version=1,
+    in_nats=False,
+    additive=False,
+    is_ranking=True,
+    needs_calibration=True,
+    allowed={
+        "arithmetic": Parameter("bfloat16", choices=ARITHMETICS),
+        "rows": Parameter(1.0, choices=(1.0, 0.1, 0.01)),
+    },
+)
 KV_CACHE = ProbeFacts(
     name="kv_cache",
     code_version=1,
@@ -232,6 +297,12 @@ _FACTS = {
         LINEARITY,
         FISHER_INTERACTION,
         KV_CACHE,
+        SALIENCE,
+        ORTHOGONALITY,
+        PERPLEXITY_DROP,
+        COMPACTNESS,
+        ENERGY_GAIN,
+        KURTOSIS,
         COVERAGE,
         MARGINAL,
         ROUTING,

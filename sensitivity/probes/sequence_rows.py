@@ -39,6 +39,13 @@ class SequenceRows:
         arranged[self.owner, place] = rows
         return arranged
 
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Rows of shape (…, features) of each sequence apart: (its rows, features)."""
+        flat = rows.reshape(-1, rows.shape[-1])
+        if self.owner is None:
+            return list(flat.chunk(self.sequences))
+        return [flat[self.owner == sequence] for sequence in range(self.sequences)]
+
 
 class Routing:
     """Records where routers send tokens during a forward pass, and answers with the rows of any linear.
@@ -58,12 +65,18 @@ class Routing:
 
     def rows(self, linear: nn.Linear) -> SequenceRows:
         """Rows of the input that the linear saw last."""
-        if linear not in self._expert:
+        token = self.tokens(linear)
+        if token is None:
             return SequenceRows(self.sequences)
+        routed, _ = self._expert[linear]
+        return SequenceRows(self.sequences, token // self._chosen[routed][1])
+
+    def tokens(self, linear: nn.Linear) -> Tensor | None:
+        """The token of each row, int64 ``sequence × length + position``, ascending; ``None`` where every token is a row."""
+        if linear not in self._expert:
+            return None
         routed, index = self._expert[linear]
-        chosen, length = self._chosen[routed]
-        token = torch.where(chosen == index)[0]
-        return SequenceRows(self.sequences, token // length)
+        return torch.where(self._chosen[routed][0] == index)[0]
 
     def _record(self, module: nn.Module, arguments: tuple[Tensor, Tensor, Tensor]) -> None:
         assert isinstance(module, RoutedExperts)  # noqa: S101  (only these are hooked)

@@ -155,7 +155,7 @@ def plain_llama(model: LoadedModel, tokens: torch.Tensor, fmt: KVCacheFormat | N
 
 @pytest.mark.parametrize("probe", [KVCache(), FLOAT32], ids=lambda probe: probe.arithmetic)
 def test_bits_depend_neither_on_the_order_of_units_nor_on_what_else_is_measured(llama: LoadedModel, probe: KVCache) -> None:
-    tokens = random_tokens(5, 12)
+    tokens = random_tokens(5, 6)
     run = cache_run(llama, tokens)
     units = probe.units(blocks=2, sequences=5)
     together = np.stack([probe.run(run, unit) for unit in units])

@@ -1,4 +1,4 @@
-"""The probe kv_cache as a job: formats of its own, cells where a layer has the cache, and no plan of weights from them."""
+"""Probes whose columns are no formats of weights, as jobs: caches and rankings, and no plan of weights from them."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -110,11 +110,29 @@ def test_weights_are_never_planned_with_them(sqlite: Database, submit: Callable[
     assert plan.predicted.unit == "relative"
 
 
+def test_a_ranking_has_one_column_and_no_plan(sqlite: Database, submit: Callable[..., Job]) -> None:
+    job = submit(probe="kurtosis", calibration=None)
+    assert job.request["formats"] == ["ANY"]
+    assert job.request["calibration_id"] is None
+    found = measured(sqlite, "llama")
+    assert (found.unit, len(found.items)) == ("ranking", 14)
+    assert all(cell.loss is not None and cell.loss > 1 and cell.standard_error is None for cell in found.items)
+    submit(probe="perplexity_drop", include=["model.layers.1.*"])
+    drops = {cell.loss for cell in measured(sqlite, "llama", "perplexity_drop").items}
+    assert len(drops) == 1
+    with sqlite.session() as session, pytest.raises(InvalidRequestError, match=r"kurtosis ranks layers.*\(fisher, kl, "):
+        plans.create_plan(session, PlanRequest(model="llama", probe="kurtosis", budget=BUDGET))
+    with sqlite.session() as session, pytest.raises(InvalidRequestError, match="has no curves yet"):
+        plans.create_plan(session, PlanRequest(model="llama", budget=BUDGET))
+
+
 @pytest.mark.parametrize(
     ("request_", "error", "message"),
     [
         ({"formats": ["INT4_G64"]}, UnknownFormatError, "measures formats of the K and V caches, not INT4_G64"),
         ({"probe": "fisher", "formats": ["K_INT4"]}, UnknownFormatError, "measures formats of weights, not K_INT4"),
+        ({"probe": "kurtosis", "formats": ["INT4_G64"]}, UnknownFormatError, "leave formats out, or use ANY"),
+        ({"probe": "perplexity_drop", "include": ["lm_head"]}, InvalidRequestError, "no layer is left to measure"),
         ({"rounding": "rtn_clip"}, InvalidRequestError, "rounds no weights: leave rounding out"),
         ({"include": ["*.down_proj"]}, InvalidRequestError, "no number for any of the selected layers"),
         ({"include": ["*.k_proj"], "formats": ["V_FP8"]}, UnsupportedShapeError, "V_FP8 is not about k_proj"),
