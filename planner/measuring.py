@@ -7,12 +7,18 @@ from planner.cells import ProbeSetting
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
+REUSED_FROM = "reused_from"
+"""Parameter of a setting that names the model whose cells were taken over."""
+
+_REUSE = (REUSED_FROM, "reuse_ratio")
+
 
 def setting_of(payload: Mapping[str, Any]) -> ProbeSetting:
     """The setting of a sensitivity job's payload.
 
     Hyper-parameters are completed with the probe's defaults, so that naming a default is not another setting; the seed
-    counts for probes that draw, and the calibration set for probes and rounding methods that look at it.
+    counts for probes that draw, and the calibration set for probes and rounding methods that look at it. Cells that stand beside
+    those taken over from another model are in a setting that names that model and the rule.
 
     Raises:
         UnknownProbeError: no such probe, or a parameter that it does not have.
@@ -23,6 +29,8 @@ def setting_of(payload: Mapping[str, Any]) -> ProbeSetting:
     parameters = dict(facts.parameters_with(payload["probe_parameters"]))
     if facts.is_random:
         parameters["seed"] = payload["seed"]
+    if REUSED_FROM in payload:
+        parameters |= {name: payload[name] for name in _REUSE}
     return ProbeSetting(
         probe=facts.name,
         code_version=facts.code_version,
@@ -33,3 +41,18 @@ def setting_of(payload: Mapping[str, Any]) -> ProbeSetting:
         in_nats=facts.in_nats,
         additive=facts.additive,
     )
+
+
+def plain_setting_of(payload: Mapping[str, Any]) -> ProbeSetting:
+    """The setting of the cells that a job measures, taken by themselves: without those taken over from another model."""
+    return setting_of({name: value for name, value in payload.items() if name not in _REUSE})
+
+
+def settings_of(payload: Mapping[str, Any]) -> tuple[ProbeSetting, ...]:
+    """Every setting that the cells of a job belong to, the plain one first."""
+    return tuple({setting.id: setting for setting in (plain_setting_of(payload), setting_of(payload))}.values())
+
+
+def reuse_parameters(model_id: str, ratio: float) -> dict[str, Any]:
+    """What the payload of a job says that measures beside cells taken over from another model."""
+    return dict(zip(_REUSE, (model_id, ratio), strict=True))

@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 
 from planner.cli import options
+from planner.cli.drifting import compare_checkpoints
 from planner.cli.reporting import AsJson, out, show_json, show_table, with_error
 from planner.cli.workspace import open_database
+from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.errors import InvalidRequestError
 from planner.schemas.curve_tools import AgreementDocument, FitsDocument, LayerFit
 from planner.services import comparisons, curve_fits
 from planner.services import curves as service
+from planner.services import drift as drift_service
+from sensitivity.formats.abstract import FormatFamily
+from sensitivity.formats.families import DEFAULT_FORMATS
 
 curves = typer.Typer(no_args_is_help=True, help="Error curves: fits, comparisons, pictures, and what moved between checkpoints.")
 
@@ -107,6 +112,31 @@ def heatmap(
         msg = "no cell of these layers and formats was measured: name others, or measure them first"
         raise InvalidRequestError(msg)
     out.print(f"heat map {draw_heat_map(found, _png(output))}", highlight=False, soft_wrap=True)
+
+
+@curves.command("drift")
+def drift(
+    model: ModelName,
+    reference: Annotated[str, typer.Argument(help="Model to compare with: the checkpoint that was fine-tuned.")],
+    formats: options.Formats = None,
+    ratio: options.ReuseRatio = DEFAULT_RATIO,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the weights of a model with those of another checkpoint: what moved, and in which formats it matters."""
+    database = open_database()
+    names = options.read_list(formats) or list(DEFAULT_FORMATS[FormatFamily.WEIGHTS])
+    compare_checkpoints(database, model, reference, names, quiet=as_json)
+    with database.read_session() as session:
+        found = drift_service.get_drift(session, model, reference, formats=names, ratio=ratio)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        [item.layer, _number(item.change, ".2e"), _number(item.least_rounding_error, ".2e"), " ".join(item.moved or ())]
+        for item in found.items
+    ]
+    show_table("relative change of the weights", ["layer", "change", "least rounding error", "moved in"], rows)
+    out.print(f"{found.moved_layers} of {len(found.items)} layers moved", highlight=False)
 
 
 def _png(path: Path) -> Path:

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from planner.cli import options
+from planner.cli.drifting import compare_checkpoints
 from planner.cli.following import follow
 from planner.cli.reporting import AsJson, out, say, show_json, show_table
 from planner.cli.workspace import open_database
+from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import RoundingName, SubmitSensitivity
 from planner.services import calibrations as calibration_service
@@ -53,6 +55,11 @@ def measure(
         int | None,
         typer.Option(help="Measure only so many of the cells, drawn by --seed: spread over formats and the losses known so far."),
     ] = None,
+    reuse: Annotated[
+        str | None,
+        typer.Option("--reuse", help="Measured model that this one was fine-tuned from: measure only what moved since."),
+    ] = None,
+    reuse_ratio: options.ReuseRatio = DEFAULT_RATIO,
     force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
     detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
     as_json: AsJson = False,
@@ -83,7 +90,11 @@ def measure(
         rounding=rounding,
         seed=seed,
         force=force,
+        reuse=reuse,
+        reuse_ratio=reuse_ratio,
     )
+    if reuse is not None:
+        compare_checkpoints(database, model, reuse, submission.formats, quiet=as_json)
     with database.session() as session:
         job = service.submit_sensitivity(session, submission)
     if not detach:

@@ -40,6 +40,10 @@ Rounding = Annotated[
     str | None,
     typer.Option("--rounding", help="Only curves of weights rounded by this method (rtn, gptq, …); by default by any."),
 ]
+ReuseRatio = Annotated[
+    float,
+    typer.Option("--reuse-ratio", help="A cell did not move where its layer's change is below this share of the rounding error."),
+]
 Bits = Annotated[float | None, typer.Option("--bits", "-b", help="Budget in effective bits per planned weight.")]
 File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the file: 20GB, 18.5GiB, 123456.")]
 Memory = Annotated[str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace.")]

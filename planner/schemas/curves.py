@@ -47,6 +47,13 @@ class CellDocument(Schema):
         Field(description="what storing only this layer in the format costs, in the document's unit; null without a measurement"),
     ]
     standard_error: Annotated[float | None, Field(description="of the mean; null with fewer than two samples")]
+    drift: Annotated[
+        float | None,
+        Field(
+            description="relative change of the layer's weights since the model that the cell was taken over from, which the "
+            "setting's parameter reused_from names; null for a cell measured on this model"
+        ),
+    ] = None
 
 
 class CurvesDocument(Schema):

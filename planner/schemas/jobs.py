@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.jobs.job import JobState
 from planner.schemas.base import Page, Parameters, Reference, Schema
+from planner.schemas.drifts import ReuseRatio
 from planner.schemas.plans import FormatName, Pattern
 
 __all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
@@ -55,6 +57,14 @@ class SubmitSensitivity(Schema):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of everything random in the run")] = 0
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
     force: Annotated[bool, Field(description="measure again what is measured already")] = False
+    reuse: Annotated[
+        Reference | None,
+        Field(
+            description="model whose cells are taken over for layers that did not move since; the two were compared before "
+            "(POST /v1/models/{model}/drifts)"
+        ),
+    ] = None
+    reuse_ratio: ReuseRatio = DEFAULT_RATIO
 
     @model_validator(mode="after")
     def _one_selection(self) -> Self:
@@ -68,7 +78,7 @@ class Job(Schema):
     """Queued work and how far it is."""
 
     id: Annotated[str, Field(description="id of the job")]
-    kind: Annotated[str, Field(description="'sensitivity' or 'evaluation'")]
+    kind: Annotated[str, Field(description="'sensitivity', 'evaluation' or 'drift'")]
     model: Annotated[str, Field(description="model id")]
     state: Annotated[JobState, Field(description="where it is on its way")]
     done: Annotated[int, Field(description="finished units")]

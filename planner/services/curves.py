@@ -9,16 +9,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from planner.errors import NotFoundError, UnmeasuredError
+from planner.measuring import REUSED_FROM
 from planner.schemas.curves import CellDocument, CurvesDocument, ProbeSettingDocument, ProbeSettingList
 from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
+from planner.storage.drifts import load_cell_drifts
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.families import get_cell_format
 from sensitivity.probe_facts import is_ranking
 from sensitivity.statistics import CellStatus
 
-CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error")
+CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error", "drift")
 
 
 def list_settings(session: Session, key: str) -> ProbeSettingList:
@@ -61,8 +63,16 @@ def get_curves(
     wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
     candidates = [get_cell_format(name) for name in names]
     curves = load_curves(session, model.id, found.id, candidates, [layer.name for layer in wanted])
+    drifts = load_cell_drifts(session, model.id, found.id) if REUSED_FROM in found.parameters else {}
     items = [
-        _cell(layer, name, status=str(curves.status[i, k]), loss=curves.loss[i, k], error=curves.standard_error[i, k])
+        _cell(
+            layer,
+            name,
+            status=str(curves.status[i, k]),
+            loss=curves.loss[i, k],
+            error=curves.standard_error[i, k],
+            drift=drifts.get((layer.name, name)),
+        )
         for i, layer in enumerate(wanted)
         for k, name in enumerate(names)
         if curves.status[i, k]
@@ -91,7 +101,7 @@ def curves_csv(document: CurvesDocument) -> str:
     return text.getvalue()
 
 
-def _cell(layer: Layer, name: str, *, status: str, loss: float, error: float) -> CellDocument:
+def _cell(layer: Layer, name: str, *, status: str, loss: float, error: float, drift: float | None) -> CellDocument:
     measured = status == CellStatus.MEASURED
     return CellDocument(
         layer=layer.name,
@@ -101,6 +111,7 @@ def _cell(layer: Layer, name: str, *, status: str, loss: float, error: float) ->
         status=status,
         loss=float(loss) if measured else None,
         standard_error=float(error) if measured and error == error else None,  # noqa: PLR0124  (NaN: spread unknown)
+        drift=drift,
     )
 
 

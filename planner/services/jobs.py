@@ -19,6 +19,7 @@ from planner.services.asked_cells import asked_cells
 from planner.services.calibrations import find_calibration
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
+from planner.services.reuse import take_over
 from planner.storage.cells import load_curves
 from planner.storage.database import Database
 from planner.storage.tables import CalibrationSetRow, JobRow
@@ -29,7 +30,7 @@ from sensitivity.rounding_facts import RTN, get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
-_NOTHING_MISSING = "every cell asked for is measured already; set force to measure again"
+_NOTHING_MISSING = "every cell asked for is measured already, or taken over; set force to measure again"
 
 
 def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
@@ -37,10 +38,12 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
 
     A cell that was measured in the same setting is not measured again unless ``force`` is set; if none is missing, the job is
     done at once. Where not all formats are missing of all its layers, the job names its cells one by one. The same request
-    while its job is unfinished gives that job.
+    while its job is unfinished gives that job. With ``reuse``, cells of another model are taken over first, and the job measures
+    what moved.
 
     Raises:
         NotFoundError: no such model or calibration set.
+        UnmeasuredError: ``reuse`` without curves of that model, or without its comparison with this one.
         InvalidRequestError: a pattern that matches nothing, a cell that the model or the request does not have, no layer left,
             no calibration set where one is needed, or a rounding method for a probe that rounds no weights.
         UnknownFormatError: no such format, or none that the probe measures.
@@ -58,12 +61,14 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
         "calibration_id": _calibration(session, request),
         "seed": request.seed,
     }
+    payload |= take_over(session, model, request, payload, found)
     setting = setting_of(payload)
     known = load_curves(session, model.id, setting.id, found.formats, [layer.name for layer in found.layers]).status != ""
     listed = found.asked if request.force else found.asked & ~known
     missing = listed & found.storable
     if not missing.any():
-        return _done_already(session, model.id, payload)
+        done = {**payload, "formats": [], "layers": []}
+        return submit_done(session, kind=SENSITIVITY, model_id=model.id, payload=done, reason=_NOTHING_MISSING)
     rows, columns = missing.any(axis=1), missing.any(axis=0)
     payload["formats"] = [found.formats[k].name for k in np.flatnonzero(columns)]
     payload["layers"] = [found.layers[i].name for i in np.flatnonzero(rows)]
@@ -71,10 +76,8 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
         payload["cells"] = found.names(missing)
     if get_facts(request.probe).keeps_products:
         _refuse_too_many_products(session, payload, setting)
-    same = _unfinished(session, model.id, payload)
-    if same is not None:
-        return _document(session, snapshot(same))
-    return submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, priority=request.priority)
+    same = find_unfinished(session, kind=SENSITIVITY, model_id=model.id, payload=payload)
+    return same or submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, priority=request.priority)
 
 
 def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], priority: int = 0) -> Job:
@@ -89,6 +92,23 @@ def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any
     """
     queued = _engine(session).submit(session, kind=kind, model_id=model_id, payload=payload, priority=priority)
     return _document(session, queued)
+
+
+def submit_done(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], reason: str) -> Job:
+    """A job that succeeded at once, because there is nothing to do for it; the reason says why."""
+    job = submit(session, kind=kind, model_id=model_id, payload=payload)
+    row = session.get_one(JobRow, job.id)
+    row.total, row.started_at = 0, row.created_at
+    end(row, JobState.SUCCEEDED, reason, row.created_at)
+    session.flush()
+    return _document(session, snapshot(row))
+
+
+def find_unfinished(session: Session, *, kind: str, model_id: str, payload: dict[str, Any]) -> Job | None:
+    """The queued or running job that does exactly this, if there is one."""
+    query = select(JobRow).where(JobRow.model_id == model_id, JobRow.kind == kind, JobRow.state.in_(ACTIVE))
+    same = next((row for row in session.scalars(query) if row.payload == payload), None)
+    return None if same is None else _document(session, snapshot(same))
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -172,22 +192,6 @@ def _refuse_too_many_products(session: Session, payload: dict[str, Any], setting
     sequences = session.get_one(CalibrationSetRow, payload["calibration_id"]).sequences
     draws = int(setting.parameters["draws"])
     refuse_too_many(layers=len(payload["layers"]), formats=len(payload["formats"]), sequences=sequences, draws=draws)
-
-
-def _unfinished(session: Session, model_id: str, payload: dict[str, Any]) -> JobRow | None:
-    """A job that does exactly this already."""
-    query = select(JobRow).where(JobRow.model_id == model_id, JobRow.kind == SENSITIVITY, JobRow.state.in_(ACTIVE))
-    return next((row for row in session.scalars(query) if row.payload == payload), None)
-
-
-def _done_already(session: Session, model_id: str, payload: dict[str, Any]) -> Job:
-    payload = {**payload, "formats": [], "layers": []}
-    job = submit(session, kind=SENSITIVITY, model_id=model_id, payload=payload)
-    row = session.get_one(JobRow, job.id)
-    row.total, row.started_at = 0, row.created_at
-    end(row, JobState.SUCCEEDED, _NOTHING_MISSING, row.created_at)
-    session.flush()
-    return _document(session, snapshot(row))
 
 
 def _document(session: Session, job: Snapshot) -> Job:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from planner.cells import Cell
 from planner.jobs.handler import AbstractJobHandler, UnitSpec
 from planner.jobs.job import Job
-from planner.measuring import setting_of
+from planner.measuring import settings_of
 from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
@@ -67,12 +67,13 @@ class SensitivityHandler(AbstractJobHandler):
         asked = job.payload.get("cells")
         if asked is not None:
             cells = [cell for cell in cells if cell.format in asked[cell.layer]]
-        setting = setting_of(job.payload)
-        store_cells(session, job.model_id, setting, cells, job_id=job.id)
+        settings = settings_of(job.payload)
+        for setting in settings:
+            store_cells(session, job.model_id, setting, cells, job_id=job.id)
         products = probe.products(merged)
         if products is not None:
             kept = {fmt.identity: products[:, k] for k, fmt in enumerate(formats)}
-            store_products(session, job.model_id, setting.id, job.payload["layers"], kept, job_id=job.id)
+            store_products(session, job.model_id, settings[0].id, job.payload["layers"], kept, job_id=job.id)
 
     def _prepare(self, job: Job) -> ProbeRun[Any]:
         model = self.models.get(job.model_id)

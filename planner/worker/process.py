@@ -7,6 +7,7 @@ import torch
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.settings import Settings
 from planner.storage.database import Database
+from planner.worker.drift_handler import DriftHandler
 from planner.worker.handlers import EvaluationHandler, SensitivityHandler
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.loop import Worker
@@ -16,7 +17,11 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
     """A worker on an upgraded database; all workers of a process, one after the other, share the model in memory."""
     torch.set_num_threads(settings.torch_threads)
     models = _loaded_models(database)
-    handlers = {"sensitivity": SensitivityHandler(models), "evaluation": EvaluationHandler(models)}
+    handlers = {
+        "sensitivity": SensitivityHandler(models),
+        "evaluation": EvaluationHandler(models),
+        "drift": DriftHandler(database),
+    }
     return Worker(SqlJobEngine(database, lease_seconds=settings.lease_seconds), handlers, poll_seconds=poll_seconds)
 
 

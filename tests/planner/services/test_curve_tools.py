@@ -18,6 +18,8 @@ from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # the queries are those of other services
+
 DESCRIBED = synthetic.description()
 LAYERS = [layer for layer in DESCRIBED.layers if layer.kind != "lm_head"]
 SETTING = ProbeSetting("fisher", 1, "rtn", 1, None, {}, in_nats=True, additive=True)
