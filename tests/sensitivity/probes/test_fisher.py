@@ -78,6 +78,14 @@ def test_the_estimator_is_unbiased_for_the_exact_fisher(llama: LoadedModel) -> N
     np.testing.assert_allclose(mean.sum(), exact.sum(), rtol=0.05)
 
 
+def test_draws_share_one_forward_pass(llama: LoadedModel) -> None:
+    calls: list[object] = []
+    handle = llama.blocks[0].register_forward_hook(lambda *_: calls.append(None))
+    run_all(Fisher(draws=4), make_run(llama, random_tokens(4, 8), formats=FORMATS[:1]))
+    handle.remove()
+    assert len(calls) == 1
+
+
 def test_more_draws_shrink_the_error(llama: LoadedModel) -> None:
     run = make_run(llama, random_tokens(24, 10), formats=FORMATS[:1])
     few, many = (mean_and_error(run_all(Fisher(draws=draws), run))[1] for draws in (1, 8))
