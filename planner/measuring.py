@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.cells import ProbeSetting
+from planner.storage.operating_points import AROUND, digest
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
@@ -31,6 +32,8 @@ def setting_of(payload: Mapping[str, Any]) -> ProbeSetting:
         parameters["seed"] = payload["seed"]
     if REUSED_FROM in payload:
         parameters |= {name: payload[name] for name in _REUSE}
+    if AROUND in payload:
+        parameters[AROUND] = digest(payload[AROUND])
     return ProbeSetting(
         probe=facts.name,
         code_version=facts.code_version,

@@ -8,8 +8,15 @@ from api.answers import json_answer
 from api.dependencies import DatabaseOf, Identity, Limit
 from planner.schemas.base import Page
 from planner.schemas.jobs import Job
-from planner.schemas.plans import EvaluateRequest, PlanDocument, PlanRequest, PlanSummary
-from planner.services import evaluations, exporting, plans
+from planner.schemas.plans import (
+    EvaluateRequest,
+    MeasureAroundRequest,
+    PlanDocument,
+    PlanRequest,
+    PlanSummary,
+    RefineRequest,
+)
+from planner.services import evaluations, exporting, plans, refining
 from planner.services.evaluations import EvaluationPage
 from planner.services.models import find_model
 
@@ -71,6 +78,25 @@ def export_plan(
     """The plan in the words of the engine that will load it."""
     with database.read_session() as session:
         return exporting.export_plan(session, plan, target)
+
+
+@router.post("/{plan}/measure", status_code=202)
+def measure_around_plan(plan: Identity, request: MeasureAroundRequest, database: DatabaseOf, response: Response) -> Job:
+    """Queue a measurement of what single changes of the plan would change: what `refine` makes the next plan from."""
+    with database.session() as session:
+        job = refining.submit_around(session, plan, request)
+    response.headers["location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.post("/{plan}/refine", status_code=201, response_model=PlanDocument)
+def refine_plan(plan: Identity, request: RefineRequest, database: DatabaseOf) -> Response:
+    """The next plan: the same question, answered by a short step from this plan that is surely better."""
+    with database.read_session() as session:
+        found = refining.refine_plan(session, plan, request)
+    with database.session() as session:
+        plans.store_plan(session, found)
+    return json_answer(found, status=201, location=f"/v1/plans/{found.id}")
 
 
 @router.post("/{plan}/evaluate", status_code=202)

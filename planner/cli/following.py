@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -16,15 +16,21 @@ from planner.storage.database import Database
 POLL_SECONDS = 0.2
 
 
-def follow(database: Database, job_id: str, *, quiet: bool) -> Job:
+def follow(database: Database, job_id: str, *, quiet: bool, at_work: bool = False) -> Job:
     """Work in this process until the job has ended; other workers may take part.
+
+    Args:
+        database: where the job is.
+        job_id: which one.
+        quiet: show no progress.
+        at_work: a worker of this process is at work already (``working``).
 
     Raises:
         JobFailedError: the job failed or was cancelled; the message is its reason.
     """
     job = _read(database, job_id)
     if not job.state.is_final:
-        with _worker(database), _bar(quiet=quiet) as progress:
+        with nullcontext() if at_work else working(database), _bar(quiet=quiet) as progress:
             job = _watch(database, job, progress)
     if job.state is not JobState.SUCCEEDED:
         msg = f"job {job.id} {job.state}: {job.reason or 'no reason was given'}"
@@ -53,7 +59,8 @@ def _bar(*, quiet: bool) -> Progress:
 
 
 @contextmanager
-def _worker(database: Database) -> Iterator[None]:
+def working(database: Database) -> Iterator[None]:
+    """A worker in this process meanwhile: for several jobs one after the other it loads the model once."""
     from planner.worker.process import make_worker
 
     worker = make_worker(database, settings())

@@ -20,6 +20,7 @@ def show_plan(document: PlanDocument) -> None:
         ["file", f"{in_bytes(size.file_bytes)} ({size.file_bytes:,} bytes)"],
         ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
         ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit}"],
+        *_step(predicted),
         *_cross_terms(predicted),
         ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
         *_objective(proof),
@@ -46,6 +47,15 @@ def _uniform(reference: Reference, unit: str) -> str:
     if reference.loss is None:
         return "no single format is allowed and fits"
     return f"{reference.loss:.4g} {unit}{'' if reference.keeps_counts else ' (breaks the counts)'}"
+
+
+def _step(predicted: Prediction) -> list[list[str]]:
+    """Where a refined plan comes from."""
+    step = predicted.step
+    if step is None:
+        return []
+    start = with_error(step.from_loss, step.from_error)
+    return [["step", f"{step.layers} layers changed, {step.change:+.4g} from {start}; {step.errors:g} standard errors held back"]]
 
 
 def _cross_terms(predicted: Prediction) -> list[list[str]]:

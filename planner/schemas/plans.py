@@ -421,3 +421,22 @@ class EvaluateRequest(Schema):
     baselines: Annotated[
         list[Literal["uniform"]], Field(description="assignments under the same budget measured beside the plan")
     ] = ["uniform"]
+
+
+class MeasureAroundRequest(Schema):
+    """Measure what single changes of a stored plan would change."""
+
+    calibration: Annotated[
+        str | None, Field(max_length=64, description="calibration set to measure on; by default that of the plan's curves")
+    ] = None
+    draws: Annotated[int, Field(ge=1, le=64, description="label draws for each sequence")] = 1
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of the draws")] = 0
+    force: Annotated[bool, Field(description="measure again what is measured already")] = False
+
+
+class RefineRequest(Schema):
+    """Make the next plan by a short step from a stored one."""
+
+    step_errors: Annotated[
+        float, Field(ge=0, le=100, description="standard errors that a change has to be better by")
+    ] = STEP_ERRORS

@@ -45,13 +45,17 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
         NotFoundError: no such model or calibration set.
         UnmeasuredError: ``reuse`` without curves of that model, or without its comparison with this one.
         InvalidRequestError: a pattern that matches nothing, a cell that the model or the request does not have, no layer left,
-            no calibration set where one is needed, or a rounding method for a probe that rounds no weights.
+            no calibration set where one is needed, a rounding method for a probe that rounds no weights, or a probe that
+            measures around a plan.
         UnknownFormatError: no such format, or none that the probe measures.
         UnknownProbeError: no such probe, or a parameter that it does not have.
         UnsupportedShapeError: a format that can store none of the layers, or not the layer of a cell that was named.
         TooManyProductsError: the probe keeps score products, and so many would not fit in memory.
     """
     model = find_model(session, request.model)
+    if get_facts(request.probe).around_plan:
+        msg = f"the probe {request.probe} measures around a plan: bitplan refine PLAN, or POST /v1/plans/{{plan}}/measure"
+        raise InvalidRequestError(msg, probe=request.probe)
     found = asked_cells(session, model, request)
     _refuse_needless_rounding(request)
     payload: dict[str, Any] = {

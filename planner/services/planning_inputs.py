@@ -19,7 +19,7 @@ from planner.storage.operating_points import AROUND, load_point
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import resolve_format
-from sensitivity.probe_facts import all_probe_facts, is_ranking
+from sensitivity.probe_facts import all_probe_facts, get_facts, is_ranking
 from sensitivity.rounding_facts import get_rounding_facts
 
 LINKED = "calibrated_"
@@ -95,6 +95,8 @@ def refuse_other_numbers(probe: str) -> None:
     """
     if not prices_weights(probe):
         what = "ranks layers" if is_ranking(probe) else "prices formats of the K and V caches"
+        if get_facts(probe).around_plan:
+            what = "measures changes from a plan, for the next one (bitplan refine)"
         others = ", ".join(facts.name for facts in all_probe_facts() if facts.prices_weights)
         msg = f"the probe {probe} {what}, it measures no losses of weights: use those of another one ({others})"
         raise InvalidRequestError(msg, probe=probe)
@@ -205,12 +207,10 @@ def _find_setting(
         raise NotFoundError(msg, setting=request.setting)
     wanted = [request.setting] if request.setting is not None else list(newest)
     found = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))
-    if request.setting is not None:
+    if request.setting is not None and AROUND not in found[0].parameters:
         refuse_other_numbers(found[0].probe)
-    rows = [row for row in found if prices_weights(row.probe)]
+    rows = [row for row in found if prices_weights(row.probe) or request.setting is not None]
     fitting = [row for row in rows if request.probe in (None, row.probe) and rounding in (None, row.rounding)]
-    if request.setting is None:
-        fitting = [row for row in fitting if AROUND not in row.parameters]
     if not fitting:
         raise _unmeasured(model, rows, request)
     fitting.sort(key=lambda row: newest[row.id], reverse=True)

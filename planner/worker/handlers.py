@@ -16,6 +16,7 @@ from planner.measuring import settings_of
 from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
+from planner.storage.operating_points import AROUND, store_point
 from planner.storage.score_products import store_products
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels
@@ -74,6 +75,9 @@ class SensitivityHandler(AbstractJobHandler):
         if products is not None:
             kept = {fmt.identity: products[:, k] for k, fmt in enumerate(formats)}
             store_products(session, job.model_id, settings[0].id, job.payload["layers"], kept, job_id=job.id)
+        own = probe.point(merged)
+        if own is not None:
+            store_point(session, job.model_id, settings[0].id, job.payload[AROUND], own, job_id=job.id)
 
     def _prepare(self, job: Job) -> ProbeRun[Any]:
         model = self.models.get(job.model_id)
@@ -87,6 +91,7 @@ class SensitivityHandler(AbstractJobHandler):
             tokens=tokens,
             seed=job.payload["seed"],
             cells=job.payload.get("cells"),
+            around={layer: get_format(name) for layer, name in job.payload.get(AROUND, {}).items()},
         )
 
 

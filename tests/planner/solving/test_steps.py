@@ -26,7 +26,7 @@ def point_at(columns: np.ndarray, loss: float = 0.3) -> OperatingPoint:
 
 def best(curves: Curves, budget: int) -> solvers.Solution:
     sizes = np.broadcast_to(BITS, curves.loss.shape)
-    return solvers.solve(solvers.Problem(loss=curves.loss, sizes=sizes[None], budgets=[budget]), solvers.Mckp())
+    return solvers.solve(solvers.Problem(loss=curves.loss, sizes=sizes[None], budgets=np.array([budget])), solvers.Mckp())
 
 
 def names(solution: solvers.Solution) -> dict[str, str]:

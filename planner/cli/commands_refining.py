@@ -1,0 +1,73 @@
+"""`bitplan refine`: measure around a plan, and take short steps from it that are surely better."""
+
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+
+from planner.cli.following import follow, working
+from planner.cli.rendering import show_plan
+from planner.cli.reporting import AsJson, say, show_json
+from planner.cli.workspace import open_database
+from planner.schemas.plans import MeasureAroundRequest, PlanDocument, RefineRequest
+from planner.services import plans as plan_service
+from planner.services import refining as service
+from planner.solving.steps import STEP_ERRORS
+from planner.storage.database import Database
+
+
+def refine(
+    plan_id: Annotated[str, typer.Argument(help="Plan id.")],
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Steps, each measured anew from where the last one ended.")] = 1,
+    step_errors: Annotated[
+        float, typer.Option(min=0, max=100, help="Standard errors that a change has to be better by.")
+    ] = STEP_ERRORS,
+    calibration: Annotated[
+        str | None, typer.Option(help="Calibration set id to measure on; by default that of the plan's curves.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, max=64, help="Label draws for each sequence.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a better plan of the same question from a stored one, by measuring what single changes of it would change.
+
+    Curves know layers one at a time; around a plan it is known what they do together. Interrupted, it goes on where it was.
+    """
+    database = open_database()
+    around = MeasureAroundRequest(calibration=calibration, draws=draws, seed=seed)
+    made: list[PlanDocument] = []
+    with working(database) if rounds > 1 else nullcontext():
+        for _ in range(rounds):
+            found = _step(database, plan_id, around, RefineRequest(step_errors=step_errors), quiet=as_json, at_work=rounds > 1)
+            if found is None:
+                break
+            made.append(found)
+            plan_id = found.id
+    if as_json:
+        show_json([document.model_dump(mode="json") for document in made])
+    elif made:
+        show_plan(made[-1])
+
+
+def _step(
+    database: Database, plan_id: str, around: MeasureAroundRequest, request: RefineRequest, *, quiet: bool, at_work: bool
+) -> PlanDocument | None:
+    """The next plan, stored; ``None`` if no change is surely better."""
+    with database.session() as session:
+        job = service.submit_around(session, plan_id, around)
+    follow(database, job.id, quiet=quiet, at_work=at_work)
+    with database.read_session() as session:
+        found = service.refine_plan(session, plan_id, request)
+    step = found.predicted.step
+    if step is None or step.layers == 0:
+        if not quiet:
+            say(f"no change of plan {plan_id} is surely better: it stays")
+        return None
+    with database.session() as session:
+        plan_service.store_plan(session, found)
+    if not quiet:
+        say(
+            f"plan {plan_id} → {found.id}: {step.layers} layers change, "
+            f"{step.from_loss:.4g} → {step.from_loss + step.change:.4g} {found.predicted.unit} on the measured text"
+        )
+    return found
