@@ -15,6 +15,10 @@ from sensitivity.checkpoint.families import GGUF_ARCHITECTURES, Family, get_fami
 
 _ROUTERS: Final = re.compile(r".*\.(mlp|block_sparse_moe)\.(gate|router|shared_expert_gate)")
 _GGUF_ROUTERS: Final = re.compile(r"blk\.\d+\.ffn_gate_inp(_shexp)?")
+_EXPERT: Final = re.compile(r".+\.(\d{1,5})\.\w+\.experts\.(\d{1,6})\.(\w+)")
+_ROLES: Final = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
+_COMPARED: Final = 2000
+"""Names that an unknown one is compared with: enough for a hint."""
 _PROJECTIONS: Final = ("gate_proj", "up_proj", "down_proj")
 _GGUF_OF: Final = {model_type: name for name, model_type in GGUF_ARCHITECTURES.items()} | {
     "mistral": "llama",
@@ -61,13 +65,26 @@ class ModelNames:
     def find(self, name: str, file: SourceFile) -> Layer | None:
         """The layer of that name; ``None`` for a name that ``is_no_layer``.
 
+        An expert is found by its place, whatever the path to the experts and their projections are called.
+
         Raises:
             InvalidImportError: the model has nothing of that name.
         """
-        layer = self.by_name.get(name)
+        layer = self.by_name.get(name) or self._expert(name)
         if layer is None and not self.is_no_layer(name):
             self.refuse(name, file)
         return layer
+
+    def _expert(self, name: str) -> Layer | None:
+        match = _EXPERT.fullmatch(name)
+        projection = None if match is None else _ROLES.get(match[3], match[3])
+        return None if match is None else self._experts.get((int(match[1]), int(match[2]), projection or ""))
+
+    @cached_property
+    def _experts(self) -> dict[tuple[int | None, int | None, str], Layer]:
+        """Routed experts' layers by block, expert and projection."""
+        kinds = dict(zip(self.family.experts.projections, _PROJECTIONS, strict=True)) if self.family.experts else {}
+        return {(layer.block, layer.expert, kinds.get(layer.kind, layer.kind)): layer for layer in self.layers}
 
     def refuse(self, name: str, file: SourceFile) -> NoReturn:
         """Say that the file is about another model.
@@ -75,7 +92,7 @@ class ModelNames:
         Raises:
             InvalidImportError: always.
         """
-        close = difflib.get_close_matches(name[:300], self.by_name, n=1, cutoff=0.4)
+        close = difflib.get_close_matches(name[:300], list(self.by_name)[:_COMPARED], n=1, cutoff=0.4)
         like = close[0] if close else next(iter(self.by_name), "none: the model has no layers")
         file.refuse(f"the model has no such layer (a layer here: {like}); is the file of another model?", key=name)
 

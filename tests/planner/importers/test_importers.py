@@ -159,6 +159,25 @@ def test_a_stack_of_experts_of_mlx_is_shared_out() -> None:
     assert found.skipped == ("model.layers.0.mlp.gate",)
 
 
+def test_experts_are_found_under_the_names_of_both_generations_of_transformers() -> None:
+    layers = tuple(
+        Layer(f"model.layers.0.block_sparse_moe.experts.{expert}.{kind}", kind, 0, expert, 64, 64)
+        for expert in range(2)
+        for kind in ("w1", "w2", "w3")
+    )
+    names = ModelNames("mixtral", layers)
+    file = SourceFile("s.json", b"")
+    for expert in range(2):
+        for theirs, ours in (("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2")):
+            layer = names.by_name[f"model.layers.0.block_sparse_moe.experts.{expert}.{ours}"]
+            assert names.find(f"model.layers.0.mlp.experts.{expert}.{theirs}", file) is layer
+            assert names.find(layer.name, file) is layer
+            assert layer in names.experts_of(0, projection=theirs)
+    assert [layer.kind for layer in names.gguf["blk.0.ffn_gate_exps.weight"]] == ["w1", "w1"]
+    with pytest.raises(InvalidImportError, match="no such layer"):
+        names.find("model.layers.0.mlp.experts.2.up_proj", file)
+
+
 def test_a_configuration_of_evopress_is_an_assignment() -> None:
     found = read(files.stored(files.CONFIGURATION))
     assert isinstance(found, ImportedAssignment)
