@@ -195,6 +195,7 @@ KURTOSIS = ProbeFacts(
     additive=False,
     is_ranking=True,
     needs_calibration=False,
+    streams=True,
     formats=FormatFamily.ANY,
 )
 PERPLEXITY_DROP = ProbeFacts(
@@ -204,6 +205,7 @@ PERPLEXITY_DROP = ProbeFacts(
     additive=False,
     is_ranking=True,
     needs_calibration=True,
+    streams=True,
     formats=FormatFamily.ANY,
     only_in_blocks=True,
 )
@@ -215,6 +217,7 @@ COMPACTNESS = ProbeFacts(
     is_ranking=True,
     needs_calibration=True,
     is_random=True,
+    streams=True,
     formats=FormatFamily.ANY,
     only_in_blocks=True,
 )
@@ -226,6 +229,7 @@ ENERGY_GAIN = ProbeFacts(
     is_ranking=True,
     needs_calibration=True,
     is_random=True,
+    streams=True,
     formats=FormatFamily.ANY,
     only_in_blocks=True,
     allowed={"directions": Parameter(8, minimum=1)},
@@ -237,6 +241,7 @@ ORTHOGONALITY = ProbeFacts(
     additive=False,
     is_ranking=True,
     needs_calibration=True,
+    streams=True,
     formats=FormatFamily.ANY,
     only_in_blocks=True,
     allowed={"positions": Parameter(128, minimum=1)},

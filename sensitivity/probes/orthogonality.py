@@ -34,7 +34,8 @@ class Orthogonality(AbstractProbe[AnyFormat]):
     it; an expert that a sequence does not reach counts neither as i nor as j on it.
 
     Units: eight sequences. Cost: one forward pass for each unit, ``positions² × outputs`` for each layer and sequence, and for
-    each pair of layers an inner product of ``positions²``. Memory: ``positions²`` floats for each layer of a sequence.
+    each pair of layers an inner product of ``positions²``; a streamed model is read once for each sequence. Memory:
+    ``positions²`` floats for each layer of a sequence, and a float for each pair of layers.
 
     Attributes:
         positions: how many positions of a sequence are rows of F, evenly spaced.

@@ -14,7 +14,7 @@ from torch import nn
 from sensitivity.errors import CalibrationError
 from sensitivity.formats.any_format import ANY_FORMAT, AnyFormat
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.loading import LoadedModel
+from sensitivity.loading import LoadedModel, load_model
 from sensitivity.probe_facts import all_probe_facts
 from sensitivity.probes import kurtosis as kurtosis_module
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
@@ -23,6 +23,7 @@ from sensitivity.probes.energy_gain import EnergyGain
 from sensitivity.probes.kurtosis import Kurtosis
 from sensitivity.probes.orthogonality import Orthogonality
 from sensitivity.probes.perplexity_drop import PerplexityDrop
+from sensitivity.probes.registry import get_probe
 from sensitivity.probes.salience import Salience
 from sensitivity.probes.spectra import spectrum
 from sensitivity.statistics import CellStatus, cell_status, observe
@@ -266,6 +267,15 @@ def test_units_may_be_run_in_any_order_and_grouping(llama: LoadedModel, probe: A
     one = "model.layers.1.mlp.down_proj"
     alone = run_all(probe, run_of(probe, llama, tokens, layers=[one]))
     np.testing.assert_allclose(alone[0], together.sum(axis=0)[run.layers.index(one)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kurtosis", "perplexity_drop", "compactness", "orthogonality"])
+def test_a_streamed_model_gives_the_same_bits(load_family: Callable[[str], LoadedModel], name: str) -> None:
+    model = load_family("qwen2_moe")
+    layers = [layer for layer in model.linears if ".1." in layer][::4]
+    runs = [any_run(found, random_tokens(3, 8), layers=layers) for found in (model, load_model(model.description, streamed=True))]
+    whole, streamed = (run_all(get_probe(name), run) for run in runs)
+    assert np.array_equal(whole, streamed)
 
 
 @named

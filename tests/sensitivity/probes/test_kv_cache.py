@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from sensitivity.errors import CalibrationError, UnknownArchitectureError
 from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, CachedTensor, KVCacheFormat
-from sensitivity.loading import LoadedModel
+from sensitivity.loading import LoadedModel, load_model
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.probes.kv_cache import KVCache
@@ -167,6 +167,12 @@ def test_bits_depend_neither_on_the_order_of_units_nor_on_what_else_is_measured(
     layer = "model.layers.1.self_attn.v_proj"
     one = run_all(probe, cache_run(llama, tokens, formats=FORMATS[2:3], layers=[layer]))
     assert np.array_equal(one[0, 0], together.sum(axis=0)[run.layers.index(layer), 2])
+
+
+def test_a_streamed_model_gives_the_same_bits(llama: LoadedModel) -> None:
+    tokens = random_tokens(2, 6)
+    streamed = load_model(llama.description, streamed=True)
+    assert np.array_equal(run_all(KVCache(), cache_run(streamed, tokens)), run_all(KVCache(), cache_run(llama, tokens)))
 
 
 def test_bfloat16_changes_a_cell_by_less_than_a_hundredth(load_family: Callable[[str], LoadedModel]) -> None:
