@@ -42,6 +42,9 @@ def measure(
     probe: Annotated[
         str, typer.Option("--probe", "-p", help=f"One of {', '.join(facts.name for facts in all_probe_facts())}.")
     ] = "fisher",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="NAME=VALUE, a hyper-parameter of the probe (draws=16); repeatable.")
+    ] = None,
     rounding: Rounding = "rtn",
     text: Text = "builtin",
     sequences: Sequences = 48,
@@ -82,6 +85,7 @@ def measure(
     submission = SubmitSensitivity(
         model=model,
         probe=probe,
+        probe_parameters=options.read_values(option, "option"),
         formats=options.read_list(formats),
         calibration=calibration,
         include=include,

@@ -1,5 +1,6 @@
 """Options that several commands share, and how they are read."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -117,6 +118,18 @@ def read_bits(items: Sequence[str] | None, option: str) -> dict[str, int]:
         msg = f"--{option} {wrong[0]!r}: bits are a whole number, for example '*.down_proj=4'"
         raise InvalidRequestError(msg)
     return {pattern: int(value) for pattern, value in pairs.items()}
+
+
+def read_values(items: Sequence[str] | None, option: str) -> dict[str, float | int | str | bool | None]:
+    """``NAME=VALUE`` items; a value that reads as a number is one."""
+    return {name: _value(text) for name, text in read_pairs(items, option).items()}
+
+
+def _value(text: str) -> float | int | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def read_menus(items: Sequence[str] | None) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from planner.cli.options import read_bits, read_budget, read_bytes, read_counts, read_pairs
+from planner.cli.options import read_bits, read_budget, read_bytes, read_counts, read_pairs, read_values
 from planner.errors import InvalidRequestError
 
 
@@ -48,6 +48,13 @@ def test_pairs() -> None:
             read_pairs(wrong, "pin")
     with pytest.raises(InvalidRequestError, match="whole number"):
         read_bits(["*=4.5"], "floor")
+
+
+def test_values_are_numbers_where_they_read_as_one() -> None:
+    found = read_values(["draws=16", "least=0.05", "most=1e-3", "arithmetic=float32"], "option")
+    assert found == {"draws": 16, "least": 0.05, "most": 1e-3, "arithmetic": "float32"}
+    assert [type(value) for value in found.values()] == [int, float, float, str]
+    assert read_values(None, "option") == {}
 
 
 @pytest.mark.parametrize(
