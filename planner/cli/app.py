@@ -4,6 +4,7 @@ import typer
 
 from planner.cli.commands_curves import curves
 from planner.cli.commands_importing import import_files
+from planner.cli.commands_linking import link
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
@@ -26,7 +27,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
 app.add_typer(db, name="db")
-for command in (formats, runtimes, measure, bounds, plan, frontier, refine, evaluate, export, serve, worker, demo):
+for command in (formats, runtimes, measure, link, bounds, plan, frontier, refine, evaluate, export, serve, worker, demo):
     app.command()(command)
 app.command("import")(import_files)
 

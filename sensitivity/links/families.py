@@ -17,7 +17,7 @@ CELLS_OF_A_KNOT: Final = 5
 LEAST_VARIANCE: Final = 1e-8
 """Residual variances are no smaller than this."""
 _ROUNDS: Final = 30
-_SETTLED: Final = 1e-3
+_SETTLED: Final = 1e-2
 
 
 class Family(StrEnum):
@@ -33,9 +33,10 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """A link without its residual variance, and how many parameters it took."""
+    """A link without its residual variance, its values at the pairs, and how many parameters it took."""
 
     link: Link
+    values: NDArray[np.float64]
     parameters: float
 
 
@@ -64,7 +65,7 @@ def fit_family(family: Family, pairs: Pairs) -> Link | None:
         fitted = _fit(family, pairs, weight)
         if fitted is None:
             return None
-        residual = np.square(pairs.y - fitted.link.logarithm(pairs.x, pairs.formats))
+        residual = np.square(pairs.y - fitted.values)
         excess = float(weight @ residual) - max(len(pairs) - fitted.parameters, 1.0)
         settled = max(tau2 + excess / float(np.square(weight) @ residual or 1.0), LEAST_VARIANCE)
         done = abs(settled - tau2) <= _SETTLED * tau2
@@ -76,7 +77,7 @@ def fit_family(family: Family, pairs: Pairs) -> Link | None:
 
 def _fit(family: Family, pairs: Pairs, weight: NDArray[np.float64]) -> _Fitted | None:
     if family is Family.IDENTITY:
-        return _Fitted(Link(family, np.zeros((1, 2)), 1.0), 0.0)
+        return _Fitted(Link(family, np.zeros((1, 2)), 1.0), pairs.x, 0.0)
     if family is Family.ISOTONIC:
         return _fit_isotonic(pairs, weight)
     return _fit_line(family, pairs, weight)
@@ -87,31 +88,32 @@ def _fit_line(family: Family, pairs: Pairs, weight: NDArray[np.float64]) -> _Fit
     x, y = pairs.x, pairs.y
     centre = float(np.average(x, weights=weight))
     sloped = family in (Family.POWER, Family.POWER_BY_FORMAT)
-    names = np.unique(pairs.formats) if family in (Family.SCALE_BY_FORMAT, Family.POWER_BY_FORMAT) else np.array([], dtype=str)
+    names = pairs.format_names if family in (Family.SCALE_BY_FORMAT, Family.POWER_BY_FORMAT) else ()
     if sloped and np.ptp(x) == 0:
         return None
     lines = np.stack([np.ones(len(x)), x - centre], axis=1)[:, : 1 + sloped]
-    table = np.concatenate([lines, pairs.formats[:, None] == names], axis=1)
+    table = np.concatenate([lines, pairs.of_format[:, : len(names)]], axis=1)
     prior = np.diag([0.0] * lines.shape[1] + [OFFSET_DEVIATION**-2] * len(names))
     moments = table.T @ (weight[:, None] * table)
     covariance = np.linalg.inv(moments + prior)
-    found = covariance @ (table.T @ (weight * (y if sloped else y - (x - centre))))
+    given = 0.0 if sloped else x - centre
+    found = covariance @ (table.T @ (weight * (y - given)))
     slope = float(found[1]) if sloped else 1.0
     if slope <= 0:
         return None
     first = lines.shape[1]
     own = covariance.diagonal()
-    joint = {str(name): float(own[0] + own[first + j] + 2 * covariance[0, first + j]) for j, name in enumerate(names)}
+    joint = {name: float(own[0] + own[first + j] + 2 * covariance[0, first + j]) for j, name in enumerate(names)}
     link = Link(
         family=family,
         knots=np.array([[centre, found[0]]]),
         slope=slope,
-        offsets={str(name): float(found[first + j]) for j, name in enumerate(names)},
+        offsets={name: float(found[first + j]) for j, name in enumerate(names)},
         level_variance=float(own[0]) + (OFFSET_DEVIATION**2 if len(names) else 0.0),
         format_variances=joint,
         slope_variance=float(own[1]) if sloped else 0.0,
     )
-    return _Fitted(link, float(np.trace(covariance @ moments)))
+    return _Fitted(link, table @ found + given, float(np.trace(covariance @ moments)))
 
 
 def _fit_isotonic(pairs: Pairs, weight: NDArray[np.float64]) -> _Fitted | None:
@@ -133,4 +135,4 @@ def _fit_isotonic(pairs: Pairs, weight: NDArray[np.float64]) -> _Fitted | None:
     if len(knots) < 2 or (np.diff(knots, axis=0) <= 0).any():
         return None
     link = replace(line.link, family=Family.ISOTONIC, knots=knots, level_variance=float(np.mean(1.0 / totals)))
-    return _Fitted(link, float(len(knots)))
+    return _Fitted(link, link.logarithm(x, pairs.formats), float(len(knots)))

@@ -16,7 +16,7 @@ from sensitivity.links.pairs import Pairs
 LEAST_PAIRS: Final = 10
 """No link is fitted on fewer cells."""
 FOLDS: Final = 5
-_REPETITIONS: Final = 2
+_DIVISIONS: Final = 2
 
 
 @final
@@ -80,7 +80,7 @@ def fit_link(pairs: Pairs, *, same_unit: bool, seed: int) -> LinkFit:
     families = [family for family in Family if same_unit or family is not Family.IDENTITY]
     foretold = np.empty(len(pairs))
     for test in _folds(pairs, seed):
-        foretold[test] = _foretold(_choose(pairs.part(~test), families, seed), pairs.part(test))
+        foretold[test] = _foretold(_choose(pairs.part(~test), families, seed, divisions=1), pairs.part(test))
     held_out = _held_out(foretold, pairs)
     identity = _held_out(pairs.cheap, pairs) if same_unit else None
     if identity is not None and held_out.r2 <= identity.r2:
@@ -91,13 +91,13 @@ def fit_link(pairs: Pairs, *, same_unit: bool, seed: int) -> LinkFit:
             "Measure more cells exactly, or link another probe"
         )
         raise LinkError(msg)
-    link = _choose(pairs, families, seed)
+    link = _choose(pairs, families, seed, divisions=_DIVISIONS)
     return LinkFit(link, len(pairs), _r2(link.logarithm(pairs.x, pairs.formats), pairs.y), held_out, identity)
 
 
-def _choose(pairs: Pairs, families: Sequence[Family], seed: int) -> Link:
+def _choose(pairs: Pairs, families: Sequence[Family], seed: int, *, divisions: int) -> Link:
     """The link of the first shape whose mean log density on held-out pairs is within one standard error of the best one's."""
-    densities = {family: _densities(pairs, family, seed) for family in families}
+    densities = {family: _densities(pairs, family, seed, divisions) for family in families}
     known = {family: density for family, density in densities.items() if density is not None}
     best = max(known.values(), key=lambda density: float(density.mean()), default=np.zeros(0))
     links = (fit_family(family, pairs) for family, density in known.items() if _as_good(density, best))
@@ -113,11 +113,11 @@ def _as_good(density: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
     return bool(difference.mean() <= difference.std(ddof=1) / math.sqrt(len(difference)))
 
 
-def _densities(pairs: Pairs, family: Family, seed: int) -> NDArray[np.float64] | None:
+def _densities(pairs: Pairs, family: Family, seed: int, divisions: int) -> NDArray[np.float64] | None:
     """Log density of each pair's exact loss by fits without it, the mean of several divisions; ``None`` if one has no fit."""
     found = np.zeros(len(pairs))
-    for repetition in range(_REPETITIONS):
-        for test in _folds(pairs, seed + 1 + repetition):
+    for division in range(divisions):
+        for test in _folds(pairs, seed + 1 + division):
             link = fit_family(family, pairs.part(~test))
             if link is None:
                 return None
@@ -125,7 +125,7 @@ def _densities(pairs: Pairs, family: Family, seed: int) -> NDArray[np.float64] |
             variance = link.variance(part.x, part.x_variance, part.formats) + part.y_variance
             residual = part.y - link.logarithm(part.x, part.formats)
             found[test] -= 0.5 * (np.square(residual) / variance + np.log(2 * np.pi * variance))
-    return found / _REPETITIONS
+    return found / divisions
 
 
 def _folds(pairs: Pairs, seed: int) -> list[NDArray[np.bool_]]:

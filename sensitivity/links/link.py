@@ -42,6 +42,8 @@ class Link:
         """Median of ln exact at ln cheap = x: g and the offset; shapes (cells,)."""
         inside = np.clip(x, self.knots[0, 0], self.knots[-1, 0])
         level = self._between(inside) + self.slope * (x - inside)
+        if not self.offsets:
+            return level
         return level + _of_formats(self.offsets, formats, default=0.0)
 
     def variance(self, x: NDArray[np.float64], x_variance: NDArray[np.float64], formats: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -50,10 +50,22 @@ class Pairs:
         """Variances of ``y``."""
         return log_variance(self.exact, self.exact_error)
 
+    @cached_property
+    def format_names(self) -> tuple[str, ...]:
+        """The formats, each once."""
+        return tuple(dict.fromkeys(self.formats.tolist()))
+
+    @cached_property
+    def of_format(self) -> NDArray[np.bool_]:
+        """Which pair is of which format, (pairs, formats)."""
+        found: NDArray[np.bool_] = self.formats[:, None] == np.array(self.format_names, dtype=str)
+        return found
+
     def part(self, chosen: NDArray[np.bool_]) -> "Pairs":
         """Some of the pairs, in order."""
-        parts = (self.cheap, self.cheap_error, self.exact, self.exact_error)
-        return Pairs(*(values[chosen] for values in parts), formats=self.formats[chosen])
+        return Pairs(
+            self.cheap[chosen], self.cheap_error[chosen], self.exact[chosen], self.exact_error[chosen], self.formats[chosen]
+        )
 
 
 def usable_pairs(
