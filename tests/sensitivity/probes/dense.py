@@ -48,6 +48,10 @@ def run_all(probe: AbstractProbe[FormatT], run: ProbeRun[FormatT]) -> Statistics
     return probe.completed(sum((probe.run(run, unit) for unit in units), run.no_statistics()), sequences=sequences)
 
 
+def run_units(probe: AbstractProbe, run: ProbeRun, units: Sequence[Unit]) -> Statistics:
+    return sum((probe.run(run, unit) for unit in units), run.no_statistics())
+
+
 def run_grouped(probe: AbstractProbe, run: ProbeRun, groups: Sequence[tuple[int, ...]]) -> Statistics:
     assert run.tokens is not None
     merged = sum((probe.run(run, Unit(str(i), group)) for i, group in enumerate(groups)), run.no_statistics())

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensitivity.checkpoint.reading import describe
-from sensitivity.errors import CalibrationError, CorruptCheckpointError
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.next_token import hidden_states
@@ -239,44 +238,6 @@ def test_a_refused_shape_has_no_sample(llama: LoadedModel) -> None:
     assert refused.any()
     assert np.array_equal(found[..., 0] == 0, refused)
     assert np.array_equal(found[:, 1:], run_all(HessianTrace(), make_run(llama, run.tokens)))
-
-
-def test_weights_that_are_not_numbers_are_an_error(llama: LoadedModel) -> None:
-    name = next(iter(llama.linears))
-    with torch.no_grad():
-        llama.linears[name].weight[0, 0] = float("nan")
-    with pytest.raises(CorruptCheckpointError):
-        run_all(HessianTrace(), make_run(llama, random_tokens(4, 8), layers=[name]))
-
-
-def test_activations_that_are_not_finite_have_a_status(llama: LoadedModel) -> None:
-    with torch.no_grad():
-        llama.blocks[0].get_parameter("input_layernorm.weight").fill_(float("inf"))
-    found = run_all(HessianTrace(), make_run(llama, random_tokens(4, 8)))
-    assert set(cell_status(found).flat) == {CellStatus.NON_FINITE}
-
-
-def test_text_is_needed(llama: LoadedModel) -> None:
-    with pytest.raises(CalibrationError, match="calibration set"):
-        HessianTrace().run(make_run(llama, None), Unit("000000", (0,)))
-
-
-def test_the_model_is_left_as_it_was_also_after_an_interruption(llama: LoadedModel) -> None:
-    before = {name: tensor.clone() for name, tensor in llama.module.state_dict().items()}
-    run = make_run(llama, random_tokens(4, 8))
-    expected = run_all(HessianTrace(draws=2), make_run(llama, run.tokens))
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    handle = llama.blocks[1].register_forward_pre_hook(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_all(HessianTrace(draws=2), run)
-    handle.remove()
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama.module.modules())
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in llama.module.parameters())
-    assert all(torch.equal(before[name], tensor) for name, tensor in llama.module.state_dict().items())
-    assert np.array_equal(run_all(HessianTrace(draws=2), run), expected)
 
 
 def test_nothing_of_a_batch_stays_in_memory(llama: LoadedModel) -> None:

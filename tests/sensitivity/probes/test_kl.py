@@ -1,16 +1,15 @@
 """KL cells against float64 models with one layer replaced, whichever way their units are run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from sensitivity.errors import CalibrationError, CorruptCheckpointError
 from sensitivity.evaluation import Metric, evaluate
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.block_walk import enter
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.kl import KLDivergence
@@ -25,6 +24,7 @@ from tests.sensitivity.probes.dense import (
     random_tokens,
     rounding_error,
     run_all,
+    run_units,
 )
 from tests.tiny_models import BUILDERS
 
@@ -47,10 +47,6 @@ def dense_kl(model: LoadedModel, tokens: torch.Tensor, run: ProbeRun) -> np.ndar
             result[:, i, k] = (expected.exp() * (expected - found)).sum(-1).mean(-1)
         weight.copy_(original)
     return result
-
-
-def merged(probe: AbstractProbe, run: ProbeRun, units: Sequence[Unit]) -> np.ndarray:
-    return sum((probe.run(run, unit) for unit in units), run.no_statistics())
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -90,13 +86,13 @@ def test_bits_depend_neither_on_the_order_of_units_nor_on_their_grouping(
     assert np.array_equal(together, backwards)
     singly = [Unit(f"{s}-{b}", (b, s)) for b in reversed(range(blocks + 1)) for s in (1, 0, 2)]
     np.testing.assert_allclose(
-        merged(probe, make_run(model, tokens, formats=FORMATS[:2]), singly), together.sum(axis=0), rtol=1e-12
+        run_units(probe, make_run(model, tokens, formats=FORMATS[:2]), singly), together.sum(axis=0), rtol=1e-12
     )
     layer, last = run.layers[-2], run.layers[-1]
     few = make_run(model, tokens, layers=[layer, last], formats=FORMATS[1:2])
-    alone = merged(probe, few, probe.units(blocks=blocks, sequences=3))
+    alone = run_units(probe, few, probe.units(blocks=blocks, sequences=3))
     places = [run.layers.index(name) for name in few.layers]
-    assert np.array_equal(alone, merged(probe, run, probe.units(blocks=blocks, sequences=3))[places, 1:2])
+    assert np.array_equal(alone, run_units(probe, run, probe.units(blocks=blocks, sequences=3))[places, 1:2])
 
 
 def test_an_unchanged_layer_has_loss_zero(llama: LoadedModel) -> None:
@@ -155,20 +151,6 @@ def test_a_refused_shape_has_no_sample(llama: LoadedModel) -> None:
     assert np.array_equal(found[:, 1:], run_all(FLOAT32, make_run(llama, tokens)))
 
 
-def test_a_format_that_overflows_is_not_finite_and_spoils_no_other(llama: LoadedModel) -> None:
-    name = "model.layers.0.mlp.down_proj"
-    with torch.no_grad():
-        llama.linears[name].weight[0, 0] = 1e6
-    formats = [get_format("FP16"), get_format("INT4_G32")]
-    for probe in (FLOAT32, KLDivergence()):
-        found = run_all(probe, make_run(llama, random_tokens(2, 8), formats=formats))
-        status = cell_status(found)
-        place = list(llama.linears).index(name)
-        assert status[place, 0] == CellStatus.NON_FINITE
-        status[place, 0] = CellStatus.MEASURED
-        assert set(status.flat) == {CellStatus.MEASURED}
-
-
 def test_few_variants_at_a_time_give_the_same_bits(mixture: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when a group has no variant whose expert saw a token."""
     run = make_run(mixture, random_tokens(2, 4), formats=FORMATS[:2])
@@ -199,39 +181,6 @@ def test_blocks_without_a_layer_to_measure_cost_nothing(llama: LoadedModel) -> N
     assert not FLOAT32.run(run, Unit("0", (0, 0, 1))).any()
     assert not FLOAT32.run(run, Unit("2", (2, 0, 1))).any()
     assert not run.cache
-
-
-def test_the_model_is_left_as_it_was_also_after_an_interruption(llama: LoadedModel) -> None:
-    before = {name: tensor.clone() for name, tensor in llama.module.state_dict().items()}
-    run = make_run(llama, random_tokens(2, 8))
-    expected = run_all(KLDivergence(), make_run(llama, run.tokens))
-    calls = iter(range(100))
-
-    def interrupt(*_: object) -> None:
-        if next(calls) == 12:
-            raise KeyboardInterrupt
-
-    handle = llama.blocks[1].register_forward_pre_hook(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_all(KLDivergence(), run)
-    handle.remove()
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama.module.modules())
-    assert not any("forward" in vars(module) for module in llama.module.modules())
-    assert all(torch.equal(before[name], tensor) for name, tensor in llama.module.state_dict().items())
-    assert np.array_equal(run_all(KLDivergence(), run), expected)
-
-
-def test_weights_that_are_not_numbers_are_an_error(llama: LoadedModel) -> None:
-    name = next(iter(llama.linears))
-    with torch.no_grad():
-        llama.linears[name].weight[0, 0] = float("nan")
-    with pytest.raises(CorruptCheckpointError):
-        run_all(KLDivergence(), make_run(llama, random_tokens(2, 8), layers=[name]))
-
-
-def test_text_is_needed(llama: LoadedModel) -> None:
-    with pytest.raises(CalibrationError, match="calibration set"):
-        KLDivergence().run(make_run(llama, None), Unit("000000-000000", (0, 0)))
 
 
 def test_a_walk_goes_back_to_a_door_behind_it(llama: LoadedModel) -> None:

@@ -10,10 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensitivity.errors import CalibrationError, CorruptCheckpointError
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
-from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
+from sensitivity.probes.base import AbstractProbe, Unit
 from sensitivity.probes.hessian_trace import HessianTrace
 from sensitivity.probes.linearity import Linearity
 from sensitivity.probes.rounding_energies import squared_errors
@@ -27,6 +26,7 @@ from tests.sensitivity.probes.dense import (
     random_tokens,
     rounding_error,
     run_all,
+    run_units,
 )
 from tests.tiny_models import BUILDERS
 
@@ -66,10 +66,6 @@ def relative(model: LoadedModel, layers: Sequence[str]) -> np.ndarray:
     weights = [model.linears[name].weight.double().square().sum() for name in layers]
     errors = [[rounding_error(model, name, fmt).square().sum() for fmt in FORMATS] for name in layers]
     return np.array([[float(error / weight) for error in row] for row, weight in zip(errors, weights, strict=True)])
-
-
-def merged(probe: AbstractProbe, run: ProbeRun, units: Sequence[Unit]) -> np.ndarray:
-    return sum((probe.run(run, unit) for unit in units), run.no_statistics())
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -151,11 +147,11 @@ def test_bits_depend_neither_on_the_order_of_units_nor_on_their_grouping(
     assert np.array_equal(together, backwards)
     singly = [Unit(f"{s}-{b}", (b, s)) for b in reversed(range(blocks + 1)) for s in (1, 0, 4, 2, 3)]
     fresh = make_run(model, tokens, formats=FORMATS[:2])
-    np.testing.assert_allclose(merged(probe, fresh, singly), together.sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(run_units(probe, fresh, singly), together.sum(axis=0), rtol=1e-12)
     few = make_run(model, tokens, layers=run.layers[-2:], formats=FORMATS[1:2])
-    assert np.array_equal(merged(probe, few, units), merged(probe, run, units)[-2:, 1:2])
+    assert np.array_equal(run_units(probe, few, units), run_units(probe, run, units)[-2:, 1:2])
     other = make_run(model, tokens, layers=run.layers[-2:], formats=FORMATS[1:2], seed=1)
-    assert not np.array_equal(merged(probe, other, units), merged(probe, few, units))
+    assert not np.array_equal(run_units(probe, other, units), run_units(probe, few, units))
 
 
 def test_units_cover_every_block_and_sequence_once() -> None:
@@ -172,7 +168,7 @@ def test_a_rounding_method_with_data_changes_nothing_but_the_errors(llama: Loade
     nearest = make_run(llama, tokens, formats=FORMATS[:2])
     searched = dataclasses.replace(nearest, rounding="gptq", cache={})
     units = probe.units(blocks=len(llama.blocks), sequences=4)
-    found, expected = merged(probe, searched, units[::-1]), merged(probe, nearest, units)
+    found, expected = run_units(probe, searched, units[::-1]), run_units(probe, nearest, units)
     ratios = [squared_errors(searched, name) / squared_errors(nearest, name) for name in nearest.layers]
     assert not np.allclose(ratios, 1)
     np.testing.assert_allclose(found[..., 1], expected[..., 1] * ratios, rtol=1e-9)
@@ -191,7 +187,7 @@ def test_an_expert_without_a_token_has_no_number(mixture: LoadedModel) -> None:
     tokens = random_tokens(6, 2)
     run = make_run(mixture, tokens)
     units = FLOAT32.units(blocks=len(mixture.blocks), sequences=6)
-    partly = merged(FLOAT32, run, units)
+    partly = run_units(FLOAT32, run, units)
     found = FLOAT32.completed(partly, sequences=6)
     last = np.array([".experts.4." in name for name in run.layers])
     assert set(cell_status(found)[last].flat) == {CellStatus.NO_TOKENS}
@@ -217,55 +213,3 @@ def test_a_refused_shape_has_no_sample(llama: LoadedModel) -> None:
     assert np.array_equal(found[..., 0] == 0, refused)
     assert np.array_equal(found[:, 1:], run_all(FLOAT32, make_run(llama, tokens)))
     assert not run_all(FLOAT32, make_run(llama, tokens, layers=["model.layers.0.mlp.down_proj"], formats=[NARROW_ONLY])).any()
-
-
-def test_a_format_that_overflows_is_not_finite_and_spoils_no_other(llama: LoadedModel) -> None:
-    name = "model.layers.0.mlp.down_proj"
-    with torch.no_grad():
-        llama.linears[name].weight[0, 0] = 1e6
-    formats = [get_format("FP16"), get_format("INT4_G32")]
-    status = cell_status(run_all(Linearity(), make_run(llama, random_tokens(2, 8), formats=formats)))
-    place = list(llama.linears).index(name)
-    assert status[place, 0] == CellStatus.NON_FINITE
-    status[place, 0] = CellStatus.MEASURED
-    assert set(status.flat) == {CellStatus.MEASURED}
-
-
-def test_activations_that_are_not_finite_have_a_status(llama: LoadedModel) -> None:
-    with torch.no_grad():
-        llama.blocks[0].get_parameter("input_layernorm.weight").fill_(float("inf"))
-    found = run_all(Linearity(), make_run(llama, random_tokens(2, 8)))
-    assert set(cell_status(found).flat) == {CellStatus.NON_FINITE}
-
-
-def test_weights_that_are_not_numbers_are_an_error(llama: LoadedModel) -> None:
-    name = next(iter(llama.linears))
-    with torch.no_grad():
-        llama.linears[name].weight[0, 0] = float("nan")
-    with pytest.raises(CorruptCheckpointError):
-        run_all(Linearity(), make_run(llama, random_tokens(2, 8), layers=[name]))
-
-
-def test_text_is_needed(llama: LoadedModel) -> None:
-    with pytest.raises(CalibrationError, match="calibration set"):
-        Linearity().run(make_run(llama, None), Unit("000000-000000", (0, 0)))
-
-
-def test_the_model_is_left_as_it_was_also_after_an_interruption(llama: LoadedModel) -> None:
-    before = {name: tensor.clone() for name, tensor in llama.module.state_dict().items()}
-    run = make_run(llama, random_tokens(2, 8))
-    expected = run_all(Linearity(), make_run(llama, run.tokens))
-    calls = iter(range(100))
-
-    def interrupt(*_: object) -> None:
-        if next(calls) == 12:
-            raise KeyboardInterrupt
-
-    handle = llama.blocks[1].register_forward_pre_hook(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_all(Linearity(), run)
-    handle.remove()
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama.module.modules())
-    assert not any("forward" in vars(module) for module in llama.module.modules())
-    assert all(torch.equal(before[name], tensor) for name, tensor in llama.module.state_dict().items())
-    assert np.array_equal(run_all(Linearity(), run), expected)
