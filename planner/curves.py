@@ -1,6 +1,6 @@
 """Error curves as planning reads them: arrays over layers and formats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
+
+Indices = Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,27 @@ class Curves(Generic[FormatT]):
     loss: NDArray[np.float64]
     standard_error: NDArray[np.float64]
     status: NDArray[np.str_]
+
+    def part(self, rows: Indices, columns: Indices) -> "Curves[FormatT]":
+        """The curves of some layers in some formats, by their places on both axes."""
+        cells = np.ix_(rows, columns)
+        return Curves(
+            tuple(self.layers[i] for i in rows),
+            tuple(self.formats[k] for k in columns),
+            self.loss[cells],
+            self.standard_error[cells],
+            self.status[cells],
+        )
+
+    def beside(self, other: "Curves[FormatT]") -> "Curves[FormatT]":
+        """These formats and, behind them, another's, of the same layers."""
+        return Curves(
+            self.layers,
+            (*self.formats, *other.formats),
+            np.hstack([self.loss, other.loss]),
+            np.hstack([self.standard_error, other.standard_error]),
+            np.hstack([self.status, other.status]),
+        )
 
     def with_exact_formats(self, dtype: str) -> "Curves[FormatT]":
         """The same curves, where a format that keeps the model's own dtype costs nothing, unless it was measured."""

@@ -50,6 +50,8 @@ class ProbeFacts:
         only_in_blocks: layers outside of the blocks have no number.
         around_plan: it measures changes from a plan, which are no losses by themselves (``bitplan refine``).
         streams: it runs on a model whose blocks are read one at a time, with the same bits.
+        independent_errors: a layer's errors in different formats are independent of each other, so that luck can be told from
+            truth; not so where all formats meet the same hard sentences.
         keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
@@ -65,6 +67,7 @@ class ProbeFacts:
     only_in_blocks: bool = False
     around_plan: bool = False
     streams: bool = False
+    independent_errors: bool = False
     keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
 
@@ -120,6 +123,7 @@ FISHER = ProbeFacts(
     needs_calibration=True,
     is_random=True,
     streams=True,
+    independent_errors=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(1, minimum=1)},
 )
 FISHER_INTERACTION = ProbeFacts(
@@ -129,6 +133,7 @@ FISHER_INTERACTION = ProbeFacts(
     additive=True,
     needs_calibration=True,
     is_random=True,
+    independent_errors=True,
     keeps_products=True,
     streams=True,
     allowed={"arithmetic": Parameter("bfloat16", choices=ARITHMETICS), "draws": Parameter(4, minimum=1)},

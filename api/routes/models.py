@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.answers import json_answer
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
@@ -26,10 +26,16 @@ ProbeName = Annotated[
 SettingId = Annotated[
     str | None, Query(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$", description="id of one probe setting")
 ]
+WithExpected = Annotated[bool, Query(description="with the expected losses that plans are made with")]
 LayerPattern = Annotated[
     str | None,
     Query(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$", description="shell-style pattern of layer names"),
 ]
+
+
+def wants_csv(representation: CurvesFormat = None, accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> bool:
+    """By the query, else by the header."""
+    return representation == "csv" or (representation is None and (accept or "").startswith("text/csv"))
 
 
 @router.post("", status_code=201, responses={200: {"model": Model, "description": "These files are registered already"}})
@@ -112,11 +118,10 @@ def get_curves(
     setting: SettingId = None,
     formats: FormatNames = None,
     layers: LayerPattern = None,
-    representation: CurvesFormat = None,
-    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    expected: WithExpected = False,
+    as_csv: Annotated[bool, Depends(wants_csv)] = False,
 ) -> Response:
     """The cells of one probe setting, layer by layer in model order."""
     with database.read_session() as session:
-        found = curves.get_curves(session, model, probe=probe, setting=setting, formats=formats, layers=layers)
-    as_csv = representation == "csv" or (representation is None and (accept or "").startswith("text/csv"))
+        found = curves.get_curves(session, model, probe=probe, setting=setting, formats=formats, layers=layers, expected=expected)
     return Response(curves.curves_csv(found), media_type="text/csv; charset=utf-8") if as_csv else json_answer(found)

@@ -37,6 +37,13 @@ Counts = Annotated[
 Caution = Annotated[
     float, typer.Option("--caution", help="Plan for loss + CAUTION × its standard error; 0 plans for the loss alone.")
 ]
+Shrinkage = Annotated[
+    bool,
+    typer.Option(
+        "--shrinkage/--no-shrinkage",
+        help="Plan with expected losses, freed of the luck of their measurement, or with the cells as measured.",
+    ),
+]
 Rounding = Annotated[
     str | None,
     typer.Option("--rounding", help="Only curves of weights rounded by this method (rtn, gptq, …); by default by any."),

@@ -21,6 +21,7 @@ def show_plan(document: PlanDocument) -> None:
         ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
         ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit}"],
         *_step(predicted),
+        *_correction(document),
         *_cross_terms(predicted),
         ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
         *_objective(proof),
@@ -39,8 +40,8 @@ def show_plan(document: PlanDocument) -> None:
     show_table("layers by kind and format", ["kind", *formats], table)
     if document.alternatives:
         _show_alternatives(document)
-    for note in document.notes:
-        out.print(f"note: {note}", highlight=False)
+    for line in (*_caveats(document), *(f"note: {note}" for note in document.notes)):
+        out.print(escape(line), highlight=False)
 
 
 def _uniform(reference: Reference, unit: str) -> str:
@@ -62,6 +63,28 @@ def _cross_terms(predicted: Prediction) -> list[list[str]]:
     """The predicted loss with what the layers do together, where that was measured."""
     terms = predicted.cross_terms
     return [] if terms is None else [["with cross terms", f"{with_error(terms.total, terms.total_error)} {predicted.unit}"]]
+
+
+def _correction(document: PlanDocument) -> list[list[str]]:
+    """The same cells the other way: as measured where the plan was made with expected losses, and the reverse."""
+    found, predicted = document.corrected, document.predicted
+    if found is None:
+        return []
+    if document.request.shrinkage:
+        return [["its cells as measured", f"{found.uncorrected_loss:.4g} {predicted.unit}: too low for chosen cells"]]
+    return [["corrected loss", f"{with_error(found.loss, found.standard_error)} {predicted.unit}"]]
+
+
+def _caveats(document: PlanDocument) -> list[str]:
+    """What keeps the plan from being better, and what keeps its prediction from being sure."""
+    limit, trust = document.menu_limit, document.confidence
+    better = [found.advice for found in limit.uniforms[:1]] if limit is not None else []
+    if limit is not None and limit.wider is not None:
+        better.append(limit.wider.advice)
+    return [
+        *(f"the menu is the limit: {advice}" for advice in better),
+        *(f"low confidence: {reason}" for reason in (trust.reasons if trust is not None else [])),
+    ]
 
 
 def _objective(proof: Proof) -> list[list[str]]:

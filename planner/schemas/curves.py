@@ -47,6 +47,13 @@ class CellDocument(Schema):
         Field(description="what storing only this layer in the format costs, in the document's unit; null without a measurement"),
     ]
     standard_error: Annotated[float | None, Field(description="of the mean; null with fewer than two samples")]
+    expected_loss: Annotated[
+        float | None,
+        Field(
+            description="freed of the luck of its measurement, as plans take it; null unless asked for, and without a measurement"
+        ),
+    ] = None
+    expected_error: Annotated[float | None, Field(description="standard error of expected_loss; null where none is known")] = None
     drift: Annotated[
         float | None,
         Field(

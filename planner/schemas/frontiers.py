@@ -62,3 +62,6 @@ class FrontierDocument(Schema):
     notes: Annotated[list[str], Field(description="what is worth knowing about the curves")]
     solve_seconds: Annotated[float, Field(description="time of the solver alone, for all points")]
     provenance: Annotated[Provenance, Field(description="what the points stand on")]
+    shrunk: Annotated[
+        bool, Field(description="losses are expected ones, freed of the luck of their measurement; else as measured")
+    ] = False

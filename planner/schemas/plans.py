@@ -1,12 +1,13 @@
 """Requests and documents of planning, as REST and `--json` show them."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from planner.budget import Budget, BudgetKind
 from planner.schemas.base import Schema
+from planner.schemas.caveats import Confidence, Correction, MenuLimit
 from planner.schemas.cross_terms import CrossTermsDocument
 from planner.solving.steps import STEP_ERRORS
 
@@ -104,6 +105,13 @@ class Question(Selection):
             description="with a setting of changes around a plan: standard errors that a change has to be better by",
         ),
     ] = STEP_ERRORS
+    shrinkage: Annotated[
+        bool,
+        Field(
+            description="plan with expected losses, freed of the luck of their measurement, where the probe's errors allow it; "
+            "false plans with the cells as measured"
+        ),
+    ] = True
 
 
 class CountSpec(Schema):
@@ -240,9 +248,11 @@ class StepDocument(Schema):
 
 
 class Prediction(Schema):
-    """What the curves say the plan costs. Not a measurement."""
+    """What the curves that the plan was made with say it costs. Not a measurement."""
 
-    loss: Annotated[float, Field(description="sum of the losses of all layer groups")]
+    loss: Annotated[
+        float, Field(description="losses of all layer groups, summed: expected ones with shrinkage, else as measured")
+    ]
     standard_error: Annotated[float, Field(description="cells taken as independent")]
     unit: Annotated[str, Field(description="'nats/token' or 'relative'")]
     probe: Annotated[str, Field(description="whose curves say so")]
@@ -304,6 +314,7 @@ class Reference(Schema):
     loss: Annotated[float | None, Field(description="predicted loss; null where none fits")]
     size: Annotated[Size | None, Field(description="exact sizes; null where none fits")]
     keeps_counts: Annotated[bool, Field(description="it would keep the counts of the request too")] = True
+    corrected_loss: Annotated[float | None, Field(description="expected loss, where the plan's is corrected")] = None
 
 
 class Provenance(Schema):
@@ -377,6 +388,24 @@ class PlanDocument(Schema):
     provenance: Annotated[Provenance, Field(description="what the plan stands on")]
     request: Annotated[PlanRequest, Field(description="what was asked for")]
     alternatives: Annotated[list[AlternativePlan], Field(description="next-best plans, the best first")] = []
+    corrected: Annotated[
+        Correction | None,
+        Field(description="what the chosen cells are expected to cost; null where their errors are unknown or not independent"),
+    ] = None
+    menu_limit: Annotated[
+        MenuLimit | None, Field(description="formats outside of the menu that would do better; null where none would")
+    ] = None
+    confidence: Annotated[
+        Confidence | None, Field(description="how far losses of the layers may be added; null in plans of earlier versions")
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_made(cls, document: Any) -> Any:
+        """Plans that were stored before there was shrinkage were made without."""
+        if isinstance(document, dict) and isinstance(request := document.get("request"), dict):
+            return document | {"request": {"shrinkage": False} | request}
+        return document
 
 
 class Measured(Schema):
@@ -437,6 +466,6 @@ class MeasureAroundRequest(Schema):
 class RefineRequest(Schema):
     """Make the next plan by a short step from a stored one."""
 
-    step_errors: Annotated[
-        float, Field(ge=0, le=100, description="standard errors that a change has to be better by")
-    ] = STEP_ERRORS
+    step_errors: Annotated[float, Field(ge=0, le=100, description="standard errors that a change has to be better by")] = (
+        STEP_ERRORS
+    )

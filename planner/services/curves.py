@@ -2,23 +2,26 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from planner.curves import Curves
 from planner.errors import NotFoundError, UnmeasuredError
 from planner.measuring import REUSED_FROM
 from planner.schemas.curves import CellDocument, CurvesDocument, ProbeSettingDocument, ProbeSettingList
+from planner.services.expected_curves import expected_curves
 from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.drifts import load_cell_drifts
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.probe_facts import is_ranking
-from sensitivity.statistics import CellStatus
 
 CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error", "drift")
 
@@ -41,6 +44,7 @@ def get_curves(
     setting: str | None = None,
     formats: Sequence[str] | None = None,
     layers: str | None = None,
+    expected: bool = False,
 ) -> CurvesDocument:
     """The cells of one probe setting, layer by layer in model order.
 
@@ -51,6 +55,7 @@ def get_curves(
         setting: id of one setting; by default the freshest of the probe.
         formats: candidate formats; by default every one with a cell.
         layers: shell-style pattern of layer names.
+        expected: with the expected losses that plans are made with; all cells of the setting are read for them.
 
     Raises:
         NotFoundError: no such model, or no such setting of it.
@@ -64,15 +69,9 @@ def get_curves(
     candidates = [get_cell_format(name) for name in names]
     curves = load_curves(session, model.id, found.id, candidates, [layer.name for layer in wanted])
     drifts = load_cell_drifts(session, model.id, found.id) if REUSED_FROM in found.parameters else {}
+    freed = _expected(session, model, found, curves) if expected else None
     items = [
-        _cell(
-            layer,
-            name,
-            status=str(curves.status[i, k]),
-            loss=curves.loss[i, k],
-            error=curves.standard_error[i, k],
-            drift=drifts.get((layer.name, name)),
-        )
+        _cell(curves, layer, i, k, expected=freed, drift=drifts.get((layer.name, name)))
         for i, layer in enumerate(wanted)
         for k, name in enumerate(names)
         if curves.status[i, k]
@@ -101,18 +100,42 @@ def curves_csv(document: CurvesDocument) -> str:
     return text.getvalue()
 
 
-def _cell(layer: Layer, name: str, *, status: str, loss: float, error: float, drift: float | None) -> CellDocument:
-    measured = status == CellStatus.MEASURED
+def _expected(
+    session: Session, model: ModelRow, setting: ProbeSettingDocument, wanted: Curves[AbstractFormat]
+) -> Curves[AbstractFormat]:
+    """The expected curves of these layers and formats, given all cells of the setting."""
+    formats = dict.fromkeys([*map(get_cell_format, setting.formats), *wanted.formats])
+    freed, _ = expected_curves(setting.probe, load_curves(session, model.id, setting.id, list(formats)))
+    rows = {name: row for row, name in enumerate(freed.layers)}
+    return freed.part([rows[name] for name in wanted.layers], [freed.formats.index(fmt) for fmt in wanted.formats])
+
+
+def _cell(
+    curves: Curves[AbstractFormat],
+    layer: Layer,
+    row: int,
+    column: int,
+    *,
+    expected: Curves[AbstractFormat] | None,
+    drift: float | None,
+) -> CellDocument:
     return CellDocument(
         layer=layer.name,
         kind=layer.kind,
         block=layer.block,
-        format=name,
-        status=status,
-        loss=float(loss) if measured else None,
-        standard_error=float(error) if measured and error == error else None,  # noqa: PLR0124  (NaN: spread unknown)
+        format=curves.formats[column].name,
+        status=str(curves.status[row, column]),
+        loss=_number(curves.loss[row, column]),
+        standard_error=_number(curves.standard_error[row, column]),
+        expected_loss=None if expected is None else _number(expected.loss[row, column]),
+        expected_error=None if expected is None else _number(expected.standard_error[row, column]),
         drift=drift,
     )
+
+
+def _number(value: float) -> float | None:
+    """A number of a cell; ``None`` where there is none."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _choose(

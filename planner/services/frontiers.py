@@ -43,6 +43,7 @@ def make_frontier(session: Session, request: FrontierRequest) -> FrontierDocumen
         notes=list(posed.curves.notes),
         solve_seconds=seconds,
         provenance=provenance_of(selected, inputs.setting),
+        shrunk=inputs.shrinkage and inputs.shrunk is not None,
     )
 
 

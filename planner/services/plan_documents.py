@@ -11,6 +11,7 @@ from planner.build import Classes, GroupCurves
 from planner.curves import Curves
 from planner.runtimes import get_runtime
 from planner.runtimes.profile import RuntimeProfile
+from planner.schemas.caveats import MenuLimit
 from planner.schemas.cross_terms import CrossTermsDocument
 from planner.schemas.plans import (
     AlternativePlan,
@@ -26,10 +27,12 @@ from planner.schemas.plans import (
     Size,
     StepDocument,
 )
+from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.planning_inputs import Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
+from planner.solving.shrinkage import Shrunk
 from planner.solving.steps import Step
 from planner.storage.tables import ProbeSettingRow, utc_now
 from sensitivity.statistics import CellStatus
@@ -48,6 +51,7 @@ class Answered:
         solved: the answer.
         cross_terms: what the layers of the answer cost together, where it is known.
         step: where the changes that the curves are made of start, if they are.
+        shrunk: how the expected curves came about; ``None`` where nothing was shrunk.
     """
 
     request: PlanRequest
@@ -58,9 +62,12 @@ class Answered:
     solved: Solved
     cross_terms: PlanCrossTerms | None
     step: Step | None
+    shrunk: Shrunk | None
 
 
-def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, notes: Sequence[str] = ()) -> PlanDocument:
+def plan_document(
+    answered: Answered, alternatives: Sequence[Alternative], *, limit: MenuLimit | None = None, notes: Sequence[str] = ()
+) -> PlanDocument:
     """The document, with a new id."""
     request, selected, setting = answered.request, answered.selected, answered.setting
     classes, curves, solved = answered.posed.classes, answered.posed.curves, answered.solved
@@ -92,6 +99,9 @@ def plan_document(answered: Answered, alternatives: Sequence[Alternative], *, no
         provenance=provenance_of(selected, setting),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
+        corrected=correction(answered.posed, answered.shrunk, solved.proved.choice),
+        menu_limit=limit,
+        confidence=confidence(classes, curves, solved.proved.choice, setting),
     )
 
 
@@ -233,6 +243,7 @@ def _uniform(answered: Answered) -> Reference:
         loss=float(curves.loss[:, column].sum()),
         size=_size(answered, int(classes.sizes[:, column].sum())),
         keeps_counts=all(int(row.table[:, column].sum()) <= row.limit for row in rows_of(answered.counts)),
+        corrected_loss=None if answered.shrunk is None else float(answered.posed.expected.loss[:, column].sum()),
     )
 
 

@@ -13,6 +13,8 @@ from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
+from planner.services.expected_curves import expected_curves
+from planner.solving.shrinkage import Shrunk
 from planner.solving.steps import Step
 from planner.storage.cells import count_cells, load_curves, measured_formats
 from planner.storage.operating_points import AROUND, load_point
@@ -68,13 +70,26 @@ class Inputs:
 
     Attributes:
         setting: how they were measured.
-        curves: what to plan with.
+        measured: cells of the formats of the request, as measured.
         step: where changes were measured from, if the curves are made of changes.
+        expected: the same cells freed of the luck of their measurement; ``None`` where nothing is shrunk.
+        shrunk: how they came about; likewise.
+        others: expected curves of the formats of the setting that the request leaves out.
+        shrinkage: plan with expected losses where there are any.
     """
 
     setting: ProbeSettingRow
-    curves: Curves
+    measured: Curves
     step: Step | None = None
+    expected: Curves | None = None
+    shrunk: Shrunk | None = None
+    others: Curves | None = None
+    shrinkage: bool = True
+
+    @property
+    def curves(self) -> Curves:
+        """What to plan with."""
+        return self.measured if self.expected is None or not self.shrinkage else self.expected
 
 
 def trust(probe: str) -> int:
@@ -178,16 +193,26 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
     measured = measured_formats(session, selected.model.id)
     setting = _find_setting(session, selected.model, measured, request, planned=len(selected.layers))
     seen = {row.format for row in measured if row.setting_id == setting.id}
-    if request.formats is None:
-        formats = sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))
-    else:
-        formats = list(dict.fromkeys(resolve_format(name) for name in request.formats))
-    curves = load_curves(session, selected.model.id, setting.id, formats, [layer.name for layer in selected.layers])
+    known = sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))
+    asked = known if request.formats is None else list(dict.fromkeys(resolve_format(name) for name in request.formats))
+    formats = [*asked, *(fmt for fmt in known if fmt not in asked)]
+    curves = load_curves(session, selected.model.id, setting.id, formats)
+    places = {name: place for place, name in enumerate(curves.layers)}
+    rows, first, others = [places[layer.name] for layer in selected.layers], range(len(asked)), range(len(asked), len(formats))
     point = load_point(session, selected.model.id, setting.id)
     if point is not None:
-        step = Step(point, curves, request.step_errors)
+        step = Step(point, curves.part(rows, first), request.step_errors)
         return Inputs(setting, step.guarded(), step)
-    return Inputs(setting, curves.with_exact_formats(selected.model.dtype))
+    curves = curves.with_exact_formats(selected.model.dtype)
+    expected, shrunk = expected_curves(setting.probe, curves)
+    return Inputs(
+        setting,
+        curves.part(rows, first),
+        expected=None if shrunk is None else expected.part(rows, first),
+        shrunk=shrunk,
+        others=expected.part(rows, others),
+        shrinkage=request.shrinkage,
+    )
 
 
 def _find_setting(

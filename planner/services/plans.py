@@ -9,7 +9,9 @@ import solvers
 from planner.budget import Budget, Footprint
 from planner.errors import CountConflictError, InvalidRequestError, NotFoundError
 from planner.schemas.plans import Bounds, BoundsRequest, BudgetSpec, PlanDocument, PlanRequest, PlanSummary
+from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
+from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
 from planner.services.planning_inputs import find_model, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose, pose_counts, size_of
@@ -81,8 +83,10 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     together = (
         plan_cross_terms(session, selected.model.id, inputs.setting, posed.classes, solved.proved.choice) if apart else None
     )
-    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together, inputs.step)
-    return plan_document(answered, _alternatives(answered, stop), notes=notes_on_errors(inputs.curves, request.caution))
+    limit = menu_limit(request, selected, inputs, posed, solved, stop) if apart else None  # changes say nothing of far formats
+    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together, inputs.step, inputs.shrunk)
+    notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs)]
+    return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:

@@ -24,11 +24,15 @@ class Posed:
 
     Attributes:
         classes: layer groups with exact sizes; legal where the runtime, the rules and the curves allow it.
-        curves: losses of the groups.
+        curves: losses of the groups to plan with, one of the next two.
+        measured: losses as measured.
+        expected: losses freed of the luck of their measurement; ``measured`` where nothing was shrunk.
     """
 
     classes: Classes
     curves: GroupCurves
+    measured: GroupCurves
+    expected: GroupCurves
 
 
 def legal_classes(
@@ -69,9 +73,11 @@ def pose(classes: Classes, inputs: Inputs) -> Posed:
         UnmeasuredError: legal cells that nobody measured.
         PinConflictError: a group whose every legal format failed to be measured.
     """
-    curves = group_curves(classes, inputs.curves)
+    measured = group_curves(classes, inputs.measured)
+    expected = measured if inputs.expected is None else group_curves(classes, inputs.expected)
+    curves = expected if inputs.shrinkage else measured
     offered = classes.legal & np.isfinite(curves.loss)
-    return Posed(Classes(classes.layers, classes.formats, classes.groups, classes.sizes, offered), curves)
+    return Posed(Classes(classes.layers, classes.formats, classes.groups, classes.sizes, offered), curves, measured, expected)
 
 
 def pose_counts(counts: Sequence[CountSpec], classes: Classes) -> list[PosedCount]:

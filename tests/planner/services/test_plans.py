@@ -124,15 +124,19 @@ def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Databas
     assert plan.proof.lagrangian_bound <= plan.proof.lower_bound == plan.predicted.loss
 
 
-@pytest.mark.parametrize("caution", [0.0, 2.0])
-def test_the_bound_is_recomputed_from_the_document_and_the_curves(database: Database, toy: str, caution: float) -> None:
+@pytest.mark.parametrize(("caution", "shrinkage"), [(0.0, True), (2.0, True), (2.0, False)])
+def test_the_bound_is_recomputed_from_the_document_and_the_curves(
+    database: Database, toy: str, caution: float, shrinkage: bool
+) -> None:
     """As a reader would who has nothing else: every number is the plan's or the curves'."""
     counts = [{"above_bits": 4, "at_most": 2}, {"pattern": "*.down_proj", "formats": ["INT8_G64"], "at_least": 1}]
-    plan = _made(database, runtime="vllm", counts=counts, caution=caution, budget={"effective_bits": 3.5})
+    plan = _made(database, runtime="vllm", counts=counts, caution=caution, shrinkage=shrinkage, budget={"effective_bits": 3.5})
     with database.read_session() as session:
-        cells = {
-            (cell.layer, cell.format): cell for cell in curves.get_curves(session, "toy", setting=plan.provenance.setting).items
-        }
+        stored = curves.get_curves(session, "toy", setting=plan.provenance.setting, expected=True).items
+    cells = {
+        (cell.layer, cell.format): (cell.expected_loss, cell.expected_error) if shrinkage else (cell.loss, cell.standard_error)
+        for cell in stored
+    }
     shapes = {layer.name: layer.shape for layer in synthetic.description().layers}
     above, eights = plan.proof.counts
     bound = -plan.proof.multiplier * plan.proof.budget_layer_bits
@@ -142,8 +146,8 @@ def test_the_bound_is_recomputed_from_the_document_and_the_curves(database: Data
         for name in plan.formats:
             found = [cells[layer, name] for layer in group.layers]
             size = sum(get_runtime("vllm").size_bits(get_format(name), shapes[layer]) for layer in group.layers)
-            error = math.hypot(*(cell.standard_error or 0.0 for cell in found))
-            height = sum(cell.loss or 0.0 for cell in found) + plan.proof.multiplier * size
+            error = math.hypot(*(error or 0.0 for _, error in found))
+            height = sum(loss or 0.0 for loss, _ in found) + plan.proof.multiplier * size
             height += caution * error * plan.proof.direction.get(number, {}).get(name, 0.0)
             height += above.at_most_multiplier * len(found) * (get_format(name).num_bits > 4)
             height -= eights.at_least_multiplier * (name == "INT8_G64") * group.layers[0].endswith("down_proj")
@@ -195,17 +199,21 @@ def test_alternatives_are_worse_and_differ(database: Database, toy: str) -> None
 
 def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: str) -> None:
     with database.session() as session:
-        plan = plans.create_plan(session, _request(4.25))
+        plan = plans.create_plan(session, _request(4.25).model_copy(update={"shrinkage": False}))
         row = session.get_one(PlanRow, plan.id)
         old = plan.model_dump(mode="json")
         for field in ("caution", "objective", "direction", "counts"):
             del old["proof"][field]
-        for field in ("rounding", "counts", "caution", "alternatives", "alternative_layers"):
+        for field in ("rounding", "shrinkage", "counts", "caution", "alternatives", "alternative_layers"):
             del old["request"][field]
-        del old["alternatives"], old["references"][0]["keeps_counts"]
+        for field in ("alternatives", "corrected", "menu_limit", "confidence"):
+            del old[field]
+        del old["references"][0]["keeps_counts"], old["references"][0]["corrected_loss"]
         row.document = old
+    uniform = plan.references[0].model_copy(update={"corrected_loss": None})
+    unknown = {"references": [uniform], "corrected": None, "menu_limit": None, "confidence": None}
     with database.read_session() as session:
-        assert plans.get_plan(session, plan.id) == plan
+        assert plans.get_plan(session, plan.id) == plan.model_copy(update=unknown)
         assert plans.list_plans(session)[0][0].rounding == "rtn"
 
 
