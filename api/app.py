@@ -9,7 +9,20 @@ from fastapi.routing import APIRoute
 
 from api import openapi, problems
 from api.request_context import BodyLimit, RequestContext
-from api.routes import adaptive, calibrations, catalogue, curve_tools, drifts, frontiers, health, imports, jobs, links, models, plans
+from api.routes import (
+    adaptive,
+    calibrations,
+    catalogue,
+    curve_tools,
+    drifts,
+    frontiers,
+    health,
+    imports,
+    jobs,
+    links,
+    models,
+    plans,
+)
 from api.web import pages
 from planner.settings import Settings
 from planner.storage.database import Database
@@ -56,7 +69,20 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)
-    for module in (health, catalogue, models, links, adaptive, curve_tools, drifts, calibrations, imports, jobs, plans, frontiers):
+    for module in (
+        health,
+        catalogue,
+        models,
+        links,
+        adaptive,
+        curve_tools,
+        drifts,
+        calibrations,
+        imports,
+        jobs,
+        plans,
+        frontiers,
+    ):
         app.include_router(module.router)
     pages.install(app)
     openapi.install(app)
