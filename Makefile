@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-fast check serve clean bench solver-report
+.PHONY: help install demo test test-fast check serve clean bench solver-report sensitivity-report
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench: $(STAMP) ## the recorded ratios of tests/benchmarks
 
 solver-report: $(STAMP) ## every solver beside HiGHS and CP-SAT; the last line begins ok: or short:
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.solver_report
+
+sensitivity-report: $(STAMP) ## curves and plans on the real model (MODEL=, TEXT=, REPORT_DIR=); ends with ok: or short:
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.benchmarks.sensitivity_report $(SECTIONS)
 
 serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
 	$(BIN)/bitplan serve

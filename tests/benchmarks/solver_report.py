@@ -35,6 +35,7 @@ from solvers import (
 )
 from solvers.baselines import AdjacentGreedy, LpRounding, OmpqLinear, Random, RatioRule, TwoFormats
 from solvers.evolutionary import Allowance
+from tests.benchmarks.goals import Goal, closing_line
 from tests.benchmarks.references import cp_sat, cpu_milliseconds, highs
 from tests.benchmarks.test_interaction_ratio import separable_loss
 from tests.solvers.instances import BITS_OF_8, adversarial, curves, tiny_problem, tiny_two_budgets, two_budgets
@@ -46,25 +47,6 @@ from tests.solvers.test_hawq_programs import CASES, PROGRAMS, classes_of, whole
 QUICK = "--quick" in sys.argv
 MIDDLE = 0.4  # of the range of sizes: where the study measured
 SHARES = (0.05, 0.2, MIDDLE, 0.6, 0.9)
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A figure and its limit; ``at_least`` turns the limit around."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def reached(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        sign = "≥" if self.at_least else "≤"
-        return f"{self.name} {self.value:.3g}{self.unit} ({sign} {self.limit:g})"
 
 
 @dataclass(slots=True)
@@ -329,9 +311,8 @@ def main() -> None:
     for section in SECTIONS:
         section(report)
     report.goal("bounds recomputed, largest relative difference", report.disagreement, 1e-12)
-    missed = [goal for goal in report.goals if not goal.reached]
     say()
-    say(("short: " if missed else "ok: ") + "; ".join(map(str, missed or report.goals)))
+    say(closing_line(report.goals))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""What the curves are worth on a real model, and what they cost: ``make sensitivity-report``.
+
+On any model and text: ``MODEL=DIR TEXT=file.txt make sensitivity-report``. Everything is measured by jobs on a database under
+``REPORT_DIR`` (a temporary directory by default): interrupted, a second run with the same directory goes on. Symmetric INT at
+group 64, round-to-nearest, the linear layers of the blocks only; KL in nats per token on held-out text. The last line begins
+``ok:`` or ``short:``.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from planner.curves import Curves
+from planner.demo_model import smollm2_path
+from planner.logs import configure_logs
+from sensitivity.calibration import BUILTIN
+from tests.benchmarks.desk import Assignment, Desk, Found, shrunk, sums
+from tests.benchmarks.goals import Goal, closing_line
+
+FULL = tuple(f"INT{bits}_G64" for bits in (2, 3, 4, 5, 6, 7, 8))
+HOLED = tuple(f"INT{bits}_G64" for bits in (3, 4, 6, 8))
+COMPARED = tuple(f"INT{bits}_G64" for bits in (2, 3, 4, 6))
+BUDGETS = (4.25, 4.75, 5.25, 6.25)
+MENUS = (("{3,4,6,8} tied", HOLED, True), ("{3,4,6,8} free", HOLED, False), ("{2…8} free", FULL, False))
+CUT = {"sequences": 48, "sequence_length": 256, "held_out_sequences": 8, "held_out_length": 512}
+SMALL_CUT = {**CUT, "sequences": 6}
+DRAWS = 16  # of fisher on the few sequences of the exact cells
+BLOCKS_APART = 3  # every third block is compared with kl: 63 of SmolLM2's layers
+BETTER = 0.92  # of the plain Fisher plan's KL
+SUM_WITHIN = {"INT3_G64": 0.30, "INT4_G64": 0.15, "INT6_G64": 0.15}
+COSTS = ("test_fisher_ratio", "test_output_error_ratio", "test_kl_ratio", "test_gptq_ratio", "test_streaming_memory")
+CODE_CHARACTERS = 600_000
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+@dataclass(slots=True)
+class Report:
+    """Goals so far.
+
+    Attributes:
+        desk: what measures.
+        texts: label → source; the first is what plans are made on.
+    """
+
+    desk: Desk
+    texts: dict[str, str]
+    goals: list[Goal] = field(default_factory=list)
+
+    def goal(self, name: str, value: float, limit: float, *, at_least: bool = False) -> None:
+        self.goals.append(Goal(name, value, limit, at_least=at_least))
+
+
+def source_code(directory: Path) -> Path:
+    """A text of another kind than prose: CPython's own library, one file after the other."""
+    path = directory / "code.txt"
+    parts: list[str] = []
+    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        parts.append(file.read_text(encoding="utf-8", errors="replace"))
+        if sum(map(len, parts)) > CODE_CHARACTERS:
+            break
+    path.write_text("\n\n".join(parts)[:CODE_CHARACTERS])
+    return path
+
+
+def agreement(report: Report) -> None:
+    """`fisher` and `coverage` against `kl`, cell by cell on the same sequences, and their sums against uniform models."""
+    desk = report.desk
+    some = [layer.name for layer in desk.layers if layer.block is not None and layer.block % BLOCKS_APART == 0]
+    for label, source in report.texts.items():
+        small, whole = desk.calibrate(source, **SMALL_CUT), desk.calibrate(source, **CUT)
+        exact = desk.curves("kl", small, COMPARED, layers=some)
+        cheap = desk.curves("fisher", small, COMPARED, layers=some, draws=DRAWS)
+        covered = desk.curves("coverage", small, COMPARED)
+        rows = [covered.layers.index(name) for name in some]
+        say(f"\n{label}: {len(some)} layers, {SMALL_CUT['sequences']} × 256 tokens; rank correlation with kl, Σ ÷ Σ kl")
+        say(f"{'format':>10} {'fisher':>8} {'coverage':>9} {'Σ fisher':>9} {'Σ coverage':>11} {'error of a cell':>16}")
+        for k, name in enumerate(COMPARED):
+            ranks = [spearmanr(exact.loss[:, k], other)[0] for other in (cheap.loss[:, k], covered.loss[rows, k])]
+            shares = [other.sum() / exact.loss[:, k].sum() for other in (cheap.loss[:, k], covered.loss[rows, k])]
+            error = float(np.median(cheap.standard_error[:, k] / cheap.loss[:, k]))
+            say(f"{name:>10} {ranks[0]:8.3f} {ranks[1]:9.3f} {shares[0]:9.2f} {shares[1]:11.2f} {error:15.0%}")
+            if name != "INT2_G64":
+                report.goal(f"rank correlation of fisher with kl, {name}, {label}", ranks[0], 0.95, at_least=True)
+        _sums_of_uniform(report, label, whole, small)
+
+
+def _sums_of_uniform(report: Report, label: str, whole: str, small: str) -> None:
+    desk = report.desk
+    fisher = desk.curves("fisher", whole, FULL)
+    covered = desk.curves("coverage", small, COMPARED)
+    measured = desk.evaluate({name: desk.uniform(name) for name in FULL}, whole)
+    predicted, shares = sums(fisher, FULL), sums(covered, COMPARED)
+    say(f"\n{label}: uniform models, held-out KL measured, and sums over layers")
+    say(f"{'format':>10} {'measured':>18} {'Σ fisher':>18} {'ratio':>6} {'Σ coverage':>18} {'ratio':>6}")
+    for name in FULL:
+        total, error = predicted[name]
+        ratio = total / measured[name].kl
+        share = f"{Found(*shares[name])!s:>18} {shares[name][0] / measured[name].kl:6.2f}" if name in shares else ""
+        say(f"{name:>10} {measured[name]!s:>18} {Found(total, error)!s:>18} {ratio:6.2f} {share}")
+        if name in SUM_WITHIN:
+            report.goal(f"|Σ fisher ÷ measured − 1|, {name}, {label}", abs(ratio - 1), SUM_WITHIN[name])
+    logs = np.log([measured[name].kl for name in FULL]), np.log([predicted[name][0] for name in FULL])
+    slope, offset = np.polyfit(logs[1], logs[0], 1)
+    say(f"fitted link: measured = {np.exp(offset):.3f} · (Σ fisher)^{slope:.3f}, over {FULL[0]} to {FULL[-1]}")
+
+
+def plans(report: Report) -> None:
+    """Plans at equal exact bits: uniform, plain Fisher, and a short step from the shrunk curves' plan."""
+    desk = report.desk
+    calibrations = {label: desk.calibrate(source, **CUT) for label, source in report.texts.items()}
+    first, *others = calibrations
+    fisher = desk.curves("fisher", calibrations[first], FULL)
+    say(f"\nplans from curves of {first}; held-out KL, {CUT['held_out_sequences']} × {CUT['held_out_length']} tokens")
+    columns = ("uniform", "plain Fisher", "shrunk", "one step")
+    say(f"{'menu':>15} {'bits':>5}{''.join(f' {name:>16}' for name in columns)} {'÷ Fisher':>9} {'÷ uniform':>10}")
+    for menu, formats, tied in MENUS:
+        for bits in BUDGETS:
+            found = _compare(desk, fisher, calibrations[first], formats, bits, tied=tied)
+            plain, best = found["plain Fisher"], found["one step"]
+            uniform = found.get("uniform")
+            beside = f"{best.kl / uniform.kl:10.3f}" if uniform else f"{'–':>10}"
+            shown = [str(found[name]) if name in found else "–" for name in columns]
+            say(f"{menu:>15} {bits:5} {''.join(f' {text:>16}' for text in shown)} {best.kl / plain.kl:9.3f} {beside}")
+            report.goal(f"step ÷ plain Fisher, {menu}, {bits} bits", best.kl / plain.kl, BETTER)
+            if uniform is not None:
+                report.goal(f"step ÷ uniform, {menu}, {bits} bits", best.kl / uniform.kl, 1.0)
+            for label in others:
+                elsewhere = _again(desk, calibrations[label], found.assignments)
+                say(f"{'':>15} on {label}: {', '.join(f'{name} {value}' for name, value in elsewhere.items())}")
+
+
+class _Compared(dict[str, Found]):
+    """Measured KL by label, and what was measured."""
+
+    assignments: dict[str, Assignment]
+
+
+def _compare(desk: Desk, fisher: Curves, calibration: str, menu: Sequence[str], bits: float, *, tied: bool) -> _Compared:
+    start = desk.plan(shrunk(fisher), menu, bits, tied=tied)
+    step = desk.plan(desk.refined(calibration, menu, start), menu, bits, tied=tied)
+    assignments: dict[str, Assignment] = {
+        "plain Fisher": desk.plan(fisher, menu, bits, tied=tied),
+        "shrunk": start,
+        "one step": step,
+    }
+    nearest = f"INT{int(bits)}_G64"
+    if bits == int(bits) + 0.25:
+        assignments["uniform"] = desk.uniform(nearest)
+    found = _Compared(desk.evaluate(assignments, calibration))
+    found.assignments = assignments
+    return found
+
+
+def _again(desk: Desk, calibration: str, assignments: dict[str, Assignment]) -> dict[str, Found]:
+    return desk.evaluate(assignments, calibration)
+
+
+def other_rounding(report: Report) -> None:
+    """Curves and weights of better rounding rules: reported apart from the yardstick."""
+    bits = BUDGETS[0]
+    say(f"\nother rounding, {bits} bits, {{2…8}} free; curves, plan and measurement in the same weights")
+    say(f"{'rounding':>14} {'uniform':>16} {'plan':>16}")
+    for rounding in ("rtn_clip", "gptq"):
+        desk = Desk(report.desk.path, report.desk.directory, rounding)
+        calibration = desk.calibrate(next(iter(report.texts.values())), **CUT)
+        plan = desk.plan(shrunk(desk.curves("fisher", calibration, FULL)), FULL, bits, tied=False)
+        found = desk.evaluate({"uniform": desk.uniform("INT4_G64"), "plan": plan}, calibration)
+        say(f"{rounding:>14} {found['uniform']!s:>16} {found['plan']!s:>16}")
+
+
+def costs(report: Report) -> None:
+    """The benchmarks, each a ratio in one run with a limit that it asserts."""
+    folder = Path(__file__).parent
+    for name in COSTS:
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "benchmark", str(folder / f"{name}.py")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        say(f"\n{name}\n" + "\n".join(line for line in done.stdout.splitlines() if line.strip(" .=")))
+        report.goal(f"{name}: failed", float(done.returncode != 0), 0.0)
+
+
+def sections() -> Iterator[str]:
+    """Names of the sections asked for; all by default."""
+    yield from sys.argv[1:] or ("agreement", "plans", "other_rounding", "second_architecture", "costs")
+
+
+def second_architecture(report: Report) -> None:
+    """Plans of a mixture of experts that was trained on the spot, beside uniform."""
+    from tests.benchmarks.second_architecture import compare
+
+    say("\na small mixture of experts, trained here")
+    for found in compare(report.desk.directory / "mixture", say):
+        if found.uniform_kl is not None:
+            report.goal(f"mixture, {found.menu}, {found.budget} bits: plan ÷ uniform", found.plan_kl / found.uniform_kl, 1.0)
+
+
+def main() -> None:
+    configure_logs("WARNING")
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(os.environ.get("REPORT_DIR") or scratch)
+        directory.mkdir(parents=True, exist_ok=True)
+        model = Path(os.environ.get("MODEL") or smollm2_path())
+        text = os.environ.get("TEXT") or str(source_code(directory))
+        report = Report(Desk(model, directory), {"prose": BUILTIN, Path(text).stem: text})
+        for name in sections():
+            globals()[name](report)
+        say()
+        say(closing_line(report.goals))
+
+
+if __name__ == "__main__":
+    main()
