@@ -45,6 +45,14 @@ def run_json(monkeypatch: pytest.MonkeyPatch, *arguments: str, code: int = 0) ->
     return json.loads(run(*arguments, "--json", code=code))
 
 
+def test_formats_of_weights_and_of_the_cache_are_listed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {item["name"] for item in run_json(monkeypatch, "formats")}
+    caches = {item["name"]: item["effective_bits"] for item in run_json(monkeypatch, "formats", "--kv-cache")["items"]}
+    assert caches["K_INT4_CHANNEL"] == 5.0
+    assert not weights & caches.keys()
+    assert "V_NVFP4" in run("formats", "--kv-cache")
+
+
 def test_plan_show_export_round_trip(model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan = run_json(monkeypatch, "plan", model, "--bits", "4.25", "--pin", "*.o_proj=INT8_G64")
     assert plan["size"]["effective_bits"] <= 4.25
