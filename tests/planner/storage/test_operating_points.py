@@ -39,7 +39,9 @@ def test_a_point_is_kept_and_measured_again_in_its_place(database: Database) -> 
     with database.read_session() as session:
         point = load_point(session, model, SETTING.id)
         assert point is not None
-        assert (dict(point.layers), point.loss, point.standard_error) == (LAYERS, pytest.approx(0.3), pytest.approx(0.1))
+        assert dict(point.layers) == LAYERS
+        assert point.loss == pytest.approx(0.3)
+        assert point.standard_error == pytest.approx(0.1)
         assert load_point(session, model, "other") is None
     with database.session() as session:
         store_point(session, model, SETTING.id, LAYERS, observe(np.array([0.7])))
