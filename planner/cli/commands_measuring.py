@@ -7,6 +7,7 @@ import typer
 from planner.cli import options
 from planner.cli.drifting import compare_checkpoints
 from planner.cli.following import follow
+from planner.cli.memory_lines import say_forecast, say_peak
 from planner.cli.reporting import AsJson, out, say, show_json, show_table
 from planner.cli.workspace import open_database
 from planner.curve_tools.movement import DEFAULT_RATIO
@@ -63,6 +64,7 @@ def measure(
         typer.Option("--reuse", help="Measured model that this one was fine-tuned from: measure only what moved since."),
     ] = None,
     reuse_ratio: options.ReuseRatio = DEFAULT_RATIO,
+    streaming: options.StreamingChoice = "auto",
     force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
     detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
     as_json: AsJson = False,
@@ -94,6 +96,7 @@ def measure(
         rounding=rounding,
         seed=seed,
         force=force,
+        streaming=streaming,
         reuse=reuse,
         reuse_ratio=reuse_ratio,
     )
@@ -101,12 +104,16 @@ def measure(
         compare_checkpoints(database, model, reuse, submission.formats, quiet=as_json)
     with database.session() as session:
         job = service.submit_sensitivity(session, submission)
+    if not as_json:
+        say_forecast(job)
     if not detach:
         job = follow(database, job.id, quiet=as_json)
     if as_json:
         show_json(job)
     elif job.reason:
         say(job.reason)
+    if not as_json:
+        say_peak(job)
 
 
 @calibrations.command("add")

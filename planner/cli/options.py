@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from planner.errors import InvalidRequestError
+from planner.schemas.jobs import Streaming
 from planner.schemas.plans import BudgetSpec, CountSpec
 
 Formats = Annotated[str | None, typer.Option("--formats", "-f", help="Candidate formats, comma-separated (INT4_G64,INT8_G64).")]
@@ -87,6 +88,14 @@ def read_budget(bits: float | None, file: str | None, memory: str | None, contex
         batch=batch,
         workspace_bytes=read_bytes(workspace),
     )
+
+
+StreamingChoice = Annotated[
+    Streaming,
+    typer.Option(
+        help="Read the model's blocks from disk one at a time: auto does if the whole model would not fit. Same numbers.",
+    ),
+]
 
 
 def read_list(text: str | None) -> list[str] | None:

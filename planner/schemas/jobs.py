@@ -16,6 +16,9 @@ __all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
 RoundingName = Literal["rtn", "rtn_clip", "rtn_diagonal", "gptq"]
 """Rounding methods by name, as ``sensitivity.rounding_facts`` lists them; a test compares."""
 
+Streaming = Literal["auto", "always", "never"]
+"""Whether a model's blocks are read one at a time."""
+
 
 class SubmitSensitivity(Schema):
     """Measure the error curves of a model's layers."""
@@ -55,6 +58,13 @@ class SubmitSensitivity(Schema):
     ] = None
     rounding: Annotated[RoundingName, Field(description="rounding method: how weights reach the grid")] = "rtn"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of everything random in the run")] = 0
+    streaming: Annotated[
+        Streaming,
+        Field(
+            description="whether the model's blocks are read from disk one at a time: auto does so if the whole model is "
+            "forecast to take more memory than is available where it runs. The numbers are the same"
+        ),
+    ] = "auto"
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
     force: Annotated[bool, Field(description="measure again what is measured already")] = False
     reuse: Annotated[

@@ -17,6 +17,7 @@ from planner.measuring import setting_of
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
 from planner.services.asked_cells import asked_cells
 from planner.services.calibrations import find_calibration
+from planner.services.job_memory import memory_of
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
 from planner.services.reuse import take_over
@@ -78,6 +79,7 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
     payload["layers"] = [found.layers[i].name for i in np.flatnonzero(rows)]
     if not listed[np.ix_(rows, columns)].all():
         payload["cells"] = found.names(missing)
+    payload |= memory_of(session, model, payload, request.streaming)
     if get_facts(request.probe).keeps_products:
         _refuse_too_many_products(session, payload, setting)
     same = find_unfinished(session, kind=SENSITIVITY, model_id=model.id, payload=payload)

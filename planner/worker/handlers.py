@@ -18,8 +18,9 @@ from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.operating_points import AROUND, store_point
 from planner.storage.score_products import store_products
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
-from planner.worker.loaded_models import LoadedModels
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
+from planner.worker.loaded_models import LoadedModels, Loading
+from planner.worker.memory import peak_bytes, reset_peak
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.evaluation import Metric, evaluate, summarise
 from sensitivity.formats.abstract import AbstractFormat
@@ -27,6 +28,7 @@ from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.registry import get_probe
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error, summed
@@ -45,18 +47,23 @@ class SensitivityHandler(AbstractJobHandler):
         """Units of the probe run."""
         with self.models.database.read_session() as session:
             blocks, sequences = session.get_one(ModelRow, job.model_id).blocks, _sequences(session, job)
-        units = _probe(job).units(blocks=blocks, sequences=sequences)
+        probe, streamed = _probe(job), self.models.streams(job.model_id, **_loading(job))
+        units = (probe.streamed_units if streamed else probe.units)(blocks=blocks, sequences=sequences)
         return [UnitSpec(unit.key, {"indices": list(unit.indices)}) for unit in units]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
         """Result of one unit, shape (layers, formats, 3 and what the probe adds)."""
         if job.id not in self._runs:
+            self._runs = {}  # what another job holds is let go of before the model is loaded
+            reset_peak()
             self._runs = {job.id: self._prepare(job)}
         return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Merge in the order of keys, so that the sums do not depend on who ran what when; write the cells."""
-        self._runs.pop(job.id, None)
+        measured = self._runs.pop(job.id, None)
+        if measured is not None:
+            _record_peak(session, job, streamed=measured.model.is_streamed)
         if not results:
             return
         probe = _probe(job)
@@ -80,7 +87,7 @@ class SensitivityHandler(AbstractJobHandler):
             store_point(session, job.model_id, settings[0].id, job.payload[AROUND], own, job_id=job.id)
 
     def _prepare(self, job: Job) -> ProbeRun[Any]:
-        model = self.models.get(job.model_id)
+        model = self.models.get(job.model_id, **_loading(job))
         calibration = job.payload["calibration_id"]
         tokens = self.models.tokens(job.model_id, calibration).calibration if calibration else None
         return ProbeRun(
@@ -97,6 +104,22 @@ class SensitivityHandler(AbstractJobHandler):
 
 def _probe(job: Job) -> AbstractProbe[Any]:
     return get_probe(job.payload["probe"], **job.payload["probe_parameters"])
+
+
+def _loading(job: Job) -> Loading:
+    """How the job wants its model; jobs of earlier versions do not say."""
+    streams = get_facts(job.payload["probe"]).streams
+    return {
+        "streaming": job.payload.get("streaming", "auto") if streams else "never",
+        "whole_bytes": job.payload.get("memory", {}).get("whole_bytes", 0),
+    }
+
+
+def _record_peak(session: Session, job: Job, *, streamed: bool) -> None:
+    """Write the truth beside the forecast: the peak of the worker that ends the job, if it took part in it."""
+    row = session.get_one(JobRow, job.id)
+    memory = {**row.payload.get("memory", {}), "streamed": streamed, "peak_bytes": peak_bytes()}
+    row.payload = {**row.payload, "memory": memory}
 
 
 def _sequences(session: Session, job: Job) -> int:

@@ -99,6 +99,13 @@ class AbstractProbe(ABC, Generic[FormatT]):
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """All units of a run over a model of ``blocks`` blocks and a calibration set of ``sequences`` sequences."""
 
+    def streamed_units(self, *, blocks: int, sequences: int) -> list[Unit]:
+        """All units of a run over a model whose blocks are read one at a time: those of ``units``, unless reading has to pay.
+
+        The numbers of a run do not depend on how it is cut into units, but for the order of float64 sums.
+        """
+        return self.units(blocks=blocks, sequences=sequences)
+
     @abstractmethod
     def run(self, run: ProbeRun[FormatT], unit: Unit) -> Statistics:
         """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero.

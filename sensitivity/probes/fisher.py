@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
+from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from sensitivity.probe_facts import FISHER, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
 from sensitivity.probes.label_products import batches, label_products, scaled_products, squares_statistics
@@ -51,6 +52,10 @@ class Fisher(AbstractProbe):
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """Chunks of eight sequences."""
         return sequence_units(sequences, UNIT_SEQUENCES)
+
+    def streamed_units(self, *, blocks: int, sequences: int) -> list[Unit]:
+        """Larger chunks: a unit reads each block twice."""
+        return sequence_units(sequences, STREAMED_SEQUENCES)
 
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
         """Measure all layers and formats on the unit's sequences.

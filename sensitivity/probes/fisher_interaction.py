@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensitivity.cross_terms import refuse_too_many
+from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from sensitivity.probe_facts import FISHER_INTERACTION, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
 from sensitivity.probes.fisher import UNIT_SEQUENCES
@@ -48,6 +49,10 @@ class FisherInteraction(AbstractProbe):
     def units(self, *, blocks: int, sequences: int) -> list[Unit]:
         """Chunks of eight sequences."""
         return sequence_units(sequences, UNIT_SEQUENCES)
+
+    def streamed_units(self, *, blocks: int, sequences: int) -> list[Unit]:
+        """Larger chunks: a unit reads each block twice."""
+        return sequence_units(sequences, STREAMED_SEQUENCES)
 
     def run(self, run: ProbeRun, unit: Unit) -> NDArray[np.float64]:
         """Measure all layers and formats on the unit's sequences.
