@@ -2,40 +2,84 @@
 
 import zlib
 from dataclasses import dataclass, field
+from typing import Final, TypedDict, Unpack
 
 from sqlalchemy.orm import undefer
 
 from planner.errors import NotFoundError
+from planner.schemas.jobs import Streaming
 from planner.storage.database import Database
-from planner.storage.tables import CalibrationSetRow
+from planner.storage.tables import CalibrationSetRow, ModelRow
+from planner.worker.memory import available_bytes
 from planner.worker.registered_files import registered_files
 from sensitivity.calibration import CalibrationSpec
+from sensitivity.checkpoint import SourceKind
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.tokens import CalibrationTokens, cut
+
+_FLOAT32: Final = 4
+
+
+class Loading(TypedDict, total=False):
+    """How a job wants its model.
+
+    Attributes:
+        streaming: ``always`` or ``never`` read blocks one at a time; ``auto``: as the model is loaded already, else block by
+            block if the whole model would take more than there is.
+        whole_bytes: forecast of the job with the whole model; at least the weights' own are reckoned.
+    """
+
+    streaming: Streaming
+    whole_bytes: int
 
 
 @dataclass(slots=True)
 class LoadedModels:
-    """At most one model and the tokens of at most one calibration set."""
+    """At most one model, whole or streamed, and the tokens of at most one calibration set."""
 
     database: Database
     _model_id: str | None = None
     _model: LoadedModel | None = None
     _tokens: dict[tuple[str, str], CalibrationTokens] = field(default_factory=dict)
 
-    def get(self, model_id: str) -> LoadedModel:
+    def get(self, model_id: str, **loading: Unpack[Loading]) -> LoadedModel:
         """The model, loaded from the files that were registered.
 
         Raises:
             NotFoundError: it was deleted meanwhile.
-            CheckpointError: the files are gone, corrupt, or not those that were registered.
+            CheckpointError: the files are gone, corrupt, or not those that were registered; or a GGUF file is to be streamed.
         """
-        if self._model is None or self._model_id != model_id:
-            self._model, self._model_id = None, None
-            self._tokens.clear()
-            self._model = load_model(registered_files(self.database, model_id))
+        streamed = self.streams(model_id, **loading)
+        if self._model is None or self._model.is_streamed != streamed:
+            self._forget()
+            self._model = load_model(registered_files(self.database, model_id), streamed=streamed)
             self._model_id = model_id
         return self._model
+
+    def streams(self, model_id: str, **loading: Unpack[Loading]) -> bool:
+        """Whether ``get`` gives a streamed model; another model is let go, as it would be by then.
+
+        Raises:
+            NotFoundError: the model was deleted meanwhile.
+        """
+        if self._model_id != model_id:
+            self._forget()
+        streaming = loading.get("streaming", "auto")
+        if streaming != "auto":
+            return streaming == "always"
+        if self._model is not None:
+            return self._model.is_streamed
+        with self.database.read_session() as session:
+            row = session.get(ModelRow, model_id)
+            if row is None:
+                msg = f"model {model_id!r} was deleted; register it again and submit the job again"
+                raise NotFoundError(msg)
+            needed = max(loading.get("whole_bytes", 0), _FLOAT32 * row.parameters)
+            return row.kind == SourceKind.SAFETENSORS and needed > available_bytes()
+
+    def _forget(self) -> None:
+        self._model, self._model_id = None, None
+        self._tokens.clear()
 
     def tokens(self, model_id: str, calibration_id: str) -> CalibrationTokens:
         """Tokens of a calibration set for a model.

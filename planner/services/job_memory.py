@@ -1,0 +1,51 @@
+"""What a sensitivity job says of memory: how the model is to be loaded, and the forecast of either way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from planner.errors import InvalidRequestError
+from planner.schemas.jobs import Streaming
+from planner.services.planning_inputs import load_layers
+from planner.storage.tables import CalibrationSetRow, ModelRow
+from sensitivity.checkpoint.description import SourceKind
+from sensitivity.memory_forecast import Work, forecast
+from sensitivity.probe_facts import get_facts
+
+
+def memory_of(session: Session, model: ModelRow, payload: Mapping[str, Any], streaming: Streaming) -> dict[str, Any]:
+    """The part of a sensitivity job's payload that is about memory: no part of what its cells are.
+
+    Returns:
+        ``streaming`` as asked, and ``memory`` with ``whole_bytes`` and ``streamed_bytes``: the forecasts. The worker that ends
+        the job adds ``streamed`` and ``peak_bytes``, the truth.
+
+    Raises:
+        InvalidRequestError: streaming is asked for and the probe or the model cannot.
+    """
+    facts = get_facts(payload["probe"])
+    if streaming == "always" and not facts.streams:
+        msg = f"the probe {facts.name} needs the whole model in memory: use fisher or kl, or set streaming to never"
+        raise InvalidRequestError(msg)
+    if streaming == "always" and model.kind != SourceKind.SAFETENSORS:
+        msg = f"{model.name} is a GGUF file, which is decoded as a whole: register its safetensors, or set streaming to never"
+        raise InvalidRequestError(msg)
+    found = forecast(
+        load_layers(session, model.id), parameters=model.parameters, vocab_size=model.vocab_size, work=_work(session, payload)
+    )
+    return {"streaming": streaming, "memory": {"whole_bytes": found.whole_bytes, "streamed_bytes": found.streamed_bytes}}
+
+
+def _work(session: Session, payload: Mapping[str, Any]) -> Work:
+    parameters = get_facts(payload["probe"]).parameters_with(payload["probe_parameters"])
+    text = session.get(CalibrationSetRow, payload["calibration_id"]) if payload["calibration_id"] else None
+    return Work(
+        probe=payload["probe"],
+        rounding=payload["rounding"],
+        formats=len(payload["formats"]),
+        sequences=text.sequences if text else 0,
+        sequence_length=text.sequence_length if text else 0,
+        draws=int(parameters.get("draws", parameters.get("levels", 1))),
+        element_bytes=4 if parameters.get("arithmetic") == "float32" else 2,
+    )
