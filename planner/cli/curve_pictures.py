@@ -9,6 +9,7 @@ import numpy as np
 from planner.curve_tools.block_map import BlockMap, arrange
 from planner.schemas.curve_tools import ComparedCell, ComparisonDocument
 from planner.schemas.curves import CurvesDocument
+from sensitivity.probe_facts import is_ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def draw_comparison(comparison: ComparisonDocument, path: Path) -> Path:
         _draw_points(axis, of_format, label=name, colour=colour, marker=_MARKERS[at % len(_MARKERS)])
     axis.set_xscale("log")
     axis.set_yscale("log")
-    if positive and comparison.first_unit == comparison.second_unit:
+    if positive and comparison.first_unit == comparison.second_unit and not is_ranking(comparison.first.probe):
         ends = [end(value for cell in positive for value in (cell.first, cell.second)) for end in (min, max)]
         axis.plot(ends, ends, "-", color="0.6", linewidth=1, zorder=0, label="equal")
     left_out = len(comparison.cells) - len(positive)

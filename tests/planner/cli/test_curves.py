@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from planner.cli import workspace
+from planner.cli.curve_pictures import draw_heat_map
+from planner.services import curves
 from tests.planner.cli.test_commands import model, run, run_json
 from tests.synthetic import add_cells, description, setting
 
@@ -18,6 +20,17 @@ def compared(model: str) -> str:
     with workspace.open_database().session() as session:
         add_cells(session, description(), setting(probe="kl"), formats=("INT3_G64", "INT4_G64", "BF16"), seed=1)
     return model
+
+
+def test_a_heat_map_of_experts_and_of_what_is_outside_of_the_blocks(model: str, tmp_path: Path) -> None:
+    with workspace.open_database().read_session() as session:
+        found = curves.get_curves(session, model, formats=["INT4_G64"])
+    first = found.items[0]
+    outside = first.model_copy(update={"block": None, "kind": "lm_head"})
+    unknown = first.model_copy(update={"loss": None, "status": "no_tokens"})
+    drawn = draw_heat_map(found.model_copy(update={"items": [*found.items, first, outside, unknown]}), tmp_path / "map.png")
+    assert is_png(drawn)
+    assert is_png(draw_heat_map(found.model_copy(update={"items": [unknown]}), tmp_path / "empty.png"))
 
 
 def is_png(path: Path) -> bool:
