@@ -52,6 +52,7 @@ class ProbeFacts:
         streams: it runs on a model whose blocks are read one at a time, with the same bits.
         independent_errors: a layer's errors in different formats are independent of each other, so that luck can be told from
             truth; not so where all formats meet the same hard sentences.
+        holds_cross_terms: a cell is the layer's share while others change too, so what layers do together is in the sum already.
         keeps_products: the score products of all samples are kept beside the cells (``sensitivity.cross_terms``).
         allowed: hyper-parameters by name.
     """
@@ -68,6 +69,7 @@ class ProbeFacts:
     around_plan: bool = False
     streams: bool = False
     independent_errors: bool = False
+    holds_cross_terms: bool = False
     keeps_products: bool = False
     allowed: Mapping[str, Parameter] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ COVERAGE = ProbeFacts(
     in_nats=True,
     additive=True,
     needs_calibration=True,
+    holds_cross_terms=True,
     allowed={
         "arithmetic": Parameter("bfloat16", choices=ARITHMETICS),
         "nodes": Parameter(2, minimum=1),
@@ -324,6 +327,11 @@ _FACTS = {
 def all_probe_facts() -> tuple[ProbeFacts, ...]:
     """Every probe."""
     return tuple(_FACTS.values())
+
+
+def holds_cross_terms(name: str) -> bool:
+    """Whether a probe's cells, added up, are the loss of all layers together; false for probes that are not ours."""
+    return name in _FACTS and _FACTS[name].holds_cross_terms
 
 
 def is_ranking(name: str) -> bool:

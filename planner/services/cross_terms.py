@@ -12,6 +12,7 @@ from planner.build import Classes
 from planner.storage.score_products import load_products
 from planner.storage.tables import MeasuredFormatRow, ProbeSettingRow, ScoreProductsRow
 from sensitivity.cross_terms import CrossTerms, cross_terms
+from sensitivity.probe_facts import holds_cross_terms
 from sensitivity.rounding_facts import all_rounding_facts
 
 
@@ -33,7 +34,7 @@ class PlanCrossTerms:
 def plan_cross_terms(
     session: Session, model_id: str, setting: ProbeSettingRow, classes: Classes, choice: NDArray[np.int64]
 ) -> PlanCrossTerms | None:
-    """Cross terms of an assignment, or ``None`` where nothing is stored that says so.
+    """Cross terms of an assignment, or ``None`` where nothing stored says so, or the cells hold them already.
 
     Score products of the curves' own setting, else the freshest of the same rounded weights: what the layers do together is the
     same whether their cells come from ``fisher`` or ``kl``.
@@ -45,7 +46,7 @@ def plan_cross_terms(
         classes: layer groups.
         choice: int64 (groups,), column of each group's format.
     """
-    if not (setting.in_nats and setting.additive):
+    if not (setting.in_nats and setting.additive) or holds_cross_terms(setting.probe):
         return None
     found = _setting_with_products(session, model_id, setting)
     if found is None:

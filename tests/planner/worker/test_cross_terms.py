@@ -59,9 +59,9 @@ def test_a_plan_says_what_its_layers_cost_together(database: Database, tmp_path:
     run = ProbeRun(loaded.get(model), list(chosen), [get_format(name) for name in FORMATS], "rtn", tokens, seed=0)
     probe = FisherInteraction(draws=2)
     products = probe.products(probe.run(run, Unit("0", tuple(range(10))))).astype(float)
-    totals = sum(products[i, FORMATS.index(name)] for i, name in enumerate(chosen.values()))
-    samples = np.square(totals).mean(axis=-1)
-    assert found.total == pytest.approx(samples.mean(), rel=1e-3)
+    parts = np.array([products[i, FORMATS.index(name)] for i, name in enumerate(chosen.values())])
+    samples = np.square(parts.sum(axis=0)).mean(axis=-1)
+    assert found.loss == pytest.approx(samples.mean() - np.square(parts).mean(axis=(1, 2)).sum(), abs=1e-3 * samples.mean())
     assert found.total_error == pytest.approx(samples.std(ddof=1) / np.sqrt(10), rel=1e-3)
     assert found.total == pytest.approx(plan.predicted.loss + found.loss)
     assert (found.layers, found.setting) == (len(chosen), plan.provenance.setting)
@@ -88,6 +88,11 @@ def test_curves_of_another_probe_borrow_the_cross_terms(database: Database, tmp_
     assert found.total == pytest.approx(same.predicted.loss + found.loss)
     assert found.total_error == pytest.approx(np.hypot(same.predicted.standard_error, found.standard_error or 0.0))
     assert another.predicted.cross_terms is None
+    with database.session() as session:
+        synthetic.add_cells(session, described, synthetic.setting(probe="coverage"), formats=tuple(FORMATS))
+    with database.read_session() as session:
+        shares = plans.make_plan(session, request.model_copy(update={"probe": "coverage"}))
+    assert shares.predicted.cross_terms is None  # its cells have them already
 
 
 def test_too_many_products_are_refused_at_once(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
