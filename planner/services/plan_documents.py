@@ -123,7 +123,7 @@ def _step(answered: Answered) -> StepDocument | None:
 
 
 def _cross_terms(answered: Answered) -> CrossTermsDocument | None:
-    """Beside the sum of the curves. Its error is that of the whole where both come from the same samples; shrunken cells have less."""
+    """Beside the sum of the curves. Its error is that of the whole where both are of the same samples (shrunken cells: less)."""
     found, proved = answered.cross_terms, answered.solved.proved
     if found is None:
         return None
