@@ -28,8 +28,11 @@ def spectrum(outputs: Tensor) -> Tensor | None:
         outputs: of one sequence, (rows, features).
 
     Returns:
-        Float64 in descending order, as many as the smaller side; ``None`` where all rows are the same.
+        Float64 in descending order, as many as the smaller side; NaN where an output is NaN or infinite; ``None`` where all
+        rows are the same.
     """
+    if not bool(outputs.isfinite().all()):
+        return torch.full((1,), torch.nan, dtype=torch.float64)
     centred = outputs.double() - outputs.double().mean(dim=0)
     lengths = centred.norm(dim=1, keepdim=True)
     unit = centred / torch.where(lengths > 0, lengths, 1.0)

@@ -285,6 +285,14 @@ def test_text_is_needed(llama: LoadedModel, probe: AbstractProbe[Any]) -> None:
         probe.run(run_of(probe, llama, None), unit)
 
 
+@named
+def test_activations_that_are_not_finite_have_a_status(llama: LoadedModel, probe: AbstractProbe[Any]) -> None:
+    with torch.no_grad():
+        llama.blocks[0].get_parameter("input_layernorm.weight").fill_(float("inf"))
+    run = run_of(probe, llama, random_tokens(2, 8), layers=["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj"])
+    assert set(cell_status(run_all(probe, run)).flat) == {CellStatus.NON_FINITE}
+
+
 @pytest.mark.parametrize("probe", [PerplexityDrop(), Salience()], ids=lambda probe: probe.facts.name)
 def test_a_single_token_predicts_nothing(llama: LoadedModel, probe: AbstractProbe[Any]) -> None:
     with pytest.raises(CalibrationError, match="at least two tokens"):
