@@ -7,8 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from planner.cells import Cell
+from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from planner.storage.tables import EvaluationRow, JobRow, utc_now
+from sensitivity.formats.families import get_cell_format
+from sensitivity.statistics import CellStatus
 from tests import synthetic
 from tests.api.conftest import Measured
 
@@ -46,6 +50,18 @@ def test_a_model_without_curves_says_how_to_measure(client: TestClient, database
     assert "bitplan measure toy" in html
     assert "measure first" in html
     assert "<svg class" not in html
+
+
+@pytest.mark.parametrize(("probe", "name", "unit"), [("kurtosis", "ANY", "ranking"), ("kv_cache", "K_INT4", "nats/token")])
+def test_numbers_of_no_weight_format_are_drawn_too(
+    client: TestClient, database: Database, probe: str, name: str, unit: str
+) -> None:
+    layer, fmt = "model.layers.1.self_attn.k_proj", get_cell_format(name)
+    cell = Cell(layer, name, fmt.identity, CellStatus.MEASURED, 4.5, None, 1.0, 4.5, 20.25)
+    with database.session() as session:
+        store_cells(session, synthetic.add_model(session), synthetic.setting(probe=probe), [cell])
+    (tile,) = heat_map(page(client, "/models/toy")).findall(f"{SVG}rect")
+    assert tile.findtext(f"{SVG}title") == f"{layer}: 4.5 {unit}"
 
 
 def test_a_measured_model_without_plans_says_how_to_plan(client: TestClient, measured: Measured) -> None:
