@@ -95,7 +95,7 @@ def _options(
 ) -> Iterator[tuple[CandidateFormat, float]]:
     weights = sum(layer.parameters for layer in layers)
     if not weights:
-        file.refuse("the model's block has no such module; is the file of another model?", key=key)
+        file.refuse("the model's block has no such module; the file seems to be of another model", key=key)
     if not 0 < len(listed) <= _MOST_OPTIONS:
         file.refuse(f"it has {len(listed)} options; exllamav2 measures from 1 to {_MOST_OPTIONS}", key=key)
     for index, value in enumerate(listed):
@@ -104,5 +104,7 @@ def _options(
         bits = whole(option.get("total_bits"), file, f"{where}.total_bits")
         accuracy = number(option.get("accuracy"), file, f"{where}.accuracy", least=0.0, most=1.0)
         if not _LEAST_BITS <= bits / weights <= _MOST_BITS:
-            file.refuse(f"{bits:,} bits for the {weights:,} weights of the module; is the file of another model?", key=where)
+            file.refuse(
+                f"{bits:,} bits for the {weights:,} weights of the module; the file seems to be of another model", key=where
+            )
         yield module_option(kind, index, bits=bits, weights=weights), 1.0 - accuracy

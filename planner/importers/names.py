@@ -94,7 +94,7 @@ class ModelNames:
         """
         close = difflib.get_close_matches(name[:300], list(self.by_name)[:_COMPARED], n=1, cutoff=0.4)
         like = close[0] if close else next(iter(self.by_name), "none: the model has no layers")
-        file.refuse(f"the model has no such layer (a layer here: {like}); is the file of another model?", key=name)
+        file.refuse(f"the model has no such layer (a layer here: {like}); the file seems to be of another model", key=name)
 
     def of_block(self, block: int, roles: Sequence[str]) -> list[Layer]:
         """Layers of a block by their paths within it; those that the block does not have are left out."""

@@ -196,7 +196,7 @@ def test_a_configuration_of_evopress_is_an_assignment() -> None:
         ("model.layers.0.self_attn.q_proj: 4", "13 layers of the model have no level"),
         ("model.layers.0.self_attn.q_proj: 4\nmodel.layers.0.self_attn.q_proj: 4", "there twice"),
         ("model.layers.0.self_attn.q_proj: 4\n\n", "line 2.*a layer and its level are expected"),
-        ("model.layers.7.self_attn.q_proj: 4", "no such layer .*is the file of another model"),
+        ("model.layers.7.self_attn.q_proj: 4", "no such layer .*the file seems to be of another model"),
     ],
 )
 def test_configurations_that_cannot_be_a_plan(text: str, message: str) -> None:
