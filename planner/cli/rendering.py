@@ -138,7 +138,8 @@ def show_frontier(document: FrontierDocument) -> None:
         ]
         for uniform in document.uniforms
     ]
-    curves = f"{document.probe}, rounding {document.provenance.rounding}, {document.unit}"
+    losses = "expected losses" if document.shrunk else "losses as measured"
+    curves = f"{document.probe}, rounding {document.provenance.rounding}, {losses}, {document.unit}"
     title = f"frontier of {document.model_name} for {document.runtime} ({curves})"
     show_table(title, ["bits", "memory", "predicted", "gap", "one MB buys", ""], rows)
     out.print(f"solved in {1000 * document.solve_seconds:.1f} ms", highlight=False)

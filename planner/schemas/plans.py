@@ -284,7 +284,8 @@ class Proof(Schema):
     lagrangian_bound: Annotated[
         float,
         Field(
-            description="recompute it from the curves: Σ min(loss + λ·size) − λ·budget; with counts n of each group and format "
+            description="recompute it from the curves (with shrinkage the expected ones: curves?expected=true): "
+            "Σ min(loss + λ·size) − λ·budget; with counts n of each group and format "
             "+ (μ−ν)·n inside and − μ·at_most + ν·at_least outside; with caution + caution·standard_error·direction inside"
         ),
     ]

@@ -69,6 +69,18 @@ def test_plan_show_export_round_trip(model: str, monkeypatch: pytest.MonkeyPatch
     assert "predicted loss" in run("plans", "show", plan["id"])
 
 
+def test_a_plan_shows_its_correction_and_its_menu_s_limit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    holed = ["plan", model, "--bits", "5.25", "--formats", "INT3_G64,INT4_G64,INT8_G64"]
+    assert "its cells as measured" in run(*holed)
+    plain = run(*holed, "--no-shrinkage")
+    assert "corrected loss" in plain
+    assert "the menu is the limit: " in plain
+    found = run_json(monkeypatch, *holed)
+    assert found["corrected"]["loss"] == pytest.approx(found["predicted"]["loss"])
+    assert found["menu_limit"]["wider"]["added"]
+    assert "low confidence: " in run("plan", model, "--bits", "3.5")
+
+
 def test_counts_caution_and_alternatives(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [
         "--count",

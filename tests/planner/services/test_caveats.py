@@ -3,18 +3,23 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from planner.build import GroupCurves
 from planner.cells import Cell, ProbeSetting
 from planner.schemas.curves import CellDocument
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import curves, frontiers, plans
+from planner.services.caveats import confidence
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
+from planner.storage.tables import ProbeSettingRow
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
+from tests.planner.solving.instances import tied
 
 BLOCKS = 3
 
@@ -116,3 +121,16 @@ def test_layers_below_four_bits_and_losses_that_do_not_add_up_are_no_ground_for_
     unsummed = _plan(database, probe="output_error", floors={"*": 4}).confidence
     assert unsummed is not None
     assert unsummed.reasons == ["losses of output_error are not made to be added: plan with fisher or kl"]
+
+
+def test_a_single_small_layer_below_four_bits_matters_by_its_loss() -> None:
+    classes, setting = tied(8), ProbeSettingRow(probe="fisher", additive=True)
+    choice = np.ones(len(classes.groups), dtype=np.int64)
+    smallest = int(classes.sizes[:, 0].argmin())
+    choice[smallest] = 0
+    loss = np.ones(classes.legal.shape)
+    for share, additivity in ((0.01, "usual"), (10.0, "low")):
+        loss[smallest, 0] = share
+        curves = GroupCurves(loss, np.zeros_like(loss), ())
+        assert confidence(classes, curves, choice, setting).additivity == additivity
+    assert confidence(classes, GroupCurves(loss * 0, loss * 0, ()), choice * 0, setting).additivity == "low"
