@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 
 from planner.cli import options
+from planner.cli.adaptive_measuring import Adaptive, Batch, Budgets, Cells, Tolerance, measure_adaptively, read_budgets
 from planner.cli.drifting import compare_checkpoints
 from planner.cli.following import follow
 from planner.cli.memory_lines import say_forecast, say_peak
 from planner.cli.reporting import AsJson, out, say, show_json, show_table
 from planner.cli.workspace import open_database
 from planner.curve_tools.movement import DEFAULT_RATIO
+from planner.measuring import setting_of
+from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import RoundingName, SubmitSensitivity
 from planner.services import calibrations as calibration_service
@@ -65,14 +68,21 @@ def measure(
     ] = None,
     reuse_ratio: options.ReuseRatio = DEFAULT_RATIO,
     streaming: options.StreamingChoice = "auto",
+    adaptive: Adaptive = False,
+    budgets: Budgets = None,
+    cells: Cells = None,
+    tolerance: Tolerance = 0.01,
+    batch: Batch = 16,
+    runtime: options.Runtime = "generic",
     force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
     detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure error curves: what each format costs each layer. Interrupted, it goes on where it was."""
+    wanted = read_budgets(budgets, adaptive=adaptive, alone=not (detach or force or sample))
     database = open_database()
     calibration = None
-    if get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
+    if wanted or get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
         request = CreateCalibration(
             source=text,
             sequences=sequences,
@@ -108,7 +118,22 @@ def measure(
         say_forecast(job)
     if not detach:
         job = follow(database, job.id, quiet=as_json)
-    if as_json:
+    if wanted:
+        question = AdaptiveRequest(
+            model=model,
+            probe=probe,
+            setting=setting_of(job.request).id,
+            formats=submission.formats,
+            runtime=runtime,
+            calibration=calibration,
+            budgets=wanted,
+            cells=cells,
+            tolerance=tolerance,
+            batch=batch,
+            seed=seed,
+        )
+        measure_adaptively(database, question, as_json=as_json)
+    elif as_json:
         show_json(job)
     elif job.reason:
         say(job.reason)

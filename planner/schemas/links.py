@@ -22,6 +22,10 @@ class LinkedProbes(Schema):
         str | None,
         Field(min_length=1, max_length=60, description="rounding method of both; by default that of the freshest source"),
     ] = None
+    shrinkage: Annotated[
+        bool,
+        Field(description="link the source's expected losses, freed of the luck of their measurement, where its errors allow it"),
+    ] = True
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="seed of the cross-validation and of every draw")] = 0
 
 

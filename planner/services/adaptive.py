@@ -19,7 +19,8 @@ from planner.schemas.adaptive import AdaptiveRequest, AdaptiveStep, BudgetOutloo
 from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.links import LinkedProbes, LinkFigures, LinkRequest
 from planner.services.calibrations import find_calibration
-from planner.services.linked_curves import LinkedCurves, expected, known_exactly, link_curves, pairs_of
+from planner.services.expected_curves import expected_curves
+from planner.services.linked_curves import LinkedCurves, known_exactly, link_curves, pairs_of
 from planner.services.links import figures, find_source, same_unit
 from planner.services.planning_inputs import Inputs, Selected, select_layers
 from planner.services.posing import legal_classes, pose
@@ -48,7 +49,7 @@ class _Known:
         same_unit: cheap and exact losses have one unit.
         target_id: id of the setting of the exact cells.
         job: what a job for more of them is told, without cells.
-        cheap: the cheap curves.
+        cheap: the cheap curves, shrunk over all layers of the model where the question and the probe allow it.
         exact: the exact cells, same layers and formats.
         classes: layer groups; legal by runtime and rules.
     """
@@ -100,7 +101,7 @@ def next_step(session: Session, request: AdaptiveRequest) -> AdaptiveStep:
     finished, chosen = _decide(known, beliefs, outlooks, request)
     return _step(
         known,
-        link=figures(linked.fit, pairs_of(expected(known.cheap), known.exact)),
+        link=figures(linked.fit, pairs_of(known.cheap, known.exact)),
         plans=[_outlook(known, beliefs, request, number, outlook) for number, outlook in enumerate(outlooks)],
         finished=finished,
         next_cells=chosen,
@@ -115,6 +116,7 @@ def link_request(request: AdaptiveRequest, step: AdaptiveStep) -> LinkRequest:
         source_setting=step.source,
         target_setting=step.target,
         rounding=request.rounding,
+        shrinkage=request.shrinkage,
         seed=request.seed,
     )
 
@@ -136,9 +138,12 @@ def _load(session: Session, request: AdaptiveRequest) -> _Known:
     if names is None:
         names = [row.format for row in measured_formats(session, model.id, source.id)]
     formats = sorted(set(map(resolve_format, names)), key=lambda fmt: (fmt.num_bits, fmt.name))
+    cheap = load_curves(session, model.id, source.id, formats).with_exact_formats(model.dtype)
+    cheap = expected_curves(source.probe, cheap)[0] if request.shrinkage else cheap
     layers = [layer.name for layer in selected.layers]
-    cheap, exact = (load_curves(session, model.id, setting, formats, layers) for setting in (source.id, target.id))
-    cheap = cheap.with_exact_formats(model.dtype)
+    places = {name: place for place, name in enumerate(cheap.layers)}
+    cheap = cheap.part([places[name] for name in layers], range(len(formats)))
+    exact = load_curves(session, model.id, target.id, formats, layers)
     classes = legal_classes(selected, request, [fmt.name for fmt in formats], Inputs(source, cheap))
     return _Known(selected, source, same_unit(source, target), target.id, job, cheap, exact, classes)
 

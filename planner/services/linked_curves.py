@@ -1,12 +1,11 @@
 """A cheap probe's curves, linked to exact cells: the exact number where there is one, else what the link makes of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.curves import Curves
-from planner.solving.shrinkage import shrink
 from sensitivity.links.fitting import LinkFit, fit_link
 from sensitivity.links.pairs import Pairs, usable_pairs
 from sensitivity.statistics import CellStatus
@@ -34,12 +33,6 @@ def known_exactly(exact: Curves) -> NDArray[np.bool_]:
     return known
 
 
-def expected(cheap: Curves) -> Curves:
-    """The curves with the luck of their measurement taken out: what a link foretells from."""
-    shrunk = shrink(cheap.loss, cheap.standard_error)
-    return replace(cheap, loss=shrunk.loss, standard_error=shrunk.standard_error)
-
-
 def pairs_of(cheap: Curves, exact: Curves) -> Pairs:
     """The cells with a loss above zero by both probes, whose curves have the same layers and formats."""
     names = np.broadcast_to(np.array([fmt.name for fmt in cheap.formats], dtype=str), cheap.loss.shape)
@@ -55,8 +48,8 @@ def pairs_of(cheap: Curves, exact: Curves) -> Pairs:
 def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> LinkedCurves:
     """Fit a link on the cells that both have and apply it to the others.
 
-    The cheap losses are shrunk first (``shrink``): what is linked is the expected loss given all cheap cells. Linked curves are
-    not shrunk again when plans are made of them: the errors of exact cells and of others have nothing in common.
+    Linked curves are not shrunk when plans are made of them, as the errors of exact cells and of others have nothing in common:
+    shrink the cheap ones before (``expected_curves``).
 
     Args:
         cheap: curves of the cheap probe.
@@ -67,7 +60,6 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     Raises:
         LinkError: too few cells in common, or cheap losses that foretell nothing of the exact ones.
     """
-    cheap = expected(cheap)
     fit = fit_link(pairs_of(cheap, exact), same_unit=same_unit, seed=seed)
     known = known_exactly(exact)
     told = (cheap.status == CellStatus.MEASURED) & ~known

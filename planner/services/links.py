@@ -14,14 +14,14 @@ from planner.cells import Cell, ProbeSetting
 from planner.curve_tools.agreement import agreement
 from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.schemas.links import HeldOutFigures, LinkDocument, LinkedProbes, LinkFigures, LinkRequest
-from planner.services.linked_curves import LinkedCurves, expected, link_curves, pairs_of
-from planner.services.planning_inputs import LINKED, find_model
+from planner.services.expected_curves import expected_curves
+from planner.services.linked_curves import LinkedCurves, link_curves, pairs_of
+from planner.services.planning_inputs import LINKED, find_model, refuse_other_numbers
 from planner.storage.cells import load_curves, measured_formats, store_cells
 from planner.storage.tables import ModelRow, ProbeSettingRow
 from sensitivity.formats.registry import resolve_format
 from sensitivity.links.fitting import HeldOut, LinkFit
 from sensitivity.links.pairs import Pairs
-from sensitivity.probe_facts import all_probe_facts
 from sensitivity.rounding_facts import get_rounding_facts
 from sensitivity.statistics import CellStatus
 
@@ -54,8 +54,9 @@ def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocumen
     names = {row.format for row in measured if row.setting_id in (source.id, target.id)}
     formats = sorted(map(resolve_format, names), key=lambda fmt: (fmt.num_bits, fmt.name))
     cheap, exact = (load_curves(session, model.id, row.id, formats) for row in (source, target))
+    cheap = expected_curves(source.probe, cheap)[0] if request.shrinkage else cheap
     linked = link_curves(cheap, exact, same_unit=same_unit(source, target), seed=request.seed)
-    setting = _setting(source, target, linked, seed=request.seed)
+    setting = _setting(source, target, linked, request)
     store_cells(session, model.id, setting, _cells(linked))
     told = linked.curves.status != ""
     return LinkDocument(
@@ -64,7 +65,7 @@ def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocumen
         probe=setting.probe,
         source=source.id,
         target=target.id,
-        link=figures(linked.fit, pairs_of(expected(cheap), exact)),
+        link=figures(linked.fit, pairs_of(cheap, exact)),
         exact_cells=int(linked.exact.sum()),
         linked_cells=int((told & ~linked.exact).sum()),
         notes=notes_on(linked.fit, source.probe) + _notes_on_texts(source, target),
@@ -141,10 +142,7 @@ def _check_probe(name: str) -> None:
     if name.startswith(LINKED):
         msg = f"{name!r} is linked already: name a probe that was measured"
         raise InvalidRequestError(msg)
-    facts = next((facts for facts in all_probe_facts() if facts.name == name), None)
-    if facts is not None and not facts.prices_weights:
-        msg = f"probe {name!r} gives no losses of weights in candidate formats: link one that does (fisher, output_error, …)"
-        raise InvalidRequestError(msg)
+    refuse_other_numbers(name)
 
 
 def _find_target(session: Session, model: ModelRow, source: ProbeSettingRow, request: LinkRequest) -> ProbeSettingRow:
@@ -186,7 +184,7 @@ def _wanted(
     raise UnmeasuredError(msg, model=model.id)
 
 
-def _setting(source: ProbeSettingRow, target: ProbeSettingRow, linked: LinkedCurves, *, seed: int) -> ProbeSetting:
+def _setting(source: ProbeSettingRow, target: ProbeSettingRow, linked: LinkedCurves, request: LinkRequest) -> ProbeSetting:
     """The identity of linked cells: where they come from, and a hash of them."""
     fit, link = linked.fit, linked.fit.link
     parameters: dict[str, float | int | str] = {
@@ -204,7 +202,8 @@ def _setting(source: ProbeSettingRow, target: ProbeSettingRow, linked: LinkedCur
         "held_out_r2": fit.held_out.r2,
         "held_out_median_error": fit.held_out.median_error,
         "held_out_p90_error": fit.held_out.p90_error,
-        "seed": seed,
+        "shrinkage": "yes" if request.shrinkage else "no",
+        "seed": request.seed,
         "cells": _fingerprint(linked),
     }
     if fit.identity is not None:

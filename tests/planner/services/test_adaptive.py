@@ -72,7 +72,7 @@ def test_a_run_samples_links_and_spends_cells_until_its_plans_are_stable(toy: Da
     step = ask(toy, tolerance=0.005)
     assert (step.exact_cells, step.open_cells, step.plans, step.link, step.finished) == (0, 21 * 7, [], None, None)
     measured: list[tuple[str, str]] = []
-    losses = []
+    losses: list[list[float]] = []
     while step.next is not None:
         if len(losses) < 2:
             assert ask(toy, tolerance=0.005) == step  # whoever asks again, after a crash too, is told the same

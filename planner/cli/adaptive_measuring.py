@@ -1,0 +1,120 @@
+"""`bitplan measure --adaptive`: a loop over ordinary jobs, each for the cells that the plans hang on by then."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from planner.budget import BudgetKind
+from planner.cli.commands_linking import shape_of, show_link
+from planner.cli.following import follow, working
+from planner.cli.reporting import out, say, show_json, show_table, with_error
+from planner.errors import InvalidRequestError
+from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
+from planner.schemas.plans import BudgetSpec
+from planner.services import adaptive, jobs, links
+from planner.storage.database import Database
+
+Adaptive = Annotated[
+    bool,
+    typer.Option(
+        "--adaptive", help="Then measure exactly (kl) the cells that plans for --budgets hang on, until they are stable."
+    ),
+]
+Budgets = Annotated[str | None, typer.Option(help="Of --adaptive: effective bits of the plans, comma-separated.")]
+Cells = Annotated[
+    int | None, typer.Option(help="Of --adaptive: stop at so many exact cells, those that were measured before included.")
+]
+Tolerance = Annotated[
+    float, typer.Option(help="Of --adaptive: stop when no plan is expected to lose more than this share of its loss.")
+]
+Batch = Annotated[int, typer.Option(help="Of --adaptive: cells that are measured before plans are made again.")]
+
+ENDS = {
+    "stable": "the plans are stable: exact cells could take no more than the tolerance off their losses",
+    "spent": "the limit of exact cells is reached",
+    "exact": "no cell is left whose exact number would change a plan",
+}
+
+
+def read_budgets(text: str | None, *, adaptive: bool, alone: bool) -> list[BudgetSpec]:
+    """``4.25,4.75`` as budgets in effective bits; none without ``--adaptive``.
+
+    Args:
+        text: of ``--budgets``.
+        adaptive: ``--adaptive`` is given.
+        alone: without ``--detach``, ``--force`` and ``--sample``.
+
+    Raises:
+        InvalidRequestError: one of the two options without the other, no number, or others that contradict them.
+    """
+    if not adaptive and text is None:
+        return []
+    if not adaptive:
+        msg = "--budgets says what --adaptive measures for: give both, or neither"
+        raise InvalidRequestError(msg)
+    if not alone:
+        msg = "--adaptive chooses its cells by what it found last and waits for them: leave out --detach, --force and --sample"
+        raise InvalidRequestError(msg)
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    try:
+        bits = [float(part) for part in parts]
+    except ValueError:
+        bits = []
+    if not bits:
+        msg = f"--adaptive measures for plans: give their budgets in effective bits, --budgets 4.25,4.75 (not {text!r})"
+        raise InvalidRequestError(msg)
+    return [BudgetSpec(effective_bits=value) for value in bits]
+
+
+def measure_adaptively(database: Database, request: AdaptiveRequest, *, as_json: bool) -> None:
+    """Measure, link and plan in turns until the plans are stable or the cells are spent; keep the linked curves.
+
+    The state is in the database: interrupted, the same request goes on where it was.
+
+    Raises:
+        JobFailedError: a measurement failed or was cancelled.
+    """
+    steps: list[AdaptiveStep] = []
+    with working(database):
+        while True:
+            with database.read_session() as session:
+                step = adaptive.next_step(session, request)
+            if not as_json:
+                _show_step(step, steps)
+            steps.append(step)
+            if step.next is None:
+                break
+            with database.session() as session:
+                job = jobs.submit_sensitivity(session, step.next)
+            follow(database, job.id, quiet=as_json, at_work=True)
+    with database.session() as session:
+        link = links.create_link(session, step.model, adaptive.link_request(request, step))
+    if as_json:
+        show_json(AdaptiveRun(steps=steps, link=link))
+    else:
+        show_link(link)
+
+
+def _show_step(step: AdaptiveStep, before: Sequence[AdaptiveStep]) -> None:
+    link = "" if step.link is None else f"; link {shape_of(step.link)}, held-out R² {step.link.held_out.r2:.3f}"
+    out.print(f"[bold]round {len(before) + 1}[/]: {step.exact_cells} exact cells, {step.open_cells} open{link}", highlight=False)
+    if step.plans:
+        last = before[-1].plans if before else []
+        rows = [_row(plan, last[number] if last else None) for number, plan in enumerate(step.plans)]
+        show_table("", ["budget", "predicted", "expected regret", "layers changed"], rows)
+    if step.next is not None and step.next.cells is not None:
+        say(f"measuring {sum(map(len, step.next.cells.values()))} cells of {len(step.next.cells)} layers with {step.next.probe}")
+    if step.finished is not None:
+        out.print(ENDS[step.finished], highlight=False, soft_wrap=True)
+
+
+def _row(plan: BudgetOutlook, last: BudgetOutlook | None) -> list[str]:
+    changed = "–" if last is None else str(sum(last.formats[layer] != name for layer, name in plan.formats.items()))
+    kind = next(kind for kind in BudgetKind if getattr(plan.budget, kind.value) is not None)
+    return [
+        f"{getattr(plan.budget, kind.value):g} {kind.value}",
+        with_error(plan.predicted_loss, plan.standard_error),
+        f"{plan.regret:.2g} ({plan.relative_regret:.1%})",
+        changed,
+    ]
