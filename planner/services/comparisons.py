@@ -11,6 +11,7 @@ from planner.errors import InvalidRequestError, UnmeasuredError
 from planner.schemas.curve_tools import AgreementDocument, ComparedCell, ComparisonDocument
 from planner.schemas.curves import CurvesDocument
 from planner.services.curves import get_curves
+from sensitivity.formats.any_format import ANY_FORMAT
 
 _SETTING_ID = re.compile(r"[0-9a-f]{64}")
 
@@ -26,6 +27,8 @@ def compare(
 ) -> ComparisonDocument:
     """Rank correlations and ratios of sums over the cells that both settings have measured, format by format and overall.
 
+    A number that does not depend on a format (the column ``ANY`` of a ranking) is compared with every format of the other.
+
     Args:
         session: where to read.
         key: model id, or its name.
@@ -40,7 +43,8 @@ def compare(
         UnmeasuredError: nothing was measured with one of the probes, or they have no cell in common.
         UnknownFormatError: no such format.
     """
-    one, two = (_curves(session, key, name, formats=formats, layers=layers) for name in (first, second))
+    named = None if formats is None else [*formats, ANY_FORMAT.name]
+    one, two = (_curves(session, key, name, formats=named, layers=layers) for name in (first, second))
     if one.setting.id == two.setting.id:
         msg = f"{first!r} and {second!r} are the same setting: name two (bitplan curves list, or GET /v1/models/ID/settings)"
         raise InvalidRequestError(msg, setting=one.setting.id)
@@ -58,7 +62,7 @@ def compare(
         overall=_agreement(cells, None, summable=summable),
         items=[
             _agreement([cell for cell in cells if cell.format == name], name, summable=summable)
-            for name in one.setting.formats
+            for name in dict.fromkeys([*one.setting.formats, *two.setting.formats])
             if any(cell.format == name for cell in cells)
         ],
         cells=cells,
@@ -72,20 +76,23 @@ def _curves(session: Session, key: str, name: str, *, formats: Sequence[str] | N
 
 
 def _in_common(one: CurvesDocument, two: CurvesDocument) -> list[ComparedCell]:
-    others = {(cell.layer, cell.format): cell for cell in two.items}
-    pairs = ((cell, others.get((cell.layer, cell.format))) for cell in one.items)
-    return [
-        ComparedCell(
-            layer=cell.layer,
-            format=cell.format,
-            first=cell.loss,
-            first_error=cell.standard_error,
-            second=other.loss,
-            second_error=other.standard_error,
+    ours, theirs = ({(cell.layer, cell.format): cell for cell in curves.items} for curves in (one, two))
+    found = []
+    for layer, name in dict.fromkeys([*ours, *theirs]):
+        cell, other = (column.get((layer, name)) or column.get((layer, ANY_FORMAT.name)) for column in (ours, theirs))
+        if cell is None or other is None or cell.loss is None or other.loss is None:
+            continue
+        found.append(
+            ComparedCell(
+                layer=layer,
+                format=name,
+                first=cell.loss,
+                first_error=cell.standard_error,
+                second=other.loss,
+                second_error=other.standard_error,
+            )
         )
-        for cell, other in pairs
-        if other is not None and cell.loss is not None and other.loss is not None
-    ]
+    return found
 
 
 def _agreement(cells: Sequence[ComparedCell], name: str | None, *, summable: bool) -> AgreementDocument:

@@ -4,8 +4,8 @@ A format is of keys or of values (``K_INT4``, ``V_INT4``): a fused query-key-val
 choose them apart. What each stores, for one layer with ``heads`` key-value heads:
 
 - ``BF16``, ``FP16``: the elements themselves.
-- ``FP8``: E4M3, saturating, under the scale 1 of engines whose cache was not calibrated (vLLM's ``kv_cache_dtype="fp8"``, and
-  ModelOpt's ``fp8_cast``); one float32 scale a layer.
+- ``FP8``: E4M3, saturating, under the scale 1 of an engine whose cache was not calibrated (vLLM's ``kv_cache_dtype="fp8"``);
+  one float32 scale a layer.
 - ``INT8``, ``INT4``, ``INT2``: asymmetric integers with a float16 scale and a float16 minimum for each token and head
   (LMDeploy's ``quant_policy`` 8 and 4).
 - ``…_G32``: the same for every 32 elements of a token and head (the values of KIVI, arXiv 2402.02750).

@@ -25,7 +25,8 @@ class Compactness(AbstractProbe[AnyFormat]):
     numbers of one calibration set.
 
     Units: a block each. Cost: one forward pass, a product with a random weight, and for each layer and sequence the
-    eigenvalues of two matrices of as many rows as the sequence has tokens (or the layer outputs, if fewer).
+    eigenvalues of two matrices of as many rows as the sequence has tokens (or the layer outputs, if fewer). Memory: random
+    weights of the size of a block beside the walk.
     """
 
     facts: ClassVar[ProbeFacts] = COMPACTNESS

@@ -70,6 +70,7 @@ class _Gains:
     layers: Sequence[str]
     measure: Measure
     samples: Mapping[str, list[float]] = field(init=False)
+    _noise: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.samples = {name: [] for name in self.layers}
@@ -89,8 +90,9 @@ class _Gains:
         return on_input(linear, lambda rows, output: self._add(name, routing.rows(linear), rows, output))
 
     def _add(self, name: str, places: SequenceRows, inputs: Tensor, outputs: Tensor) -> None:
-        noise = self._random_weight(name, outputs.shape[-1], inputs.shape[-1])
-        random = inputs @ noise.T
+        if name not in self._noise:
+            self._noise[name] = self._random_weight(name, outputs.shape[-1], inputs.shape[-1])
+        random = inputs @ self._noise[name].T
         for trained, untrained in zip(places.split(outputs), places.split(random), strict=True):
             pair = (spectrum(trained), spectrum(untrained)) if len(trained) > 1 else (None, None)
             if pair[0] is not None and pair[1] is not None:

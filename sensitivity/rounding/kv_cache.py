@@ -13,7 +13,8 @@ from sensitivity.rounding.rtn import fake_quantize
 def fake_quantize_cache(states: Tensor, fmt: KVCacheFormat) -> Tensor:
     """What the stored keys, or values, of one sequence decode to.
 
-    All tokens are stored at once, as an engine stores a prompt: no window of recent tokens is kept in 16 bits.
+    All tokens are stored at once, as an engine stores a prompt: no window of recent tokens is kept in 16 bits. NVFP4's scale of
+    the layer is that of this sequence's greatest element, as a calibration on it would set it.
 
     Args:
         states: as the model hands them to its cache, float32 (…, heads, length, head_dim).

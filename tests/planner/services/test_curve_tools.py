@@ -14,6 +14,7 @@ from planner.services import comparisons, curve_fits
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.errors import UnknownFormatError
+from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
@@ -31,7 +32,7 @@ def store(
     """Cells of every layer but the head: ``losses[format]`` in model order, NaN for a cell without a number."""
     cells = []
     for name, column in losses.items():
-        fmt = get_format(name)
+        fmt = get_cell_format(name)
         for layer, loss in zip(LAYERS, column.tolist(), strict=True):
             known = math.isfinite(loss)
             status = CellStatus.MEASURED if known else CellStatus.NON_FINITE
@@ -143,3 +144,19 @@ def test_a_comparison_needs_two_settings_with_cells_in_common(database: Database
     store(database, exact(("INT4_G64",)), how=ProbeSetting("kl", 1, "rtn", 1, None, {}, in_nats=True, additive=True))
     with pytest.raises(UnmeasuredError, match="no measured cell in common"):
         compared(database, "kl", "fisher")
+
+
+@pytest.mark.parametrize("order", [("kurtosis", "fisher"), ("fisher", "kurtosis")])
+def test_a_number_of_any_format_is_compared_with_every_format(database: Database, order: tuple[str, str]) -> None:
+    ranking = ProbeSetting("kurtosis", 1, "rtn", 1, None, {})
+    store(database, exact(("INT3_G64", "INT4_G64")))
+    store(database, {"ANY": np.arange(len(LAYERS), 0.0, -1.0)}, how=ranking, error=None)
+    found = compared(database, *order)
+    assert [(item.format, item.cells, item.ratio) for item in found.items] == [
+        ("INT3_G64", len(LAYERS), None),
+        ("INT4_G64", len(LAYERS), None),
+    ]
+    assert [item.spearman for item in found.items] == pytest.approx([-1, -1])
+    assert {cell.format for cell in compared(database, *order, formats=["INT4_G64"]).cells} == {"INT4_G64"}
+    with database.read_session() as session, pytest.raises(InvalidRequestError, match="kurtosis ranks layers"):
+        curve_fits.fit(session, "toy", probe="kurtosis")
