@@ -23,6 +23,9 @@ KEPT_BYTES: Final = 4 << 30
 VARIANT_BYTES: Final = 1 << 30
 """The most that the states of variants take (``sensitivity.probes.single_changes``)."""
 
+VARIANT_SEQUENCES: Final = 4
+"""Sequences whose variants are in memory together (``sensitivity.probes.kl``)."""
+
 LOGIT_BYTES: Final = 1 << 25
 """Logits that exist at once (``sensitivity.next_token``); about five tensors of this size do."""
 
@@ -115,6 +118,7 @@ class _Sizes:
     Attributes:
         in_blocks: weights of all layers in blocks.
         block: weights of the layers of the largest block.
+        layers: how many layers it has.
         largest: weights of the largest layer.
         hidden: width of the hidden states.
         widths: inputs and outputs of a token in that block, an expert's as far as the token reaches it.
@@ -125,6 +129,7 @@ class _Sizes:
 
     in_blocks: int
     block: int
+    layers: int
     largest: int
     hidden: int
     widths: float
@@ -143,6 +148,7 @@ class _Sizes:
         return cls(
             in_blocks=min(parameters, sum(sizes.values())),
             block=max(sizes.values(), default=0),
+            layers=len(largest),
             largest=max((layer.parameters for layer in layers), default=0),
             hidden=layers[0].in_features if layers else 0,
             widths=sum(layer.active_fraction * (layer.in_features + layer.out_features) for layer in largest),
@@ -193,7 +199,10 @@ def _fisher(model: _Sizes, work: Work, rounded: int) -> int:
 
 def _kl(model: _Sizes, work: Work, rounded: int) -> int:
     """ΔW; states of variants before and behind a block; a block's weights and the head once more for products of changes."""
-    return _plain(model, work, rounded) + 2 * VARIANT_BYTES + work.element_bytes * (model.block + model.vocab_size * model.hidden)
+    sequences = min(work.sequences, VARIANT_SEQUENCES)
+    states = _FLOAT32 * sequences * work.formats * model.layers * work.sequence_length * model.hidden
+    again = work.element_bytes * (model.block + model.vocab_size * model.hidden)
+    return _plain(model, work, rounded) + 2 * min(states, VARIANT_BYTES) + again
 
 
 def _linearity(model: _Sizes, work: Work, _rounded: int) -> int:

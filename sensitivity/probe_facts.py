@@ -179,6 +179,7 @@ HESSIAN_TRACE = ProbeFacts(
     additive=True,
     needs_calibration=True,
     is_random=True,
+    streams=True,
     allowed={"draws": Parameter(1, minimum=1)},
 )
 LINEARITY = ProbeFacts(

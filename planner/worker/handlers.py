@@ -28,6 +28,7 @@ from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.registry import get_probe
@@ -183,11 +184,12 @@ class EvaluationHandler(AbstractJobHandler):
     _roundings: dict[str, LayerRounding] = field(default_factory=dict)
 
     def enumerate(self, job: Job) -> list[UnitSpec]:
-        """Chunks of held-out sequences."""
+        """Chunks of held-out sequences; larger ones of a streamed model, because each reads every block."""
         with self.models.database.read_session() as session:
             held_out = session.get_one(CalibrationSetRow, job.payload["calibration_id"]).held_out_sequences
-        starts = range(0, held_out, EVALUATION_CHUNK)
-        return [UnitSpec(f"{s:06d}", {"indices": list(range(s, min(s + EVALUATION_CHUNK, held_out)))}) for s in starts]
+        size = STREAMED_SEQUENCES if self.models.streams(job.model_id) else EVALUATION_CHUNK
+        starts = range(0, held_out, size)
+        return [UnitSpec(f"{s:06d}", {"indices": list(range(s, min(s + size, held_out)))}) for s in starts]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
         """Statistics of one chunk, shape (assignments, metrics, 3)."""

@@ -1,5 +1,7 @@
 """HAWQ's average curvature of every layer, times the squared rounding error of every format."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, cast, final
 
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from sensitivity.next_token import hidden_states, output_head
 from sensitivity.probe_facts import HESSIAN_TRACE, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, sequence_units, with_silent_sequences
+from sensitivity.probes.blockwise_backward import backward_by_blocks
 from sensitivity.probes.output_signs import output_gradients, packed_signs
 from sensitivity.probes.rounding_energies import squared_errors
 from sensitivity.probes.score_norms import ScoreNorms
@@ -68,6 +72,10 @@ class HessianTrace(AbstractProbe):
         """Chunks of eight sequences."""
         return sequence_units(sequences, UNIT_SEQUENCES)
 
+    def streamed_units(self, *, blocks: int, sequences: int) -> list[Unit]:
+        """Larger chunks: a unit reads each block twice."""
+        return sequence_units(sequences, STREAMED_SEQUENCES)
+
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
         """Measure all layers and formats on the unit's sequences.
 
@@ -76,6 +84,8 @@ class HessianTrace(AbstractProbe):
             CorruptCheckpointError: a weight is NaN or infinite.
         """
         step = max(1, BATCH_TOKENS // run.calibration_tokens.shape[1])
+        if run.model.is_streamed:
+            step = len(unit.indices)
         LayerRounding.of(run).prepare()
         errors = {layer: squared_errors(run, layer) for layer in run.layers}
         result = run.no_statistics()
@@ -96,20 +106,54 @@ class HessianTrace(AbstractProbe):
 
         Raises:
             CalibrationError: the run has no tokens.
+            ScratchSpaceError: the model is streamed, and its hidden states cannot be written to a temporary file.
         """
         tokens = run.calibration_tokens[list(sequences)]
         head = output_head(run.model.module)
         linears = [run.model.linears[name] for name in run.layers]
         body = [None if linear is head else linear for linear in linears]
+        norms, head_traces = (self._blockwise if run.model.is_streamed else self._at_once)(run, sequences, body)
+        squares = norms.squares.numpy() / self.draws
+        of_head = np.array([linear is head for linear in linears], dtype=bool)
+        squares[:, of_head] = head_traces[:, None]
+        return squares / tokens.shape[1], norms.reached.numpy() | of_head
+
+    def _at_once(
+        self, run: ProbeRun, sequences: tuple[int, ...], body: Sequence[nn.Linear | None]
+    ) -> tuple[ScoreNorms, NDArray[np.float64]]:
+        """Norms from one graph for all blocks, and the head's traces (sequences,)."""
+        tokens = run.calibration_tokens[list(sequences)]
         with ScoreNorms(run.model.module, body, sequences=len(tokens)) as norms, torch.enable_grad():
             hidden = hidden_states(run.model.module, tokens)
             gradients, head_traces = self._at_last_hidden(run, sequences, hidden)
             for draw, gradient in enumerate(gradients):
                 torch.autograd.backward(hidden, gradient, retain_graph=draw + 1 < self.draws)
-        squares = norms.squares.numpy() / self.draws
-        of_head = np.array([linear is head for linear in linears], dtype=bool)
-        squares[:, of_head] = head_traces[:, None]
-        return squares / tokens.shape[1], norms.reached.numpy() | of_head
+        return norms, head_traces
+
+    def _blockwise(
+        self, run: ProbeRun, sequences: tuple[int, ...], body: Sequence[nn.Linear | None]
+    ) -> tuple[ScoreNorms, NDArray[np.float64]]:
+        """The same of any number of sequences, with the graph of one block in memory."""
+        model, tokens = run.model, run.calibration_tokens[list(sequences)]
+        blocks = [model.block_of(name) for name in run.layers]
+        total = ScoreNorms(model.module, body, sequences=len(tokens))
+        head_traces = np.zeros(len(tokens))
+
+        @contextlib.contextmanager
+        def watching(block: int, part: slice) -> Iterator[Callable[[int], None]]:
+            inside = [linear if own == block else None for linear, own in zip(body, blocks, strict=True)]
+            with ScoreNorms(model.module, inside, sequences=part.stop - part.start) as norms:
+                yield lambda _: None
+            total.squares[part] += norms.squares
+            total.reached[part] |= norms.reached
+
+        def at_end(hidden: Tensor, part: slice) -> Tensor:
+            gradients, head_traces[part] = self._at_last_hidden(run, sequences[part], hidden)
+            return gradients
+
+        first = min((block for block in blocks if block is not None), default=len(model.blocks))
+        backward_by_blocks(model, tokens, down_to=first, at_end=at_end, watching=watching)
+        return total, head_traces
 
     def _at_last_hidden(self, run: ProbeRun, sequences: tuple[int, ...], hidden: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
         """Gradients float32 (draws, sequences, length, hidden), and the head's traces (sequences,)."""

@@ -8,7 +8,7 @@ from sensitivity import memory_forecast
 from sensitivity.checkpoint.description import Layer
 from sensitivity.memory_forecast import Work, forecast
 from sensitivity.probe_facts import all_probe_facts
-from sensitivity.probes import block_walk, label_products, rounding_errors, single_changes
+from sensitivity.probes import block_walk, kl, label_products, rounding_errors, single_changes
 from tests.synthetic import description
 
 WORK = Work(probe="fisher", rounding="rtn", formats=6, sequences=48, sequence_length=256)
@@ -57,3 +57,4 @@ def test_its_limits_are_those_of_the_code() -> None:
     assert memory_forecast.BATCH_TOKENS == block_walk.BATCH_TOKENS == label_products.BATCH_TOKENS
     assert memory_forecast.KEPT_BYTES == rounding_errors.KEPT_BYTES
     assert memory_forecast.VARIANT_BYTES == single_changes.VARIANT_BYTES
+    assert memory_forecast.VARIANT_SEQUENCES == kl.UNIT_SEQUENCES

@@ -11,6 +11,8 @@ from planner.jobs.job import JobState
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.measuring import setting_of
 from planner.schemas.jobs import Job
+from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
+from planner.services import evaluations, plans
 from planner.storage.cells import load_curves
 from planner.storage.database import Database
 from planner.worker import loaded_models
@@ -89,10 +91,10 @@ def test_a_model_that_cannot_be_streamed_is_loaded_whole(
 
 def test_a_probe_that_needs_the_whole_model(database: Database, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calibration = calibrate(database)
-    with pytest.raises(InvalidRequestError, match="hessian_trace needs the whole model"):
-        submit(database, model, calibration, probe="hessian_trace", streaming="always")
+    with pytest.raises(InvalidRequestError, match="coverage needs the whole model"):
+        submit(database, model, calibration, probe="coverage", streaming="always")
     little_memory(monkeypatch, 1 << 10)
-    job = finished(database, submit(database, model, calibration, probe="hessian_trace"))
+    job = finished(database, submit(database, model, calibration, probe="coverage"))
     assert job.request["memory"]["streamed"] is False
 
 
@@ -120,3 +122,24 @@ def test_the_peak_begins_anew() -> None:
     reset_peak()
     assert peak_bytes() < high
     assert available_bytes() > 0
+
+
+def test_evaluations_take_the_model_as_it_is_loaded(database: Database, model: str) -> None:
+    """Of a streamed model in one larger unit, with the numbers of the whole model's two."""
+    calibration = calibrate(database)
+    found = []
+    for streaming in ("never", "always"):
+        options: dict[str, Any] = {"probe": "weight_error", "streaming": streaming, "force": True}
+        assert finished(database, submit(database, model, calibration, **options)).state is JobState.SUCCEEDED
+        with database.session() as session:
+            request = PlanRequest(model=model, probe="weight_error", budget=BudgetSpec(effective_bits=4.3))
+            plan = plans.create_plan(session, request)
+            queued = evaluations.submit_evaluation(session, plan.id, EvaluateRequest(calibration=calibration, baselines=[]))
+        job = finished(database, queued)
+        assert job.state is JobState.SUCCEEDED, job.reason
+        with database.read_session() as session:
+            measured = evaluations.list_evaluations(session, plan.id).items[0]
+        found.append((job.total, measured.sequences, measured.kl.value, measured.perplexity.value))
+    assert [total for total, *_ in found] == [2, 1]
+    assert found[0][1] == found[1][1] == 5
+    np.testing.assert_allclose(found[1][2:], found[0][2:], rtol=1e-9)

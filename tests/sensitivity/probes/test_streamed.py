@@ -28,7 +28,7 @@ def some_layers(model: LoadedModel) -> list[str]:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2_moe"])
-@pytest.mark.parametrize("name", ["weight_error", "output_error", "fisher", "kl", "linearity"])
+@pytest.mark.parametrize("name", ["weight_error", "output_error", "fisher", "hessian_trace", "kl", "linearity"])
 def test_the_same_bits_as_in_memory(load_family: Callable[[str], LoadedModel], family: str, name: str) -> None:
     model = load_family(family)
     run = make_run(model, random_tokens(5, 8), formats=FORMATS[:2], layers=some_layers(model))
