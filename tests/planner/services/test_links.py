@@ -68,10 +68,10 @@ def plan(database: Database, model: str) -> PlanDocument:
         return plans.make_plan(session, PlanRequest(model=model, budget=BudgetSpec(effective_bits=4.25)))
 
 
-def test_linked_curves_are_exact_cells_and_foretold_ones_and_plans_prefer_them(database: Database) -> None:
-    model = measure(database)
-    assert plan(database, model).provenance.probe == "fisher"
-    document = link(database, model)
+def test_linked_curves_are_exact_cells_and_foretold_ones_and_plans_prefer_them(sqlite: Database) -> None:
+    model = measure(sqlite)
+    assert plan(sqlite, model).provenance.probe == "fisher"
+    document = link(sqlite, model)
     assert (document.probe, document.exact_cells, document.linked_cells) == ("calibrated_fisher", 30, 14 * 6 - 30)
     assert document.link.family == "scale"
     assert document.link.held_out.r2 > 0.98
@@ -80,7 +80,7 @@ def test_linked_curves_are_exact_cells_and_foretold_ones_and_plans_prefer_them(d
     assert document.link.spearman is not None
     assert document.link.spearman > 0.98
     assert document.notes == []
-    with database.read_session() as session:
+    with sqlite.read_session() as session:
         formats = [get_format(name) for name in FORMATS]
         found, exact, cheap = (
             load_curves(session, model, setting, formats, LAYERS) for setting in (document.setting, EXACT.id, CHEAP.id)
@@ -90,7 +90,7 @@ def test_linked_curves_are_exact_cells_and_foretold_ones_and_plans_prefer_them(d
     np.testing.assert_array_equal(found.standard_error[known], exact.standard_error[known])
     np.testing.assert_allclose(found.loss[~known] / cheap.loss[~known], 3, rtol=0.35)
     assert (found.standard_error[~known] > 0.05 * found.loss[~known]).all()
-    made = plan(database, model)
+    made = plan(sqlite, model)
     assert (made.provenance.probe, made.provenance.setting) == ("calibrated_fisher", document.setting)
     assert made.predicted.unit == "nats/token"
 
