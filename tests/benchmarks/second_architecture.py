@@ -71,7 +71,7 @@ class Comparison:
         """A row of the table."""
         return (
             f"{self.menu:>10} {self.budget:5} {_with_error(self.plan_kl, self.plan_error)} "
-            f"{self.uniform:>9} {_with_error(self.uniform_kl, self.uniform_error)} {self.plan_kl / self.uniform_kl:6.3f} "
+            f"{self.uniform:>10} {_with_error(self.uniform_kl, self.uniform_error)} {self.plan_kl / self.uniform_kl:6.3f} "
             f"{_with_error(self.difference, self.difference_error)}"
         )
 
@@ -105,7 +105,7 @@ def compare(directory: Path, say: Callable[[str], object] = print, *, recipe: Re
     database.upgrade()
     model, calibration = _register(database, checkpoint), _calibrate(database, checkpoint)
     _measure(database, model, calibration)
-    say(f"{'menu':>10} {'bits':>5} {'plan':>16} {'uniform':>26} {'ratio':>6} {'plan − uniform':>17}")
+    say(f"{'menu':>10} {'bits':>5} {'plan':>19} {'uniform':>30} {'ratio':>6} {'plan − uniform':>19}")
     found = []
     for budget in BUDGETS:
         measured = {menu: _measured(database, model, budget, formats) for menu, formats in MENUS.items()}
@@ -212,7 +212,7 @@ def _menu_limit(plan: PlanDocument) -> str | None:
 
 
 def _with_error(value: float, error: float) -> str:
-    return f"{value:8.4f} ± {error:.4f}"
+    return f"{f'{value:.3g} ± {error:.2g}':>19}"
 
 
 def main() -> None:
