@@ -24,7 +24,7 @@ demo: $(STAMP) ## measure, plan and evaluate a real language model (SmolLM2-135M
 
 test: $(STAMP) ## linters, types, import contracts, and the whole test suite (real model included)
 	$(MAKE) --no-print-directory check
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not benchmark' -n 2 --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not benchmark' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## the suite without the real model
 	$(BIN)/python -m pytest -m 'not real and not benchmark'
