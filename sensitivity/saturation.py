@@ -10,8 +10,8 @@ from sensitivity.errors import NonFiniteError
 NODES: Final = 16
 """Gauss-Legendre nodes of the integral along the way; the integrand is a product of straight lines."""
 
-ROUNDS: Final = 200
-"""Of the damped fixed point; it halves the error in each, more or less."""
+ROUNDS: Final = 20_000
+"""Of the damped fixed point: it halves the error in each where shares are small, and creeps close to the ceiling."""
 
 TOLERANCE: Final = 1e-12
 """Relative to the largest share."""
@@ -34,11 +34,11 @@ def saturating_costs(shares: NDArray[np.float64]) -> NDArray[np.float64]:
         Shape (layers,).
 
     Raises:
-        NonFiniteError: a share is NaN or infinite, or together they reach the ceiling.
+        NonFiniteError: a share is NaN or infinite, or together they reach the ceiling, or are so close to it that the equations
+            have no solution in floating point.
     """
     if not np.isfinite(shares).all() or shares.sum() >= 1.0:
-        msg = f"shares of {shares.sum():g} of the ceiling cannot be inverted; raise the headroom above 1"
-        raise NonFiniteError(msg)
+        raise _too_close(shares)
     places, weights = np.polynomial.legendre.leggauss(NODES)
     t = ((places + 1) / 2)[:, None]
     own = shares.copy()
@@ -50,6 +50,10 @@ def saturating_costs(shares: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = 0.5 * (better - own)
         own = own + moved
         if np.abs(moved).max(initial=0.0) <= limit:
-            break
-    costs: NDArray[np.float64] = -np.log1p(-own)
-    return costs
+            costs: NDArray[np.float64] = -np.log1p(-own)
+            return costs
+    raise _too_close(shares)
+
+
+def _too_close(shares: NDArray[np.float64]) -> NonFiniteError:
+    return NonFiniteError(f"shares of {shares.sum():g} of the ceiling cannot be inverted; raise the headroom above 1")

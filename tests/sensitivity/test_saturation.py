@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sensitivity.errors import NonFiniteError
@@ -30,6 +30,7 @@ def test_three_layers_of_the_paper() -> None:
     np.testing.assert_allclose(-np.expm1(-saturating_costs(shares)), damages, rtol=1e-10)
 
 
+@example([0.5] * 6)  # close to the ceiling the fixed point creeps
 @given(st.lists(st.floats(-0.2, 0.6), min_size=1, max_size=8))
 def test_damages_come_back_from_their_shares_and_costs_add_up(damages: list[float]) -> None:
     a = np.array(damages)
