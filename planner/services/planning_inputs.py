@@ -29,11 +29,11 @@ LINKED = "calibrated_"
 
 TRUST_ORDER = (
     "kl",
-    "calibrated_coverage",
     "calibrated_fisher",
-    "coverage",
     "fisher_interaction",
     "fisher",
+    "calibrated_coverage",
+    "coverage",
     "calibrated_linearity",
     "linearity",
     "calibrated_hessian_trace",
