@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError, UnmeasuredError
@@ -105,9 +106,10 @@ def _freshest_setting(session: Session, document: PlanDocument) -> str:
     """Id of the newest setting whose cells are changes from exactly this assignment, in the weights that the plan is made of."""
     around = digest({choice.layer: choice.format for choice in document.choices})
     newest = sorted(measured_formats(session, document.model), key=lambda row: row.measured_at, reverse=True)
-    for number in dict.fromkeys(row.setting_id for row in newest):
-        row = session.get_one(ProbeSettingRow, number)
-        if row.parameters.get(AROUND) == around and row.rounding == document.provenance.rounding:
+    numbers = list(dict.fromkeys(row.setting_id for row in newest))
+    rows = {row.id: row for row in session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(numbers)))}
+    for number in numbers:
+        if rows[number].parameters.get(AROUND) == around and rows[number].rounding == document.provenance.rounding:
             return number
     msg = f"nothing was measured around plan {document.id!r}: run `bitplan refine`, or POST /v1/plans/{document.id}/measure first"
     raise UnmeasuredError(msg, plan=document.id)

@@ -10,7 +10,7 @@ from sensitivity.statistics import CellStatus
 
 STEP_ERRORS = 2.0
 """Standard errors that a change has to be better by. With none, changes are chosen for their luck, and what many of them do
-together undoes the gain: on SmolLM2-135M at 4.25 bits the measured KL fell to 0.90 of where it was with one, to 0.88 with two."""
+together undoes the gain. `make sensitivity-report` measures steps with two; one and none are from a one-off script (ADR 15)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sensitivity.probes.base import (
     sequence_units,
     with_silent_sequences,
 )
-from sensitivity.probes.kl_gradients import point_products
+from sensitivity.probes.kl_gradients import point_products, reference_states
 from sensitivity.probes.label_products import batches
 from sensitivity.saturation import saturating_costs
 from sensitivity.statistics import Statistics
@@ -41,10 +41,10 @@ class Coverage(AbstractProbe):
     **The link.** Damage saturates: with ``f(S) = c (1 − Π_{l∈S} (1 − a_l))`` what adds up over layers is ``b_l = −ln(1 − a_l)``
     (ModelOpt's coverage, arXiv 2607.12266). A cell is ``c·b_l``, so that the sum Σ of a plan's cells predicts
     ``c (1 − exp(−Σ/c))``. The ceiling c is ``headroom`` times the KL of the worst uniform model of the run; at the default of 10
-    the two differ by less than 5 % even there, and cells are shares but for that.
+    the two differ by 5 % even there, and cells are shares but for that.
 
-    Units: eight sequences. Cost: for each format and node two forward passes and a backward pass. Memory: as ``fisher``, and the
-    weights once more. The model is not streamed.
+    Units: eight sequences. Cost: for each format and node a forward and a backward pass, and one forward pass of the reference.
+    Memory: as ``fisher``, and the weights once more. The model is not streamed.
 
     Attributes:
         nodes: of the integral over t, Gauss-Legendre; two integrate a KL up to the fourth power of t exactly.
@@ -74,12 +74,13 @@ class Coverage(AbstractProbe):
         places, shares = np.polynomial.legendre.leggauss(self.nodes)
         samples = np.zeros((len(unit.indices), len(run.layers), len(run.formats)))
         reached = np.zeros(samples.shape, dtype=bool)
+        references = {batch: reference_states(run, batch) for batch in batches(run, unit.indices)}
         for k in range(len(run.formats)):
             for place, share in zip((places + 1) / 2, shares / 2, strict=True):
                 weights = _on_the_way(run, k, float(place))
                 first = 0
-                for batch in batches(run, unit.indices):
-                    found = point_products(run, batch, weights, draws=0, arithmetic=self.arithmetic)
+                for batch, reference in references.items():
+                    found = point_products(run, batch, weights, draws=0, arithmetic=self.arithmetic, reference=reference)
                     part = slice(first, first + len(batch))
                     samples[part, :, k] += share * found.slopes[:, :, k].numpy()
                     reached[part, :, k] |= found.reached.numpy()

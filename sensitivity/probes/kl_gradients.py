@@ -35,7 +35,13 @@ class PointProducts:
 
 
 def point_products(
-    run: ProbeRun, sequences: tuple[int, ...], weights: Mapping[nn.Linear, Tensor], *, draws: int, arithmetic: str
+    run: ProbeRun,
+    sequences: tuple[int, ...],
+    weights: Mapping[nn.Linear, Tensor],
+    *,
+    draws: int,
+    arithmetic: str,
+    reference: Tensor | None = None,
 ) -> PointProducts:
     """One batch: a forward pass of either model, a backward pass for the KL, and one for each draw of labels.
 
@@ -45,6 +51,7 @@ def point_products(
         weights: the quantized model: other weights for some linears.
         draws: label draws for each sequence; none for slopes alone.
         arithmetic: of the scores and the inner products; the passes are float32.
+        reference: ``reference_states`` of the sequences, for who compares several quantized models with them.
 
     Raises:
         CalibrationError: the run has no tokens.
@@ -57,8 +64,8 @@ def point_products(
     for name in run.layers:
         errors.stack(name)
     head = cast("nn.Linear", output_head(module)).weight.data
-    with torch.no_grad():
-        reference = hidden_states(module, tokens)
+    if reference is None:
+        reference = reference_states(run, sequences)
     with replaced_weights(weights), ScoreProducts(run, errors, sequences=len(tokens), draws=1 + draws) as products:
         with torch.enable_grad():
             hidden = hidden_states(module, tokens)
@@ -77,6 +84,12 @@ def point_products(
         scores=products.products[1:] / length**0.5,
         reached=products.reached,
     )
+
+
+@torch.no_grad()
+def reference_states(run: ProbeRun, sequences: tuple[int, ...]) -> Tensor:
+    """Last hidden states of the run's own model, float32 (sequences, length, hidden)."""
+    return hidden_states(run.model.module, run.calibration_tokens[list(sequences)])
 
 
 @dataclass(frozen=True, slots=True)
