@@ -32,12 +32,17 @@ class Step:
 
         To stay costs nothing. So only changes that are surely better are made, and few enough that the quadratic model around
         the point still holds: a trust region whose radius the data set. The loss of the point is spread evenly over
-        the layers, which no choice depends on.
+        the layers, which no choice depends on. To stay costs nothing for an expert that saw no token either.
         """
         curves = self.changes
         error = np.where(np.isfinite(curves.standard_error), curves.standard_error, 0.0)
-        loss = curves.loss + self.errors * error + self.point.loss / max(1, len(curves.layers))
-        return replace(curves, loss=np.where(curves.status == CellStatus.MEASURED, loss, np.nan))
+        own = [[self.point.layers.get(layer) == fmt.name for fmt in curves.formats] for layer in curves.layers]
+        stays = np.array(own, dtype=bool).reshape(curves.status.shape)
+        silent = stays & (curves.status == CellStatus.NO_TOKENS)
+        status = np.where(silent, CellStatus.MEASURED.value, curves.status)
+        change = np.where(silent, 0.0, curves.loss + self.errors * error)
+        loss = change + self.point.loss / max(1, len(curves.layers))
+        return replace(curves, loss=np.where(status == CellStatus.MEASURED, loss, np.nan), status=status)
 
     def taken(self, chosen: Mapping[str, str]) -> tuple[int, float]:
         """How many layers leave the point, and the measured sum of their changes, without what makes up for luck.

@@ -73,3 +73,13 @@ def test_unknown_errors_count_as_none_and_unmeasured_cells_stay_so() -> None:
     found = Step(point_at(np.array([1])), measured, 2.0).guarded()
     np.testing.assert_allclose(found.loss[0, :2], [0.4, 0.3])
     assert np.isnan(found.loss[0, 2])
+
+
+def test_an_expert_without_tokens_stays_for_nothing() -> None:
+    """What it would cost to leave stays unknown."""
+    status = np.array([["no_tokens"] * 3])
+    silent = Curves(("l0",), FORMATS, np.full((1, 3), np.nan), np.full((1, 3), np.nan), status)
+    found = Step(point_at(np.array([1])), silent, 2.0).guarded()
+    assert found.status.tolist() == [["no_tokens", "measured", "no_tokens"]]
+    assert found.loss[0, 1] == pytest.approx(0.3)
+    assert np.isnan(found.loss[0, [0, 2]]).all()
