@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from planner.build import GroupCurves
 from planner.schemas.frontiers import FrontierDocument, FrontierPoint, FrontierRequest, UniformPoint
 from planner.schemas.plans import Size
-from planner.services.planning_inputs import Selected, load_inputs, select_layers
-from planner.services.posing import Posed, legal_classes, pose, provenance_of, size_of, unit_of
+from planner.services.planning_inputs import Selected
+from planner.services.posing import Posed, prepare, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, pose_problem
 from solvers import Frontier, even_budgets, frontier, knee, proved
 
@@ -22,9 +22,8 @@ def make_frontier(session: Session, request: FrontierRequest) -> FrontierDocumen
         NotFoundError: no such model or probe setting.
         InvalidRequestError: rules that contradict each other or the model, cells that nobody measured.
     """
-    selected = select_layers(session, request.model, request)
-    inputs = load_inputs(session, selected, request)
-    posed = pose(legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats], inputs), inputs)
+    prepared = prepare(session, request)
+    selected, inputs, posed = prepared.selected, prepared.inputs, prepared.posed
     began = time.perf_counter()
     problem = pose_problem(posed.classes, posed.curves, 0)
     budgets = even_budgets(problem, request.points)

@@ -13,8 +13,8 @@ from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
-from planner.services.planning_inputs import find_model, load_inputs, select_layers
-from planner.services.posing import Posed, legal_classes, pose, pose_counts, size_of
+from planner.services.planning_inputs import find_model, select_layers
+from planner.services.posing import Posed, Prepared, legal_classes, pose_counts, prepare, size_of
 from planner.solving import (
     Alternative,
     PosedCount,
@@ -68,12 +68,26 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
         BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits.
     """
     stop = solvers.Deadline.after(request.deadline_seconds)
-    budget = request.budget.budget()
-    selected = select_layers(session, request.model, request)
-    inputs = load_inputs(session, selected, request)
-    classes = legal_classes(selected, request, [fmt.name for fmt in inputs.curves.formats], inputs)
+    return answer(session, prepare(session, request), request, stop)
+
+
+def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: solvers.Deadline) -> PlanDocument:
+    """Solve and prove for the budget, the counts and the caution of one request; ``prepared`` may serve many of them.
+
+    Args:
+        session: where cross terms are read.
+        prepared: what ``prepare`` gave for a question with the same fields of ``Question``.
+        request: what is asked for.
+        stop: after it nothing is searched for beside the plan.
+
+    Raises:
+        InvalidRequestError: counts that contradict the model, cells that nobody measured.
+        CountConflictError: counts that no plan keeps together, whatever the budget.
+        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits.
+    """
+    budget, selected, inputs, classes = request.budget.budget(), prepared.selected, prepared.inputs, prepared.classes
     check_floor(classes.smallest_bits, budget, selected.footprint)
-    posed = pose(classes, inputs)
+    posed = prepared.posed
     check_floor(posed.classes.smallest_bits, budget, selected.footprint)
     if not request.allow_slack:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
