@@ -9,10 +9,9 @@ from planner.cli.following import follow, working
 from planner.cli.rendering import show_plan
 from planner.cli.reporting import AsJson, say, show_json
 from planner.cli.workspace import open_database
-from planner.schemas.plans import MeasureAroundRequest, PlanDocument, RefineRequest
+from planner.schemas.plans import STEP_ERRORS, MeasureAroundRequest, PlanDocument, RefineRequest
 from planner.services import plans as plan_service
 from planner.services import refining as service
-from planner.solving.steps import STEP_ERRORS
 from planner.storage.database import Database
 
 

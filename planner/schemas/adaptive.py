@@ -8,7 +8,7 @@ from planner.schemas.base import Reference, Schema
 from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkFigures
 from planner.schemas.plans import BudgetSpec, Question
-from sensitivity.links.fitting import LEAST_PAIRS
+from sensitivity.links.pairs import LEAST_PAIRS
 
 
 class AdaptiveRequest(Question):

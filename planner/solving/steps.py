@@ -8,10 +8,6 @@ import numpy as np
 from planner.curves import Curves, OperatingPoint
 from sensitivity.statistics import CellStatus
 
-STEP_ERRORS = 2.0
-"""Standard errors that a change has to be better by. With none, changes are chosen for their luck, and what many of them do
-together undoes the gain. `make sensitivity-report` measures steps with two; one and none are from a one-off script (ADR 15)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Step:

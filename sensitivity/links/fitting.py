@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from sensitivity.errors import LinkError
 from sensitivity.links.families import Family, fit_family
 from sensitivity.links.link import Link
-from sensitivity.links.pairs import Pairs
+from sensitivity.links.pairs import LEAST_PAIRS, Pairs
 
-LEAST_PAIRS: Final = 10
-"""No link is fitted on fewer cells."""
 FOLDS: Final = 5
 _DIVISIONS: Final = 2
 

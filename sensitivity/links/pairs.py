@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+LEAST_PAIRS: Final = 10
+"""No link is fitted on fewer cells."""
 
 
 @final

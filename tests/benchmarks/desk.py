@@ -18,12 +18,13 @@ from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import Job
+from planner.schemas.plans import STEP_ERRORS
 from planner.services import calibrations, jobs, models
 from planner.services.planning_inputs import load_layers
 from planner.settings import Settings
 from planner.solving import solve_plan
 from planner.solving.shrinkage import shrink
-from planner.solving.steps import STEP_ERRORS, Step
+from planner.solving.steps import Step
 from planner.storage.cells import load_curves
 from planner.storage.database import Database
 from planner.storage.operating_points import AROUND, load_point

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import solvers
 from planner.curves import Curves, OperatingPoint
-from planner.solving.steps import STEP_ERRORS, Step
+from planner.schemas.plans import STEP_ERRORS
+from planner.solving.steps import Step
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 

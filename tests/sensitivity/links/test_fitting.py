@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sensitivity.errors import LinkError
-from sensitivity.links.fitting import LEAST_PAIRS, LinkFit, fit_link
-from sensitivity.links.pairs import Pairs
+from sensitivity.links.fitting import LinkFit, fit_link
+from sensitivity.links.pairs import LEAST_PAIRS, Pairs
 from tests.sensitivity.links.worlds import world
 
 
