@@ -4,7 +4,6 @@ A problem says what to do and carries machine-readable members. What was not for
 log has the rest.
 """
 
-import re
 import traceback
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +26,7 @@ from planner.errors import (
     NotFoundError,
     PlannerError,
     StorageError,
+    problem_code,
 )
 from sensitivity.errors import ModelChangedError, SensitivityError
 
@@ -44,7 +44,6 @@ STATUS: dict[type[Exception], int] = {
     SensitivityError: 422,
 }
 _LOG = structlog.get_logger("api")
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _RESERVED = {"type", "title", "status", "detail", "request_id"}
 _UNAVAILABLE = "the database does not answer as it should; try again in a moment. The log of the service says why"
 
@@ -58,12 +57,6 @@ class InternalProblem(StatusProblem):
 
     def __init__(self, _text: str) -> None:
         super().__init__(detail="the service failed at this request; report the request_id to its operator")
-
-
-def problem_code(error: type[Exception]) -> str:
-    """Stable slug of an error class: its own ``code``, or its name (``UnknownFormatError`` → ``unknown-format``)."""
-    own = getattr(error, "code", None)
-    return own if isinstance(own, str) else _WORD.sub("-", error.__name__.removesuffix("Error")).lower()
 
 
 def problem_title(error: type[Exception]) -> str:

@@ -15,7 +15,10 @@ PlannerError
 └── StorageError              the database cannot be reached or is of another version
 """
 
+import re
 from typing import ClassVar
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class PlannerError(Exception):
@@ -103,3 +106,9 @@ class StorageError(PlannerError):
     """The database cannot be reached or is of another version."""
 
     code = "storage"
+
+
+def problem_code(error: type[Exception]) -> str:
+    """Stable slug of an error class: its own ``code``, or its name (``UnknownFormatError`` → ``unknown-format``)."""
+    own = getattr(error, "code", None)
+    return own if isinstance(own, str) else _WORD.sub("-", error.__name__.removesuffix("Error")).lower()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import sys
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from planner.errors import BudgetError, PlannerError
+from planner.errors import BudgetError, PlannerError, problem_code
 from sensitivity.errors import SensitivityError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -41,7 +40,7 @@ class ReportingGroup(TyperGroup):
             message = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
             _fail("invalid-request", message, {}, BAD_INPUT)
         except SensitivityError as error:
-            _fail(_slug(error), str(error), {}, BAD_INPUT)
+            _fail(problem_code(type(error)), str(error), {}, BAD_INPUT)
         except PlannerError as error:
             _fail(error.code, str(error), error.fields, _exit_code(error))
 
@@ -50,11 +49,6 @@ def _exit_code(error: PlannerError) -> int:
     if isinstance(error, BudgetError):
         return BUDGET
     return JOB_FAILED if isinstance(error, JobFailedError) else BAD_INPUT
-
-
-def _slug(error: SensitivityError) -> str:
-    """``SourceNotFoundError`` → ``source-not-found``, as REST names it."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
 
 
 def _fail(code: str, message: str, fields: dict[str, object], exit_code: int) -> None:
