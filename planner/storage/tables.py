@@ -348,3 +348,38 @@ class EvaluationRow(Base):
     router_flips_error: Mapped[float | None] = mapped_column(Float(53))
     sequences: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ApiKeyRow(Base):
+    """A key of the REST service. The key itself is with its owner; here is its SHA-256.
+
+    ``id`` is the readable part of the key. Rows are never deleted: a revoked key says who could do what, and when.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class IdempotentAnswerRow(Base):
+    """The answer to a POST that carried an ``Idempotency-Key``, written in the transaction of what the POST did.
+
+    ``owner`` is the id of the API key, empty for a request without one. ``body`` is the answer's, zlib-compressed.
+    """
+
+    __tablename__ = "idempotent_answers"
+
+    owner: Mapped[str] = mapped_column(String(32), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    status: Mapped[int] = mapped_column(Integer)
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
