@@ -1,30 +1,97 @@
-"""Logs go to standard error, so that standard output stays for answers: readable lines on a terminal, JSON lines elsewhere."""
+"""Logs go to standard error, so that standard output stays for answers: readable lines on a terminal, JSON lines elsewhere.
+
+What other libraries log by ``logging`` (the web server, drivers) comes out in the same form. No secret leaves: see
+``planner.redaction``.
+"""
 
 import logging
 import sys
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal, cast
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from planner.redaction import Redactor
+from planner.settings import Settings
+
+LogFormat = Literal["auto", "json", "text"]
+_SERVER_LOGGERS = ("uvicorn.error", "py.warnings")
 
 
-def configure_logs(level: str = "INFO") -> None:
-    """Set up structlog for this process; call it once, where the process starts.
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # (generic in the stubs alone)
+    """Our handler of the root logger, so that a second configuration replaces the first and nobody else's."""
+
+
+def configure_logs(level: str = "INFO", *, form: LogFormat = "auto", secrets: Iterable[str] = ()) -> None:
+    """Set up structlog and ``logging`` for this process; call it once, where the process starts.
 
     Args:
-        level: least severity that is logged, ``DEBUG`` to ``ERROR``.
+        level: least severity that is logged, ``DEBUG`` to ``ERROR``. Other libraries are heard from ``WARNING`` on.
+        form: ``json``, ``text``, or by whether standard error is a terminal.
+        secrets: texts that must not be logged, whoever says them.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if sys.stderr.isatty():
-        last: list[Processor] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    else:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    last = [*_rendering(form), _redacting(Redactor(secrets))]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    for former in [known for known in root.handlers if isinstance(known, _Handler)]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)  # never below: SQLAlchemy would log every statement with its values
+
+
+def configure_service_logs(settings: Settings) -> None:
+    """Set up the logs of a process that runs for long: also of the web server, of warnings and of what nobody caught."""
+    configure_logs(settings.log_level, form=settings.log_format, secrets=settings.secrets)
+    for name in _SERVER_LOGGERS:
+        logging.getLogger(name).setLevel(settings.log_level)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _rendering(form: LogFormat) -> list[Processor]:
+    if form == "text" or (form == "auto" and sys.stderr.isatty()):
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _redacting(redactor: Redactor) -> Processor:
+    """The last processor: it gets the line as it would be written."""
+
+    def redacted(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
+        return redactor(cast(str, line))
+
+    return redacted
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger(__name__).critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    thread = args.thread.name if args.thread is not None else None
+    trace = (args.exc_type, args.exc_value, args.exc_traceback)
+    structlog.get_logger(__name__).critical("uncaught exception", thread=thread, exc_info=trace)

@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="least severity that is logged")] = (
         "INFO"
     )
+    log_format: Annotated[
+        Literal["auto", "json", "text"],
+        Field(description="form of the logs on standard error: JSON lines or text; auto is text on a terminal alone"),
+    ] = "auto"
 
     @field_validator("model_roots", mode="before")
     @classmethod
@@ -64,6 +68,18 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         """``database_url``, or the SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'bitplan.db').absolute()}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody may read in a log: the password of the database."""
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            password = make_url(self.resolved_database_url).password
+        except ArgumentError:  # ``Database`` says what is wrong with it
+            return ()
+        return (str(password),) if password else ()
 
     @classmethod
     def load(cls) -> Self:

@@ -5,7 +5,7 @@ import os
 import sys
 
 from planner.errors import PlannerError
-from planner.logs import configure_logs
+from planner.logs import configure_service_logs
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.parent import follow_parent
@@ -21,7 +21,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         settings = Settings.load()
-        configure_logs(settings.log_level)
+        configure_service_logs(settings)
         database = Database(settings.resolved_database_url)
         database.check_version()
     except PlannerError as error:

@@ -103,6 +103,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "database_url": settings.resolved_database_url,
         "lease_seconds": str(settings.lease_seconds),
         "log_level": settings.log_level,
+        "log_format": settings.log_format,
         "torch_threads": str(settings.torch_threads),
     }
     if settings.model_roots is not None:
