@@ -3,13 +3,14 @@
 import typer
 
 from planner.cli.commands_curves import curves
+from planner.cli.commands_database import db
 from planner.cli.commands_importing import import_files
 from planner.cli.commands_linking import link
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
 from planner.cli.commands_refining import refine
-from planner.cli.commands_running import db, demo, serve, worker
+from planner.cli.commands_running import demo, serve, worker
 from planner.cli.reporting import ReportingGroup
 from planner.logs import configure_logs
 

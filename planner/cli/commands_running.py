@@ -1,4 +1,4 @@
-"""`bitplan serve`, `worker`, `db upgrade`, `demo`."""
+"""`bitplan serve`, `worker`, `demo`."""
 
 import os
 from pathlib import Path
@@ -6,23 +6,9 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.reporting import AsJson, out, show_json
+from planner.cli.reporting import AsJson, out
 from planner.cli.workspace import open_database, settings
-from planner.logs import configure_logs
-from planner.storage.database import Database
-
-db = typer.Typer(no_args_is_help=True, help="The database schema.")
-
-
-@db.command("upgrade")
-def upgrade(as_json: AsJson = False) -> None:
-    """Bring the schema to this version; once per release, before workers and services start."""
-    database = Database(settings().resolved_database_url)
-    database.upgrade()
-    if as_json:
-        show_json({"upgraded": repr(database)})
-    else:
-        out.print(f"up to date: {database!r}", highlight=False)
+from planner.logs import configure_service_logs
 
 
 def serve(
@@ -36,11 +22,11 @@ def serve(
     from planner.worker.supervisor import supervised_worker
 
     database = open_database()
-    configure_logs(settings().log_level)
+    configure_service_logs(settings())
     host, port = host or settings().host, settings().port if port is None else port
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
     with supervised_worker(settings(), enabled=not no_worker):
-        uvicorn.run("api.app:create_app", factory=True, host=host, port=port, log_level=settings().log_level.lower())
+        uvicorn.run("api.app:create_app", factory=True, host=host, port=port, log_config=None, access_log=False)
 
 
 def worker(
@@ -49,7 +35,7 @@ def worker(
     """A worker alone: claims units of queued jobs until it is stopped."""
     from planner.worker.process import make_worker
 
-    configure_logs(settings().log_level)
+    configure_service_logs(settings())
     running = make_worker(open_database(), settings())
     running.stop_on_signals()
     out.print(f"worker {running.worker_id} on {open_database()!r}", highlight=False)
