@@ -5,26 +5,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from api.answers import json_answer
-from api.dependencies import DatabaseOf, Identity, Limit
-from planner.schemas.base import Page
+from api.dependencies import Cursor, DatabaseOf, Identity, Limit
 from planner.schemas.jobs import Job
+from planner.schemas.plan_keeping import PlanFilters, PlanPage
 from planner.schemas.plans import (
     EvaluateRequest,
     MeasureAroundRequest,
     PlanDocument,
     PlanRequest,
-    PlanSummary,
     RefineRequest,
 )
-from planner.services import evaluations, exporting, plans, refining
+from planner.services import evaluations, exporting, plan_listing, plans, refining
 from planner.services.evaluations import EvaluationPage
-from planner.services.models import find_model
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
 
-class PlanPage(Page[PlanSummary]):
-    """Stored plans, newest first."""
+class PlanQuery(PlanFilters):
+    """Which stored plans, and which page of them."""
+
+    limit: Limit = 50
+    cursor: Cursor = None
 
 
 @router.post("", status_code=201, response_model=PlanDocument)
@@ -39,19 +40,10 @@ def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
 
 
 @router.get("")
-def list_plans(
-    database: DatabaseOf,
-    limit: Limit = 50,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{1,32}$", description="`next` of the previous page")] = None,
-    model: Annotated[
-        str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="of one model")
-    ] = None,
-) -> PlanPage:
+def list_plans(query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> PlanPage:
     """Stored plans, newest first."""
     with database.read_session() as session:
-        identity = None if model is None else find_model(session, model).id
-        items, following = plans.list_plans(session, model=identity, before=cursor, limit=limit)
-    return PlanPage(items=items, next=following)
+        return plan_listing.list_plans(session, query, cursor=query.cursor, limit=query.limit)
 
 
 @router.get("/{plan}", response_model=PlanDocument)

@@ -17,8 +17,9 @@ from api.web.formatting import FILTERS
 from planner.errors import NotFoundError
 from planner.schemas.curves import ProbeSettingDocument
 from planner.schemas.jobs import Job
+from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import Evaluation, PlanSummary
-from planner.services import curves, evaluations, jobs, models, plans
+from planner.services import curves, evaluations, jobs, models, plan_listing
 from sensitivity.formats.families import get_cell_format
 
 _HERE = Path(__file__).parent
@@ -103,7 +104,7 @@ def _live(recent: Sequence[Job]) -> bool:
 
 def _plan_lines(session: Session, model: str) -> list[PlanLine]:
     lines = []
-    for plan in plans.list_plans(session, model=model, limit=_SHOWN)[0]:
+    for plan in plan_listing.list_plans(session, PlanFilters(model=model), limit=_SHOWN).items:
         newest: dict[str, Evaluation] = {}
         for evaluation in evaluations.list_evaluations(session, plan.id).items:
             newest.setdefault(evaluation.label.split()[0], evaluation)

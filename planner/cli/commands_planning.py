@@ -13,11 +13,12 @@ from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_ta
 from planner.cli.workspace import open_database
 from planner.errors import ExportError
 from planner.schemas.frontiers import FrontierRequest
+from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
 from planner.services import evaluations as evaluation_service
-from planner.services import exporting, frontiers
+from planner.services import exporting, frontiers, plan_listing
 from planner.services import plans as service
-from planner.services.planning_inputs import find_model
+from planner.services.pagination import PAGE_LIMIT
 
 plans = typer.Typer(no_args_is_help=True, help="Stored plans.")
 ModelName = Annotated[str, typer.Argument(help="Model id or name.")]
@@ -166,8 +167,7 @@ def list_plans(
 ) -> None:
     """Stored plans, newest first."""
     with open_database().read_session() as session:
-        identity = None if model is None else find_model(session, model).id
-        items, _ = service.list_plans(session, model=identity, limit=200)
+        items = plan_listing.list_plans(session, PlanFilters(model=model), limit=PAGE_LIMIT).items
     if as_json:
         show_json([item.model_dump(mode="json") for item in items])
         return

@@ -5,7 +5,7 @@ import binascii
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, or_
+from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from planner.errors import InvalidRequestError
@@ -36,7 +36,8 @@ def page(
     created, identity = key
     if cursor is not None:
         time, last = _decode(cursor)
-        query = query.where(or_(created < time, and_(created == time, identity < last)))
+        # a row value: databases enter an index at it, where an OR of two comparisons is checked row by row
+        query = query.where(tuple_(created, identity) < tuple_(literal(time, created.type), literal(last)))
     size = min(limit, PAGE_LIMIT)
     rows = list(session.execute(query.order_by(created.desc(), identity.desc()).limit(size + 1)))
     if len(rows) <= size:

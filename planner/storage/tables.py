@@ -300,17 +300,30 @@ class UnitRow(Base):
 
 
 class PlanRow(Base):
-    """A stored plan: immutable. ``document`` is the whole plan as REST shows it; the columns are what is searched by."""
+    """What a stored plan is searched by, and what lists say of it; immutable. The whole plan is in ``PlanDocumentRow``.
+
+    Documents are long: a page of a list must not read them. ``budget`` is the request's, as REST shows it; ``budget_value`` is
+    rounded beyond 2^53.
+    """
 
     __tablename__ = "plans"
-    __table_args__ = (Index("ix_plans_model_id_created_at", "model_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_plans_created_at_id", "created_at", "id"),
+        Index("ix_plans_model_id_created_at_id", "model_id", "created_at", "id"),
+        Index("ix_plans_runtime_created_at_id", "runtime", "created_at", "id"),
+        Index("ix_plans_probe_created_at_id", "probe", "created_at", "id"),
+        Index("ix_plans_budget_kind_budget_value", "budget_kind", "budget_value"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"))
+    probe: Mapped[str] = mapped_column(String(60))
+    rounding: Mapped[str] = mapped_column(String(60))
     runtime: Mapped[str] = mapped_column(String(40))
     solver: Mapped[str] = mapped_column(String(40))
     status: Mapped[str] = mapped_column(String(20))
+    budget: Mapped[dict[str, Any]]
     budget_kind: Mapped[str] = mapped_column(String(30))
     budget_value: Mapped[float] = mapped_column(Float(53))
     size_bits: Mapped[int] = mapped_column(BigInteger)
@@ -318,8 +331,70 @@ class PlanRow(Base):
     effective_bits: Mapped[float] = mapped_column(Float(53))
     predicted_loss: Mapped[float] = mapped_column(Float(53))
     gap: Mapped[float] = mapped_column(Float(53))
-    document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class PlanDocumentRow(Base):
+    """A stored plan, whole: the JSON that REST answers."""
+
+    __tablename__ = "plan_documents"
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class PlanNameRow(Base):
+    """A name of a model and the plan that bears it now. Neither the plan nor the model can be deleted meanwhile.
+
+    ``version`` is that of the line of the trail that gave the name.
+    """
+
+    __tablename__ = "plan_names"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True, index=True)
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    since: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(100))
+    why: Mapped[str] = mapped_column(String(500))
+
+
+class PlanPinRow(Base):
+    """A pinned plan: the foreign key keeps it from being deleted, whoever tries."""
+
+    __tablename__ = "plan_pins"
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), primary_key=True)
+    since: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(100))
+    why: Mapped[str] = mapped_column(String(500))
+
+
+class PlanEventRow(Base):
+    """The trail: what was done to the names and pins of plans, by whom and why. Rows are only ever added.
+
+    They refer to nothing, so they stay when plan and model are gone. Of two that move a name at once, one breaks the unique
+    constraint of its versions.
+    """
+
+    __tablename__ = "plan_events"
+    __table_args__ = (
+        UniqueConstraint("model_id", "name", "version"),
+        Index("ix_plan_events_model_id_id", "model_id", "id"),
+        Index("ix_plan_events_plan_id_id", "plan_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(20))
+    model_id: Mapped[str] = mapped_column(String(64))
+    plan_id: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str | None] = mapped_column(String(100))
+    version: Mapped[int | None] = mapped_column(Integer)
+    supersedes: Mapped[str | None] = mapped_column(String(32))
+    why: Mapped[str] = mapped_column(String(500))
 
 
 class EvaluationRow(Base):

@@ -21,8 +21,9 @@ from planner.jobs.job import JobState
 from planner.logs import configure_logs
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import Job, SubmitSensitivity
+from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, Evaluation, PlanDocument, PlanRequest
-from planner.services import calibrations, evaluations, jobs, models, plans
+from planner.services import calibrations, evaluations, jobs, models, plan_listing, plans
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, UnitRow
@@ -171,7 +172,7 @@ def _measured(database: Database, model: str, budget: float, formats: tuple[str,
 def _stored(database: Database, request: PlanRequest) -> PlanDocument:
     """The plan that answered the same request before, or a new one."""
     with database.session() as session:
-        summaries, _ = plans.list_plans(session, model=request.model)
+        summaries = plan_listing.list_plans(session, PlanFilters(model=request.model)).items
         known = (plans.get_plan(session, summary.id) for summary in summaries)
         return next((plan for plan in known if plan.request == request), None) or plans.create_plan(session, request)
 

@@ -11,7 +11,7 @@ from planner.importers import SourceFile
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.imports import ImportDocument
 from planner.schemas.plans import EvaluateRequest, PlanDocument, PlanRequest
-from planner.services import curve_fits, curves, evaluations, exporting, frontiers, imports, plans
+from planner.services import curve_fits, curves, evaluations, exporting, frontiers, imports, plan_listing, plans
 from planner.storage.database import Database
 from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.registry import resolve_format
@@ -105,7 +105,7 @@ def test_a_configuration_becomes_a_plan_of_exactly_its_size(database: Database, 
         imported(database, files.stored(files.CONFIGURATION), level_format="INT{level}_G64")
     with database.session() as session:
         synthetic.add_cells(session, synthetic.description(), synthetic.setting())
-        assert plans.list_plans(session) == ([], None)
+        assert plan_listing.list_plans(session).items == []
     done = imported(database, files.stored(files.CONFIGURATION), level_format="INT{level}_G64")
     assert done.plan is not None
     with database.read_session() as session:

@@ -1,5 +1,6 @@
 """Plans are made by readers and stored by a writer."""
 
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +11,9 @@ from planner.cells import ProbeSetting
 from planner.errors import BudgetBelowFloorError, CountConflictError, NotFoundError, StorageError, UnmeasuredError
 from planner.runtimes import get_runtime
 from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
-from planner.services import curves, models, plans
+from planner.services import curves, models, plan_listing, plans
 from planner.storage.database import Database
-from planner.storage.tables import PlanRow
+from planner.storage.tables import PlanDocumentRow
 from sensitivity.errors import FormatError
 from sensitivity.formats.registry import get_format
 from tests import synthetic
@@ -60,7 +61,7 @@ def test_a_plan_of_a_model_that_was_deleted_meanwhile_is_not_stored(database: Da
     with pytest.raises(NotFoundError), database.session() as session:
         plans.store_plan(session, plan)
     with database.read_session() as session:
-        assert plans.list_plans(session) == ([], None)
+        assert plan_listing.list_plans(session).items == []
 
 
 def test_plans_that_are_made_at_once_are_all_stored(database: Database, toy: str) -> None:
@@ -71,10 +72,10 @@ def test_plans_that_are_made_at_once_are_all_stored(database: Database, toy: str
     with ThreadPoolExecutor(4) as pool:
         made = set(pool.map(create, range(12)))
     with database.read_session() as session:
-        listed, following = plans.list_plans(session)
-    assert {summary.id for summary in listed} == made
-    assert following is None
-    assert {summary.budget.effective_bits for summary in listed} == {3.5 + number / 10 for number in range(12)}
+        listed = plan_listing.list_plans(session)
+    assert {summary.id for summary in listed.items} == made
+    assert listed.next is None
+    assert {summary.budget.effective_bits for summary in listed.items} == {3.5 + number / 10 for number in range(12)}
 
 
 def _made(database: Database, **request: object) -> PlanDocument:
@@ -200,7 +201,7 @@ def test_alternatives_are_worse_and_differ(database: Database, toy: str) -> None
 def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: str) -> None:
     with database.session() as session:
         plan = plans.create_plan(session, _request(4.25).model_copy(update={"shrinkage": False}))
-        row = session.get_one(PlanRow, plan.id)
+        row = session.get_one(PlanDocumentRow, plan.id)
         old = plan.model_dump(mode="json")
         for field in ("caution", "objective", "direction", "counts"):
             del old["proof"][field]
@@ -209,12 +210,12 @@ def test_a_document_of_an_earlier_version_still_loads(database: Database, toy: s
         for field in ("alternatives", "corrected", "menu_limit", "confidence"):
             del old[field]
         del old["references"][0]["keeps_counts"], old["references"][0]["corrected_loss"]
-        row.document = old
+        row.document = json.dumps(old)
     uniform = plan.references[0].model_copy(update={"corrected_loss": None})
     unknown = {"references": [uniform], "corrected": None, "menu_limit": None, "confidence": None}
     with database.read_session() as session:
         assert plans.get_plan(session, plan.id) == plan.model_copy(update=unknown)
-        assert plans.list_plans(session)[0][0].rounding == "rtn"
+        assert plan_listing.list_plans(session).items[0].rounding == "rtn"
 
 
 def test_a_few_exact_cells_do_not_stand_in_for_whole_curves(database: Database, toy: str) -> None:

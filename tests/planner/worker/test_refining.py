@@ -16,7 +16,7 @@ from planner.jobs.job import JobState
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, MeasureAroundRequest, PlanDocument, PlanRequest, RefineRequest
-from planner.services import calibrations, jobs, models, plans, refining
+from planner.services import calibrations, jobs, models, plan_listing, plans, refining
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.loaded_models import LoadedModels
@@ -160,4 +160,4 @@ def test_the_command_steps_until_nothing_is_surely_better(database: Database, pl
     assert "layers change" in result.output
     assert "layers changed" in result.output
     with database.read_session() as session:
-        assert len(plans.list_plans(session)[0]) > 1
+        assert len(plan_listing.list_plans(session).items) > 1
