@@ -7,13 +7,13 @@ import typer
 
 from planner.budget import BudgetKind
 from planner.cli.commands_linking import shape_of, show_link
-from planner.cli.following import follow, working
+from planner.cli.following import follow
 from planner.cli.reporting import out, say, show_json, show_table, with_error
 from planner.errors import InvalidRequestError
+from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
 from planner.schemas.plans import BudgetSpec
-from planner.services import adaptive, jobs, links
-from planner.storage.database import Database
+from planner.services.adaptive import link_request
 
 Adaptive = Annotated[
     bool,
@@ -67,7 +67,7 @@ def read_budgets(text: str | None, *, adaptive: bool, alone: bool) -> list[Budge
     return [BudgetSpec(effective_bits=value) for value in bits]
 
 
-def measure_adaptively(database: Database, request: AdaptiveRequest, *, as_json: bool) -> None:
+def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, *, as_json: bool) -> None:
     """Measure, link and plan in turns until the plans are stable or the cells are spent; keep the linked curves.
 
     The state is in the database: interrupted, the same request goes on where it was.
@@ -76,20 +76,17 @@ def measure_adaptively(database: Database, request: AdaptiveRequest, *, as_json:
         JobFailedError: a measurement failed or was cancelled.
     """
     steps: list[AdaptiveStep] = []
-    with working(database):
+    with bitplan.working():
         while True:
-            with database.read_session() as session:
-                step = adaptive.next_step(session, request)
+            step = bitplan.next_step(request)
             if not as_json:
                 _show_step(step, steps)
             steps.append(step)
             if step.next is None:
                 break
-            with database.session() as session:
-                job = jobs.submit_sensitivity(session, step.next)
-            follow(database, job.id, quiet=as_json, at_work=True)
-    with database.session() as session:
-        link = links.create_link(session, step.model, adaptive.link_request(request, step))
+            job = bitplan.submit_job(step.next)
+            follow(bitplan, job.id, quiet=as_json)
+    link = bitplan.create_link(step.model, link_request(request, step))
     if as_json:
         show_json(AdaptiveRun(steps=steps, link=link))
     else:

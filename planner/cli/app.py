@@ -12,6 +12,7 @@ from planner.cli.commands_planning import bounds, evaluate, export, frontier, pl
 from planner.cli.commands_refining import refine
 from planner.cli.commands_running import demo, serve, worker
 from planner.cli.reporting import ReportingGroup
+from planner.cli.workspace import choose_service
 from planner.logs import configure_logs
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Measure once what each format costs each layer; then plan any bit budget in milliseconds, with a proof. "
     "Exit codes: 0 done, 2 bad input, 3 a budget that no plan keeps, 4 a job that failed.",
 )
+app.callback()(choose_service)
 app.add_typer(models, name="models")
 app.add_typer(calibrations, name="calibrations")
 app.add_typer(jobs, name="jobs")

@@ -10,13 +10,11 @@ import typer
 from planner.cli import options
 from planner.cli.drifting import compare_checkpoints
 from planner.cli.reporting import AsJson, out, show_json, show_table, with_error
-from planner.cli.workspace import open_database
+from planner.cli.workspace import operations
 from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.errors import InvalidRequestError
 from planner.schemas.curve_tools import AgreementDocument, FitsDocument, LayerFit
-from planner.services import comparisons, curve_fits
-from planner.services import curves as service
-from planner.services import drift as drift_service
+from planner.services.curve_fits import fits_csv
 from sensitivity.formats.abstract import FormatFamily
 from sensitivity.formats.families import DEFAULT_FORMATS
 
@@ -31,8 +29,7 @@ Layers = Annotated[str | None, typer.Option("--layers", help="Shell-style patter
 @curves.command("list")
 def list_settings(model: ModelName, as_json: AsJson = False) -> None:
     """How a model was measured so far, freshest first."""
-    with open_database().read_session() as session:
-        found = service.list_settings(session, model)
+    found = operations().list_probe_settings(model)
     if as_json:
         show_json(found)
         return
@@ -55,12 +52,11 @@ def fit(
 ) -> None:
     """Fit loss ≈ α·β^(−bits) to each layer, with its residual; flags curves that closed forms cannot use."""
     names = options.read_list(formats)
-    with open_database().read_session() as session:
-        found = curve_fits.fit(session, model, probe=probe, setting=setting, formats=names, layers=layers)
+    found = operations().get_fits(model, probe=probe, setting=setting, formats=names, layers=layers)
     if as_json:
         show_json(found)
     elif as_csv:
-        sys.stdout.write(curve_fits.fits_csv(found))
+        sys.stdout.write(fits_csv(found))
     else:
         _show_fits(found)
 
@@ -77,8 +73,7 @@ def compare(
 ) -> None:
     """Compare two probe settings: rank correlations and ratio of sums, format by format."""
     names = options.read_list(formats)
-    with open_database().read_session() as session:
-        found = comparisons.compare(session, model, first, second, formats=names, layers=layers)
+    found = operations().compare_settings(model, first, second, formats=names, layers=layers)
     if picture is not None:
         from planner.cli.curve_pictures import draw_comparison
 
@@ -106,8 +101,7 @@ def heatmap(
     from planner.cli.curve_pictures import draw_heat_map
 
     names = options.read_list(formats)
-    with open_database().read_session() as session:
-        found = service.get_curves(session, model, probe=probe, setting=setting, formats=names, layers=layers)
+    found = operations().get_curves(model, probe=probe, setting=setting, formats=names, layers=layers)
     if not found.items:
         msg = "no cell of these layers and formats was measured: name others, or measure them first"
         raise InvalidRequestError(msg)
@@ -123,11 +117,10 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Compare the weights of a model with those of another checkpoint: what moved, and in which formats it matters."""
-    database = open_database()
+    bitplan = operations()
     names = options.read_list(formats) or list(DEFAULT_FORMATS[FormatFamily.WEIGHTS])
-    compare_checkpoints(database, model, reference, names, quiet=as_json)
-    with database.read_session() as session:
-        found = drift_service.get_drift(session, model, reference, formats=names, ratio=ratio)
+    compare_checkpoints(bitplan, model, reference, names, quiet=as_json)
+    found = bitplan.get_drift(model, reference, formats=names, ratio=ratio)
     if as_json:
         show_json(found)
         return

@@ -8,12 +8,10 @@ import typer
 from planner.cli import options
 from planner.cli.commands_measuring import DEFAULT_FORMATS, Rounding
 from planner.cli.reporting import AsJson, out, show_json
-from planner.cli.workspace import open_database
-from planner.importers import IMPORTERS, ImportedMoments
+from planner.cli.workspace import operations
+from planner.importers import IMPORTERS
 from planner.importers.port import OptionValue
-from planner.importers.source import read_source
 from planner.schemas.imports import ImportDocument
-from planner.services import imports as service
 
 _OPTIONS = "; ".join(
     f"{importer.name}: {', '.join(f'{name}={value}' for name, value in importer.options.items())}"
@@ -38,18 +36,9 @@ def import_files(
     as_json: AsJson = False,
 ) -> None:
     """Import another tool's measurements as cells, or its decision as a plan: all of the files, or nothing."""
-    database = open_database()
-    sources = [read_source(path) for path in files]
     given = {name: _value(text) for name, text in options.read_pairs(option, "option").items()}
-    with database.read_session() as session:
-        read = service.read_files(session, model, sources, tool=tool, options=given)
-    if isinstance(read.found, ImportedMoments):
-        from planner.worker.diagonal_errors import store_diagonal_errors
-
-        document = store_diagonal_errors(database, read, read.found, options.read_list(formats) or [], rounding)
-    else:
-        with database.session() as session:
-            document = service.store(session, read)
+    names = options.read_list(formats) or []
+    document = operations().add_imports(model, files, tool=tool, options=given, formats=names, rounding=rounding)
     if as_json:
         show_json(document)
     else:

@@ -7,9 +7,8 @@ import typer
 
 from planner.cli import options
 from planner.cli.reporting import AsJson, out, show_json, show_table
-from planner.cli.workspace import open_database
+from planner.cli.workspace import operations
 from planner.schemas.links import HeldOutFigures, LinkDocument, LinkFigures, LinkRequest
-from planner.services import links as service
 
 
 def link(
@@ -31,8 +30,7 @@ def link(
         rounding=rounding,
         seed=seed,
     )
-    with open_database().session() as session:
-        document = service.create_link(session, model, request)
+    document = operations().create_link(model, request)
     if as_json:
         show_json(document)
     else:

@@ -10,14 +10,13 @@ from planner.cli.drifting import compare_checkpoints
 from planner.cli.following import follow
 from planner.cli.memory_lines import say_forecast, say_peak
 from planner.cli.reporting import AsJson, out, say, show_json, show_table
-from planner.cli.workspace import open_database
+from planner.cli.workspace import operations
 from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.measuring import setting_of
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import RoundingName, SubmitSensitivity
-from planner.services import calibrations as calibration_service
-from planner.services import jobs as service
+from planner.services.pagination import PAGE_LIMIT
 from sensitivity.formats import families
 from sensitivity.formats.abstract import FormatFamily
 from sensitivity.probe_facts import all_probe_facts, get_facts
@@ -80,7 +79,7 @@ def measure(
 ) -> None:
     """Measure error curves: what each format costs each layer. Interrupted, it goes on where it was."""
     wanted = read_budgets(budgets, adaptive=adaptive, alone=not (detach or force or sample))
-    database = open_database()
+    bitplan = operations()
     calibration = None
     if wanted or get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
         request = CreateCalibration(
@@ -91,9 +90,7 @@ def measure(
             held_out_length=held_out_length,
             seed=seed,
         )
-        prepared = calibration_service.prepare(request)
-        with database.session() as session:
-            calibration = calibration_service.create(session, prepared)[0].id
+        calibration = bitplan.add_calibration(request).id
     submission = SubmitSensitivity(
         model=model,
         probe=probe,
@@ -111,13 +108,12 @@ def measure(
         reuse_ratio=reuse_ratio,
     )
     if reuse is not None:
-        compare_checkpoints(database, model, reuse, submission.formats, quiet=as_json)
-    with database.session() as session:
-        job = service.submit_sensitivity(session, submission)
+        compare_checkpoints(bitplan, model, reuse, submission.formats, quiet=as_json)
+    job = bitplan.submit_job(submission)
     if not as_json:
         say_forecast(job)
     if not detach:
-        job = follow(database, job.id, quiet=as_json)
+        job = follow(bitplan, job.id, quiet=as_json)
     if wanted:
         question = AdaptiveRequest(
             model=model,
@@ -132,7 +128,7 @@ def measure(
             batch=batch,
             seed=seed,
         )
-        measure_adaptively(database, question, as_json=as_json)
+        measure_adaptively(bitplan, question, as_json=as_json)
     elif as_json:
         show_json(job)
     elif job.reason:
@@ -162,9 +158,7 @@ def add(
         held_out_length=held_out_length,
         seed=seed,
     )
-    prepared = calibration_service.prepare(request)
-    with open_database().session() as session:
-        stored, _ = calibration_service.create(session, prepared)
+    stored = operations().add_calibration(request)
     if as_json:
         show_json(stored)
     else:
@@ -174,8 +168,7 @@ def add(
 @calibrations.command("list")
 def list_calibrations(as_json: AsJson = False) -> None:
     """Stored texts, newest first."""
-    with open_database().read_session() as session:
-        page = calibration_service.list_calibrations(session, limit=200)
+    page = operations().list_calibrations(limit=PAGE_LIMIT)
     if as_json:
         show_json(page)
         return
@@ -189,8 +182,7 @@ def list_calibrations(as_json: AsJson = False) -> None:
 @jobs.command("list")
 def list_jobs(as_json: AsJson = False) -> None:
     """Jobs, newest first."""
-    with open_database().read_session() as session:
-        page = service.list_jobs(session, limit=200)
+    page = operations().list_jobs(limit=PAGE_LIMIT)
     if as_json:
         show_json(page)
         return
@@ -203,8 +195,7 @@ def list_jobs(as_json: AsJson = False) -> None:
 @jobs.command("show")
 def show(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
     """One job."""
-    with open_database().read_session() as session:
-        job = service.get_job(session, job_id)
+    job = operations().get_job(job_id)
     if as_json:
         show_json(job)
     else:
@@ -213,8 +204,8 @@ def show(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson
 
 @jobs.command("follow")
 def follow_job(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
-    """Work on a job here until it ends; goes on where an interrupted one stopped."""
-    job = follow(open_database(), job_id, quiet=as_json)
+    """Work on a job here until it ends, or with --url watch it; goes on where an interrupted one stopped."""
+    job = follow(operations(), job_id, quiet=as_json)
     if as_json:
         show_json(job)
 
@@ -222,8 +213,7 @@ def follow_job(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: 
 @jobs.command("cancel")
 def cancel(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
     """Stop a job after its present unit; finished units stay."""
-    with open_database().session() as session:
-        job = service.cancel_job(session, job_id)
+    job = operations().cancel_job(job_id)
     if as_json:
         show_json(job)
     else:

@@ -5,26 +5,25 @@ from typing import Annotated
 import typer
 
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
-from planner.cli.workspace import open_database
-from planner.runtimes import RUNTIMES
-from planner.services import models as service
-from planner.services.catalogue import list_cache_formats
-from sensitivity.formats.registry import all_formats
+from planner.cli.workspace import operations
+from planner.schemas.models import RegisterModel
+from planner.services.pagination import PAGE_LIMIT
 
 models = typer.Typer(no_args_is_help=True, help="Register and list models.")
 
 
 @models.command("add")
 def add(
-    source: Annotated[str, typer.Argument(help="Directory of safetensors, GGUF file, or hub id.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Directory of safetensors, GGUF file, or hub id; with --url a path is one of the service's machine."),
+    ],
     name: Annotated[str | None, typer.Option(help="Name to call it by.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a model: reads its configuration and headers, not its weights."""
-    description = service.inspect(source, revision=revision)
-    with open_database().session() as session:
-        model, created = service.register(session, description, name=name)
+    model, created = operations().register_model(RegisterModel(source=source, name=name, revision=revision))
     if as_json:
         show_json(model)
         return
@@ -39,8 +38,7 @@ def add(
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Registered models, newest first."""
-    with open_database().read_session() as session:
-        page = service.list_models(session, limit=200)
+    page = operations().list_models(limit=PAGE_LIMIT)
     if as_json:
         show_json(page)
         return
@@ -53,8 +51,7 @@ def list_models(as_json: AsJson = False) -> None:
 @models.command("layers")
 def layers(model: Annotated[str, typer.Argument(help="Model id or name.")], as_json: AsJson = False) -> None:
     """The quantizable layers of a model."""
-    with open_database().read_session() as session:
-        found = service.list_layers(session, model)
+    found = operations().list_layers(model)
     if as_json:
         show_json(found)
         return
@@ -65,8 +62,7 @@ def layers(model: Annotated[str, typer.Argument(help="Model id or name.")], as_j
 @models.command("delete")
 def delete(model: Annotated[str, typer.Argument(help="Model id or name.")], as_json: AsJson = False) -> None:
     """Forget a model with its cells, plans and jobs."""
-    with open_database().session() as session:
-        service.delete_model(session, model)
+    operations().delete_model(model)
     if as_json:
         show_json({"deleted": model})
 
@@ -76,8 +72,9 @@ def formats(
     as_json: AsJson = False,
 ) -> None:
     """Candidate formats and what a 4096 × 4096 matrix, or a long cache of heads of 128, takes in each."""
+    bitplan = operations()
     if kv_cache:
-        listed = list_cache_formats()
+        listed = bitplan.list_cache_formats()
         if as_json:
             show_json(listed)
         else:
@@ -85,20 +82,18 @@ def formats(
                 "formats of the KV cache", ["name", "effective bits"], [[f.name, f"{f.effective_bits:.4f}"] for f in listed.items]
             )
         return
-    found = all_formats()
-    shape = (4096, 4096)
-    bits = {fmt.name: fmt.size_bits(shape) / shape[0] / shape[1] for fmt in found}
+    found = bitplan.list_formats().items
     if as_json:
-        keys = ("name", "num_bits", "group_size", "symmetric")
-        show_json([{key: getattr(fmt, key) for key in keys} | {"effective_bits": bits[fmt.name]} for fmt in found])
+        keys = {"name", "num_bits", "group_size", "symmetric", "effective_bits"}
+        show_json([fmt.model_dump(mode="json", include=keys) for fmt in found])
         return
-    show_table("formats", ["name", "effective bits"], [[fmt.name, f"{bits[fmt.name]:.4f}"] for fmt in found])
+    show_table("formats", ["name", "effective bits"], [[fmt.name, f"{fmt.effective_bits:.4f}"] for fmt in found])
 
 
 def runtimes(as_json: AsJson = False) -> None:
     """Engines that plans can be made for."""
+    found = operations().list_runtimes().items
     if as_json:
-        keys = ("name", "description", "exports")
-        show_json([{key: getattr(profile, key) for key in keys} for profile in RUNTIMES.values()])
+        show_json([profile.model_dump(mode="json", include={"name", "description", "exports"}) for profile in found])
         return
-    show_table("runtimes", ["name", "what it asks"], [[p.name, p.description] for p in RUNTIMES.values()])
+    show_table("runtimes", ["name", "what it asks"], [[profile.name, profile.description] for profile in found])

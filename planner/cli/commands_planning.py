@@ -10,14 +10,11 @@ from planner.cli import options
 from planner.cli.following import follow
 from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
-from planner.cli.workspace import open_database
+from planner.cli.workspace import open_database, operations
 from planner.errors import ExportError
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
-from planner.services import evaluations as evaluation_service
-from planner.services import exporting, frontiers, plan_listing
-from planner.services import plans as service
 from planner.services.pagination import PAGE_LIMIT
 
 plans = typer.Typer(no_args_is_help=True, help="Stored plans.")
@@ -44,8 +41,7 @@ def bounds(
         context=context,
         batch=batch,
     )
-    with open_database().read_session() as session:
-        found = service.bounds(session, model, request)
+    found = operations().ask_bounds(model, request)
     if as_json:
         show_json(found)
         return
@@ -105,8 +101,7 @@ def plan(
         alternative_layers=alternative_layers,
         allow_slack=allow_slack,
     )
-    with open_database().session() as session:
-        document = service.create_plan(session, request)
+    document = operations().create_plan(request)
     if as_json:
         show_json(document)
     else:
@@ -153,8 +148,7 @@ def frontier(
         menus=options.read_menus(menu),
         experts=options.read_experts(experts),
     )
-    with open_database().read_session() as session:
-        document = frontiers.make_frontier(session, request)
+    document = operations().make_frontier(request)
     if as_json:
         show_json(document)
     else:
@@ -166,8 +160,7 @@ def list_plans(
     model: Annotated[str | None, typer.Option(help="Only plans of this model.")] = None, as_json: AsJson = False
 ) -> None:
     """Stored plans, newest first."""
-    with open_database().read_session() as session:
-        items = plan_listing.list_plans(session, PlanFilters(model=model), limit=PAGE_LIMIT).items
+    items = operations().list_plans(PlanFilters(model=model), limit=PAGE_LIMIT).items
     if as_json:
         show_json([item.model_dump(mode="json") for item in items])
         return
@@ -189,9 +182,8 @@ def list_plans(
 @plans.command("show")
 def show(plan_id: PlanId, as_json: AsJson = False) -> None:
     """One stored plan with its proof."""
-    with open_database().read_session() as session:
-        document = service.get_plan(session, plan_id)
-        measured = evaluation_service.list_evaluations(session, plan_id)
+    bitplan = operations()
+    document, measured = bitplan.get_plan(plan_id), bitplan.list_evaluations(plan_id)
     if as_json:
         show_json({"plan": document.model_dump(mode="json"), "evaluations": measured.model_dump(mode="json")["items"]})
         return
@@ -205,18 +197,21 @@ def export(
     target: Annotated[str | None, typer.Option("--target", "-t", help="json or compressed-tensors.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Write the whole quantized checkpoint into this new directory.")
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            help="Write the whole quantized checkpoint into this new directory; needs the weights, so not with --url.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """A plan in the words of the engine that will load it."""
-    with open_database().read_session() as session:
-        exported = exporting.export_plan(session, plan_id, target)
     if checkpoint is not None:
         _write_checkpoint(plan_id, checkpoint)
         if as_json:
             show_json({"plan": plan_id, "checkpoint": str(checkpoint)})
         return
+    exported = operations().export_plan(plan_id, target)
     if output is None:
         show_json(exported)
         return
@@ -238,8 +233,9 @@ def _write_text(path: Path, text: str) -> None:
 def _write_checkpoint(plan_id: str, directory: Path) -> None:
     from planner.worker.checkpoints import write_plan_checkpoint
 
+    database = open_database()
     say("loading the model and rounding its weights …")
-    written = write_plan_checkpoint(open_database(), plan_id, directory)
+    written = write_plan_checkpoint(database, plan_id, directory)
     out.print(f"wrote {written}", highlight=False)
 
 
@@ -250,14 +246,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a plan on held-out text, beside uniform under the same budget."""
-    database = open_database()
+    bitplan = operations()
     request = EvaluateRequest(calibration=calibration, baselines=[] if alone else ["uniform"])
-    with database.session() as session:
-        job = evaluation_service.submit_evaluation(session, plan_id, request)
-    follow(database, job.id, quiet=as_json)
-    with database.read_session() as session:
-        found = evaluation_service.list_evaluations(session, plan_id)
-    items = [item for item in found.items if item.job == job.id]
+    job = bitplan.evaluate_plan(plan_id, request)
+    follow(bitplan, job.id, quiet=as_json)
+    items = [item for item in bitplan.list_evaluations(plan_id).items if item.job == job.id]
     if as_json:
         show_json([item.model_dump(mode="json") for item in items])
     else:

@@ -1,18 +1,15 @@
 """`bitplan refine`: measure around a plan, and take short steps from it that are surely better."""
 
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from planner.cli.following import follow, working
+from planner.cli.following import follow
 from planner.cli.rendering import show_plan
 from planner.cli.reporting import AsJson, say, show_json
-from planner.cli.workspace import open_database
+from planner.cli.workspace import operations
+from planner.operations import AbstractOperations
 from planner.schemas.plans import STEP_ERRORS, MeasureAroundRequest, PlanDocument, RefineRequest
-from planner.services import plans as plan_service
-from planner.services import refining as service
-from planner.storage.database import Database
 
 
 def refine(
@@ -32,12 +29,12 @@ def refine(
 
     Curves know layers one at a time; around a plan it is known what they do together. Interrupted, it goes on where it was.
     """
-    database = open_database()
+    bitplan = operations()
     around = MeasureAroundRequest(calibration=calibration, draws=draws, seed=seed)
     made: list[PlanDocument] = []
-    with working(database) if rounds > 1 else nullcontext():
+    with bitplan.working():
         for _ in range(rounds):
-            found = _step(database, plan_id, around, RefineRequest(step_errors=step_errors), quiet=as_json, at_work=rounds > 1)
+            found = _step(bitplan, plan_id, around, RefineRequest(step_errors=step_errors), quiet=as_json)
             if found is None:
                 break
             made.append(found)
@@ -49,21 +46,17 @@ def refine(
 
 
 def _step(
-    database: Database, plan_id: str, around: MeasureAroundRequest, request: RefineRequest, *, quiet: bool, at_work: bool
+    bitplan: AbstractOperations, plan_id: str, around: MeasureAroundRequest, request: RefineRequest, *, quiet: bool
 ) -> PlanDocument | None:
     """The next plan, stored; ``None`` if no change is surely better."""
-    with database.session() as session:
-        job = service.submit_around(session, plan_id, around)
-    follow(database, job.id, quiet=quiet, at_work=at_work)
-    with database.read_session() as session:
-        found = service.refine_plan(session, plan_id, request)
+    job = bitplan.measure_around_plan(plan_id, around)
+    follow(bitplan, job.id, quiet=quiet)
+    found = bitplan.refine_plan(plan_id, request)
     step = found.predicted.step
     if step is None or step.layers == 0:
         if not quiet:
             say(f"no change of plan {plan_id} is surely better: it stays")
         return None
-    with database.session() as session:
-        plan_service.store_plan(session, found)
     if not quiet:
         say(
             f"plan {plan_id} → {found.id}: {step.layers} layers change, "

