@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.statistics import CellStatus
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Classes:
     """Layer groups with their exact sizes: all of the problem that needs no measurement.
 
@@ -33,20 +34,17 @@ class Classes:
     sizes: NDArray[np.int64]
     legal: NDArray[np.bool_]
 
-    @property
+    @cached_property
     def group_of_layer(self) -> NDArray[np.int64]:
         """Index of the group of each layer."""
-        result = np.empty(len(self.layers), dtype=np.int64)
-        for number, members in enumerate(self.groups):
-            result[list(members)] = number
-        return result
+        return _group_of_layer(self.groups, len(self.layers))
 
-    @property
+    @cached_property
     def smallest_bits(self) -> int:
         """Bits of the smallest assignment."""
         return int(np.where(self.legal, self.sizes, np.iinfo(np.int64).max).min(axis=1, initial=2**62).sum())
 
-    @property
+    @cached_property
     def largest_bits(self) -> int:
         """Bits of the largest assignment."""
         return int(np.where(self.legal, self.sizes, 0).max(axis=1, initial=0).sum())
@@ -76,9 +74,7 @@ def build_classes(
     sizes, storable = layer_sizes(layers, formats, runtime)
     legal = allowed(rules, layers, formats) & storable
     chosen = tuple(runtime.groups(layers) if groups is None else groups)
-    of_layer = np.empty(len(layers), dtype=np.int64)
-    for number, members in enumerate(chosen):
-        of_layer[list(members)] = number
+    of_layer = _group_of_layer(chosen, len(layers))
     group_legal = np.ones((len(chosen), len(formats)), dtype=bool)
     np.logical_and.at(group_legal, of_layer, legal)
     group_sizes = np.zeros((len(chosen), len(formats)), dtype=np.int64)
@@ -86,6 +82,13 @@ def build_classes(
     classes = Classes(tuple(layers), tuple(formats), chosen, np.where(group_legal, group_sizes, 0), group_legal)
     _refuse_stuck_groups(classes, legal, runtime)
     return classes
+
+
+def _group_of_layer(groups: Sequence[tuple[int, ...]], layers: int) -> NDArray[np.int64]:
+    result = np.empty(layers, dtype=np.int64)
+    result[[index for members in groups for index in members]] = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+    result.setflags(write=False)
+    return result
 
 
 def layer_sizes(

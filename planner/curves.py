@@ -31,15 +31,25 @@ class Curves(Generic[FormatT]):
     standard_error: NDArray[np.float64]
     status: NDArray[np.str_]
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        return self.loss.nbytes + self.standard_error.nbytes + self.status.nbytes
+
+    def freeze(self) -> None:
+        """Make the arrays read-only, here and in every part that shares them."""
+        for array in (self.loss, self.standard_error, self.status):
+            array.setflags(write=False)
+
     def part(self, rows: Indices, columns: Indices) -> "Curves[FormatT]":
-        """The curves of some layers in some formats, by their places on both axes."""
-        cells = np.ix_(rows, columns)
+        """The curves of some layers in some formats, by their places on both axes; neighbours in order share the memory."""
+        first, second = _places(rows), _places(columns)
         return Curves(
             tuple(self.layers[i] for i in rows),
             tuple(self.formats[k] for k in columns),
-            self.loss[cells],
-            self.standard_error[cells],
-            self.status[cells],
+            self.loss[first][:, second],
+            self.standard_error[first][:, second],
+            self.status[first][:, second],
         )
 
     def beside(self, other: "Curves[FormatT]") -> "Curves[FormatT]":
@@ -63,6 +73,14 @@ class Curves(Generic[FormatT]):
         unknown[:, columns] = status[:, columns] == ""
         loss[unknown], error[unknown], status[unknown] = 0.0, 0.0, CellStatus.MEASURED
         return replace(self, loss=loss, standard_error=error, status=status)
+
+
+def _places(indices: Indices) -> slice | list[int]:
+    """A slice where the places are neighbours in order: numpy copies nothing then."""
+    places = list(indices)
+    if not places or places != list(range(places[0], places[0] + len(places))):
+        return places
+    return slice(places[0], places[0] + len(places))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,25 +32,17 @@ class PlanCrossTerms:
 
 
 def plan_cross_terms(
-    session: Session, model_id: str, setting: ProbeSettingRow, classes: Classes, choice: NDArray[np.int64]
+    session: Session, model_id: str, found: str, classes: Classes, choice: NDArray[np.int64]
 ) -> PlanCrossTerms | None:
-    """Cross terms of an assignment, or ``None`` where nothing stored says so, or the cells hold them already.
-
-    Score products of the curves' own setting, else the freshest of the same rounded weights: what the layers do together is the
-    same whether their cells come from ``fisher`` or ``kl``.
+    """Cross terms of an assignment, or ``None`` where no layer of it has score products.
 
     Args:
         session: where to read.
         model_id: fingerprint of the model.
-        setting: how the curves were measured.
+        found: id of the setting with score products that ``find_products`` named.
         classes: layer groups.
         choice: int64 (groups,), column of each group's format.
     """
-    if not (setting.in_nats and setting.additive) or holds_cross_terms(setting.probe):
-        return None
-    found = _setting_with_products(session, model_id, setting)
-    if found is None:
-        return None
     chosen: dict[str, list[str]] = {}
     for layer, column in zip(classes.layers, choice[classes.group_of_layer].tolist(), strict=True):
         chosen.setdefault(classes.formats[column].identity, []).append(layer.name)
@@ -60,7 +52,19 @@ def plan_cross_terms(
     return PlanCrossTerms(found, cross_terms(known), layers) if layers else None
 
 
-def _setting_with_products(session: Session, model_id: str, setting: ProbeSettingRow) -> str | None:
+def find_products(session: Session, model_id: str, setting: ProbeSettingRow) -> str | None:
+    """Id of the setting whose score products say what layers cost together; ``None`` where none do, or the cells say it already.
+
+    Score products of the curves' own setting, else the freshest of the same rounded weights: what the layers do together is the
+    same whether their cells come from ``fisher`` or ``kl``.
+
+    Args:
+        session: where to read.
+        model_id: fingerprint of the model.
+        setting: how the curves were measured.
+    """
+    if not (setting.in_nats and setting.additive) or holds_cross_terms(setting.probe):
+        return None
     by_text = setting.rounding in {facts.name for facts in all_rounding_facts() if facts.needs_inputs}
     query = (
         select(ProbeSettingRow.id)

@@ -10,7 +10,8 @@ from planner.build import GroupCurves
 from planner.schemas.frontiers import FrontierDocument, FrontierPoint, FrontierRequest, UniformPoint
 from planner.schemas.plans import Size
 from planner.services.planning_inputs import Selected
-from planner.services.posing import Posed, prepare, provenance_of, size_of, unit_of
+from planner.services.posing import Posed, provenance_of, size_of, unit_of
+from planner.services.preparing import prepare
 from planner.solving import BITS_PER_MEGABYTE, pose_problem
 from solvers import Frontier, even_budgets, frontier, knee, proved
 

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.build import Classes, GroupCurves
+from planner.build import Classes
 from planner.curves import Curves
-from planner.runtimes import get_runtime
-from planner.runtimes.profile import RuntimeProfile
 from planner.schemas.caveats import MenuLimit
 from planner.schemas.cross_terms import CrossTermsDocument
 from planner.schemas.plans import (
     AlternativePlan,
-    Choice,
-    GroupChoice,
     KeptCount,
-    NextFormat,
     PlanDocument,
     PlanRequest,
     Prediction,
@@ -29,12 +24,12 @@ from planner.schemas.plans import (
 )
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
-from planner.services.planning_inputs import Selected
+from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
+from planner.services.preparing import Prepared
 from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
-from planner.solving.shrinkage import Shrunk
-from planner.solving.steps import Step
-from planner.storage.tables import ProbeSettingRow, utc_now
+from planner.storage.tables import utc_now
+from planner.telemetry import PlanReport, report_plan
 from sensitivity.statistics import CellStatus
 
 
@@ -44,33 +39,41 @@ class Answered:
 
     Attributes:
         request: what was asked for.
-        selected: the layers.
-        setting: how the curves were measured.
-        posed: layer groups and their losses.
-        counts: the counts of the request over these groups.
+        prepared: what it shares with the requests of other budgets.
+        counts: the counts of the request over the layer groups.
         solved: the answer.
         cross_terms: what the layers of the answer cost together, where it is known.
-        step: where the changes that the curves are made of start, if they are.
-        shrunk: how the expected curves came about; ``None`` where nothing was shrunk.
     """
 
     request: PlanRequest
-    selected: Selected
-    setting: ProbeSettingRow
-    posed: Posed
+    prepared: Prepared
     counts: Sequence[PosedCount]
     solved: Solved
     cross_terms: PlanCrossTerms | None
-    step: Step | None
-    shrunk: Shrunk | None
+
+    @property
+    def selected(self) -> Selected:
+        """The layers."""
+        return self.prepared.selected
+
+    @property
+    def inputs(self) -> Inputs:
+        """Their curves."""
+        return self.prepared.inputs
+
+    @property
+    def posed(self) -> Posed:
+        """Layer groups and their losses."""
+        return self.prepared.posed
 
 
 def plan_document(
     answered: Answered, alternatives: Sequence[Alternative], *, limit: MenuLimit | None = None, notes: Sequence[str] = ()
 ) -> PlanDocument:
-    """The document, with a new id."""
-    request, selected, setting = answered.request, answered.selected, answered.setting
+    """The document, with a new id; whoever watches this process hears of it."""
+    request, selected, setting = answered.request, answered.selected, answered.inputs.setting
     classes, curves, solved = answered.posed.classes, answered.posed.curves, answered.solved
+    report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
     return PlanDocument(
         id=secrets.token_hex(12),
         created_at=utc_now(),
@@ -92,21 +95,21 @@ def plan_document(
         binding=_binding(answered),
         price_per_megabyte=solved.price * BITS_PER_MEGABYTE,
         references=[_uniform(answered)],
-        choices=_choices(classes, solved, get_runtime(request.runtime)),
-        groups=_group_choices(classes, curves, solved),
+        choices=answered.prepared.choices.of_layers(solved),
+        groups=answered.prepared.choices.of_groups(solved),
         ignored=[layer.name for layer in selected.ignored],
         notes=[*curves.notes, *notes, *_note_on_alternatives(request, len(alternatives))],
         provenance=provenance_of(selected, setting),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
-        corrected=correction(answered.posed, answered.shrunk, solved.proved.choice),
+        corrected=correction(answered.posed, answered.inputs.shrunk, solved.proved.choice),
         menu_limit=limit,
         confidence=confidence(classes, curves, solved.proved.choice, setting),
     )
 
 
 def _step(answered: Answered) -> StepDocument | None:
-    step, classes = answered.step, answered.posed.classes
+    step, classes = answered.inputs.step, answered.posed.classes
     if step is None:
         return None
     columns = answered.solved.proved.choice[classes.group_of_layer]
@@ -128,7 +131,7 @@ def _cross_terms(answered: Answered) -> CrossTermsDocument | None:
     if found is None:
         return None
     terms, apart = found.terms, math.hypot(proved.standard_error, found.terms.standard_error)
-    total_error = terms.total_error if found.setting == answered.setting.id else apart
+    total_error = terms.total_error if found.setting == answered.inputs.setting.id else apart
     return CrossTermsDocument(
         loss=terms.loss,
         standard_error=terms.standard_error if math.isfinite(terms.standard_error) else None,
@@ -243,51 +246,5 @@ def _uniform(answered: Answered) -> Reference:
         loss=float(curves.loss[:, column].sum()),
         size=_size(answered, int(classes.sizes[:, column].sum())),
         keeps_counts=all(int(row.table[:, column].sum()) <= row.limit for row in rows_of(answered.counts)),
-        corrected_loss=None if answered.shrunk is None else float(answered.posed.expected.loss[:, column].sum()),
-    )
-
-
-def _choices(classes: Classes, solved: Solved, runtime: RuntimeProfile) -> list[Choice]:
-    of_layer = classes.group_of_layer
-    found = []
-    for index, layer in enumerate(classes.layers):
-        group = int(of_layer[index])
-        fmt = classes.formats[int(solved.proved.choice[group])]
-        found.append(
-            Choice(
-                layer=layer.name,
-                kind=layer.kind,
-                block=layer.block,
-                group=group,
-                format=fmt.name,
-                size_bits=runtime.size_bits(fmt, layer.shape),
-            )
-        )
-    return found
-
-
-def _group_choices(classes: Classes, curves: GroupCurves, solved: Solved) -> list[GroupChoice]:
-    found = []
-    for group, members in enumerate(classes.groups):
-        column = int(solved.proved.choice[group])
-        up = int(solved.next_up[group])
-        found.append(
-            GroupChoice(
-                layers=[classes.layers[i].name for i in members],
-                format=classes.formats[column].name,
-                size_bits=int(classes.sizes[group, column]),
-                predicted_loss=float(curves.loss[group, column]),
-                standard_error=float(curves.standard_error[group, column]),
-                next_up=None if up < 0 else _next_format(classes, curves, group=group, column=column, up=up),
-                fragile=bool(solved.fragile[group]),
-            )
-        )
-    return found
-
-
-def _next_format(classes: Classes, curves: GroupCurves, *, group: int, column: int, up: int) -> NextFormat:
-    return NextFormat(
-        format=classes.formats[up].name,
-        more_bits=int(classes.sizes[group, up] - classes.sizes[group, column]),
-        loss_change=float(curves.loss[group, up] - curves.loss[group, column]),
+        corrected_loss=None if answered.inputs.shrunk is None else float(answered.posed.expected.loss[:, column].sum()),
     )

@@ -1,6 +1,6 @@
 """What planning reads from the store: the model's layers, the probe setting, and its curves."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -13,13 +13,16 @@ from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.rules import Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
+from planner.services.cross_terms import find_products
 from planner.services.expected_curves import expected_curves
 from planner.solving.shrinkage import Shrunk
 from planner.solving.steps import Step
 from planner.storage.cells import count_cells, load_curves, measured_formats
+from planner.storage.database import Database
 from planner.storage.operating_points import AROUND, load_point
 from planner.storage.tables import LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow
 from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import resolve_format
 from sensitivity.probe_facts import all_probe_facts, get_facts, is_ranking
 from sensitivity.rounding_facts import get_rounding_facts
@@ -76,6 +79,7 @@ class Inputs:
         shrunk: how they came about; likewise.
         others: expected curves of the formats of the setting that the request leaves out.
         shrinkage: plan with expected losses where there are any.
+        products: id of the setting whose score products say what layers cost together, if one does.
     """
 
     setting: ProbeSettingRow
@@ -85,6 +89,7 @@ class Inputs:
     shrunk: Shrunk | None = None
     others: Curves | None = None
     shrinkage: bool = True
+    products: str | None = None
 
     @property
     def curves(self) -> Curves:
@@ -181,8 +186,34 @@ def _rules(request: Selection) -> Rules:
     )
 
 
-def load_inputs(session: Session, selected: Selected, request: Question) -> Inputs:
+@dataclass(frozen=True, slots=True)
+class _ModelCurves:
+    """All cells of a model in one setting: what every question about them takes its part of.
+
+    Attributes:
+        measured: as measured.
+        expected: freed of the luck of their measurement; ``measured`` where nothing is shrunk.
+        shrunk: how they came about; ``None`` likewise.
+    """
+
+    measured: Curves
+    expected: Curves
+    shrunk: Shrunk | None
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays; those that both curves share count twice."""
+        return self.measured.bytes + self.expected.bytes
+
+
+def load_inputs(session: Session, selected: Selected, request: Question, version: Hashable) -> Inputs:
     """The curves to plan with.
+
+    Args:
+        session: where to read.
+        selected: the layers.
+        request: which curves.
+        version: of the model's measurements, read before.
 
     Raises:
         NotFoundError: a setting that this model was not measured in.
@@ -196,23 +227,38 @@ def load_inputs(session: Session, selected: Selected, request: Question) -> Inpu
     known = sorted(map(resolve_format, seen), key=lambda fmt: (fmt.num_bits, fmt.name))
     asked = known if request.formats is None else list(dict.fromkeys(resolve_format(name) for name in request.formats))
     formats = [*asked, *(fmt for fmt in known if fmt not in asked)]
-    curves = load_curves(session, selected.model.id, setting.id, formats)
-    places = {name: place for place, name in enumerate(curves.layers)}
-    rows, first, others = [places[layer.name] for layer in selected.layers], range(len(asked)), range(len(asked), len(formats))
     point = load_point(session, selected.model.id, setting.id)
     if point is not None:
-        step = Step(point, curves.part(rows, first), request.step_errors)
+        changes = load_curves(session, selected.model.id, setting.id, asked, [layer.name for layer in selected.layers])
+        step = Step(point, changes, request.step_errors)
         return Inputs(setting, step.guarded(), step)
-    curves = curves.with_exact_formats(selected.model.dtype)
-    expected, shrunk = expected_curves(setting.probe, curves)
+    curves = Database.of(session).memory.recall(
+        ("curves", selected.model.id, setting.id, *(fmt.name for fmt in formats)),
+        lambda: _model_curves(session, selected.model, setting, formats),
+        size=lambda made: made.bytes,
+        version=version,
+    )
+    places = {name: place for place, name in enumerate(curves.measured.layers)}
+    rows, first, others = [places[layer.name] for layer in selected.layers], range(len(asked)), range(len(asked), len(formats))
     return Inputs(
         setting,
-        curves.part(rows, first),
-        expected=None if shrunk is None else expected.part(rows, first),
-        shrunk=shrunk,
-        others=expected.part(rows, others),
+        curves.measured.part(rows, first),
+        expected=None if curves.shrunk is None else curves.expected.part(rows, first),
+        shrunk=curves.shrunk,
+        others=curves.expected.part(rows, others),
         shrinkage=request.shrinkage,
+        products=find_products(session, selected.model.id, setting),
     )
+
+
+def _model_curves(
+    session: Session, model: ModelRow, setting: ProbeSettingRow, formats: Sequence[CandidateFormat]
+) -> _ModelCurves:
+    measured = load_curves(session, model.id, setting.id, formats).with_exact_formats(model.dtype)
+    expected, shrunk = expected_curves(setting.probe, measured)
+    for curves in (measured, expected):
+        curves.freeze()
+    return _ModelCurves(measured, expected, shrunk)
 
 
 def _find_setting(

@@ -1,21 +1,21 @@
 """Plans: made in milliseconds from stored curves, stored whole, never changed."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import solvers
 from planner.budget import Budget, Footprint
-from planner.errors import CountConflictError, NotFoundError
-from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
+from planner.errors import CountConflictError, InvalidRequestError, NotFoundError
+from planner.schemas.plans import Bounds, BoundsRequest, BudgetSpec, PlanDocument, PlanRequest, PlanSummary
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
 from planner.services.planning_inputs import find_model, select_layers
-from planner.services.posing import Posed, Prepared, legal_classes, pose_counts, prepare, size_of
+from planner.services.posing import Posed, legal_classes, pose_counts, size_of
+from planner.services.preparing import Prepared, prepare
 from planner.solving import (
     Alternative,
     PosedCount,
@@ -27,7 +27,7 @@ from planner.solving import (
     rows_of,
     solve_plan,
 )
-from planner.storage.tables import PlanDocumentRow, PlanRow
+from planner.storage.tables import PlanRow
 from sensitivity.formats.registry import resolve_format
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
@@ -94,12 +94,12 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     counts = pose_counts(request.counts, classes)
     solved = _solve(request, budget, selected.footprint, posed, counts)
-    apart = inputs.step is None  # the loss of an operating point has its cross terms
-    together = (
-        plan_cross_terms(session, selected.model.id, inputs.setting, posed.classes, solved.proved.choice) if apart else None
-    )
-    limit = menu_limit(request, selected, inputs, posed, solved, stop) if apart else None  # changes say nothing of far formats
-    answered = Answered(request, selected, inputs.setting, posed, counts, solved, together, inputs.step, inputs.shrunk)
+    together = limit = None
+    if inputs.products is not None:
+        together = plan_cross_terms(session, selected.model.id, inputs.products, posed.classes, solved.proved.choice)
+    if inputs.step is None:  # changes say nothing of far formats
+        limit = menu_limit(request, prepared.outside, solved, stop)
+    answered = Answered(request, prepared, counts, solved, together)
     notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs)]
     return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 
@@ -140,8 +140,7 @@ def store_plan(session: Session, document: PlanDocument) -> None:
         NotFoundError: the model was deleted since.
     """
     find_model(session, document.model)
-    session.execute(insert(PlanRow).values(_columns(document)))
-    session.execute(insert(PlanDocumentRow).values(plan_id=document.id, document=document.model_dump_json()))
+    session.add(_row(document))
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:
@@ -150,35 +149,66 @@ def get_plan(session: Session, plan_id: str) -> PlanDocument:
     Raises:
         NotFoundError: no such plan.
     """
-    row = session.get(PlanDocumentRow, plan_id)
+    row = session.get(PlanRow, plan_id)
     if row is None:
-        raise no_plan(plan_id)
-    return PlanDocument.model_validate_json(row.document)
+        msg = f"no plan {plan_id!r}: list plans with GET /v1/plans"
+        raise NotFoundError(msg)
+    return PlanDocument.model_validate(row.document)
 
 
-def no_plan(plan_id: str) -> NotFoundError:
-    """What is said of an id that no plan has."""
-    return NotFoundError(f"no plan {plan_id!r}: list plans with GET /v1/plans", plan=plan_id)
+def list_plans(
+    session: Session, *, model: str | None = None, before: str | None = None, limit: int = 50
+) -> tuple[list[PlanSummary], str | None]:
+    """Stored plans, newest first, and the id to go on from (``before``), if there are more."""
+    query = select(PlanRow).order_by(PlanRow.created_at.desc(), PlanRow.id.desc()).limit(limit + 1)
+    if model is not None:
+        query = query.where(PlanRow.model_id == model)
+    if before is not None:
+        last = session.get(PlanRow, before)
+        if last is None:
+            msg = f"no plan {before!r} to continue after; start again without a cursor"
+            raise InvalidRequestError(msg)
+        query = query.where(
+            (PlanRow.created_at < last.created_at) | ((PlanRow.created_at == last.created_at) & (PlanRow.id < last.id))
+        )
+    rows = list(session.scalars(query))
+    more = rows[limit - 1].id if len(rows) > limit else None
+    return [_summary(row) for row in rows[:limit]], more
 
 
-def _columns(document: PlanDocument) -> dict[str, Any]:
+def _row(document: PlanDocument) -> PlanRow:
     budget = document.budget.budget()
-    return {
-        "id": document.id,
-        "model_id": document.model,
-        "setting_id": document.provenance.setting,
-        "probe": document.predicted.probe,
-        "rounding": document.provenance.rounding,
-        "runtime": document.runtime,
-        "solver": document.proof.solver,
-        "status": document.proof.status,
-        "budget": document.budget.model_dump(mode="json"),
-        "budget_kind": budget.kind.value,
-        "budget_value": budget.value,
-        "size_bits": document.size.layer_bits,
-        "file_bytes": document.size.file_bytes,
-        "effective_bits": document.size.effective_bits,
-        "predicted_loss": document.predicted.loss,
-        "gap": document.proof.gap,
-        "created_at": document.created_at,
-    }
+    return PlanRow(
+        id=document.id,
+        model_id=document.model,
+        setting_id=document.provenance.setting,
+        runtime=document.runtime,
+        solver=document.proof.solver,
+        status=document.proof.status,
+        budget_kind=budget.kind.value,
+        budget_value=budget.value,
+        size_bits=document.size.layer_bits,
+        file_bytes=document.size.file_bytes,
+        effective_bits=document.size.effective_bits,
+        predicted_loss=document.predicted.loss,
+        gap=document.proof.gap,
+        document=document.model_dump(mode="json"),
+        created_at=document.created_at,
+    )
+
+
+def _summary(row: PlanRow) -> PlanSummary:
+    return PlanSummary(
+        id=row.id,
+        model=row.model_id,
+        runtime=row.runtime,
+        probe=row.document["predicted"]["probe"],
+        rounding=row.document["provenance"]["rounding"],
+        budget=BudgetSpec.model_validate(row.document["budget"]),
+        status=row.status,
+        effective_bits=row.effective_bits,
+        file_bytes=row.file_bytes,
+        predicted_loss=row.predicted_loss,
+        gap=row.gap,
+        created_at=row.created_at,
+    )

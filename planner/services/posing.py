@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from planner.budget import Budget, BudgetKind, Footprint
 from planner.build import Classes, GroupCurves, build_classes, group_curves
@@ -13,7 +11,7 @@ from planner.errors import InvalidRequestError
 from planner.grouping import MEASURED_TOGETHER, Tying, merged, ranked, tied
 from planner.runtimes import get_runtime
 from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question, Size
-from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
+from planner.services.planning_inputs import Inputs, Selected
 from planner.solving import Count, PosedCount, pose_count
 from planner.storage.tables import ProbeSettingRow
 from planner.versions import BITPLAN_VERSION
@@ -35,38 +33,6 @@ class Posed:
     curves: GroupCurves
     measured: GroupCurves
     expected: GroupCurves
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A planning question as far as it is the same for every budget.
-
-    Attributes:
-        selected: the layers.
-        inputs: their curves.
-        classes: layer groups, legal where the runtime and the rules allow it: enough for the limits of a budget.
-    """
-
-    selected: Selected
-    inputs: Inputs
-    classes: Classes
-
-    @cached_property
-    def posed(self) -> Posed:
-        """The question with its losses; raises what ``pose`` raises."""
-        return pose(self.classes, self.inputs)
-
-
-def prepare(session: Session, question: Question) -> Prepared:
-    """Read and build what every budget of a question shares.
-
-    Raises:
-        NotFoundError: no such model or probe setting.
-        InvalidRequestError: rules that contradict each other or the model, curves that nobody measured.
-    """
-    selected = select_layers(session, question.model, question)
-    inputs = load_inputs(session, selected, question)
-    return Prepared(selected, inputs, legal_classes(selected, question, [fmt.name for fmt in inputs.curves.formats], inputs))
 
 
 def legal_classes(

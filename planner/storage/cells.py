@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Insert, Row, func, select
+from sqlalchemy import Insert, Row, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from planner.cells import Cell, ProbeSetting
 from planner.curves import Curves
 from planner.errors import ConflictError, InvalidRequestError
-from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ProbeSettingRow, utc_now
+from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
@@ -50,6 +50,15 @@ _POSTGRESQL_COLUMN = """
 SELECT string_agg(int8send(layer_id), ''), string_agg(float8send(coalesce(loss, 'inf')), ''),
   string_agg(float8send(coalesce(standard_error, 'inf')), '')
 FROM cells WHERE measured_format_id = %s"""
+
+_BY_ID = select(ModelRow.id).where(ModelRow.id == bindparam("model"))
+_BY_NAME = select(ModelRow.id).where(ModelRow.name == bindparam("model")).order_by(ModelRow.created_at.desc()).limit(1)
+_VERSION = (
+    select(ModelRow.id, ModelRow.name, ModelRow.created_at, MeasuredFormatRow.id, MeasuredFormatRow.measured_at)
+    .outerjoin(MeasuredFormatRow, MeasuredFormatRow.model_id == ModelRow.id)
+    .where(ModelRow.id == func.coalesce(_BY_ID.scalar_subquery(), _BY_NAME.scalar_subquery()))
+    .order_by(MeasuredFormatRow.id)
+)
 
 
 def store_cells(
@@ -154,6 +163,20 @@ def measured_formats(session: Session, model_id: str, setting_id: str | None = N
     if setting_id is not None:
         query = query.where(MeasuredFormatRow.setting_id == setting_id)
     return list(session.scalars(query))
+
+
+def measurements_version(session: Session, model: str) -> tuple[tuple[Any, ...], ...]:
+    """What a model's measurements are as of now: equal as long as no cell of it was written, whoever writes; empty for no model.
+
+    One query over a handful of rows. Every write of cells sets its columns' ``measured_at`` in one transaction with the cells
+    and what belongs to them, so whoever reads them *after* this reads these or newer ones. A model that was registered anew has
+    another ``created_at``.
+
+    Args:
+        session: the caller's transaction.
+        model: id, or name (the newest of that name).
+    """
+    return tuple(tuple(row) for row in session.execute(_VERSION, {"model": model}))
 
 
 def count_cells(session: Session, measured_format_id: int) -> int:

@@ -19,15 +19,23 @@ from sqlalchemy.orm import Session
 
 from planner.errors import StorageError
 from planner.storage.failures import storage_error
+from planner.storage.memory import Memory
 from planner.storage.tables import utc_now
 
 _READ = "bitplan_read"
 _OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
+MEMORY_BYTES = 96 * 2**20
 
 
 class Database:
-    """A database by URL. Connects on first use; safe to share between threads, never across a fork."""
+    """A database by URL. Connects on first use; safe to share between threads, never across a fork.
+
+    Attributes:
+        url: where it is.
+        engine: its pool of connections.
+        memory: what this process keeps of what was read.
+    """
 
     def __init__(self, url: str | URL) -> None:
         """Prepare the engine; connects to nothing yet.
@@ -40,6 +48,7 @@ class Database:
         """
         self.url = _parse(url)
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self.memory = Memory(MEMORY_BYTES)
         self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
 
     @property

@@ -1,0 +1,87 @@
+"""What every budget of a planning question shares: prepared once, and remembered while no cell of the model is written."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from planner.build import Classes
+from planner.runtimes import get_runtime
+from planner.schemas.plans import Question
+from planner.services.outside_formats import OutsideFormats
+from planner.services.plan_choices import PlanChoices, most_bytes
+from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
+from planner.services.posing import Posed, legal_classes, pose
+from planner.storage.cells import measurements_version
+from planner.storage.database import Database
+
+LAYER_BYTES: Final = 600
+"""About what the facts of one layer take: its name, its shape, its place in a group."""
+
+_FIELDS: Final = frozenset(Question.model_fields) - {"model"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planning question as far as it is the same for every budget.
+
+    Attributes:
+        question: what was asked; the budget is not part of it.
+        selected: the layers.
+        inputs: their curves.
+        classes: layer groups, legal where the runtime and the rules allow it: enough for the limits of a budget.
+    """
+
+    question: Question
+    selected: Selected
+    inputs: Inputs
+    classes: Classes
+
+    @cached_property
+    def posed(self) -> Posed:
+        """The question with its losses; raises what ``pose`` raises."""
+        return pose(self.classes, self.inputs)
+
+    @cached_property
+    def choices(self) -> PlanChoices:
+        """What documents say of the layers and groups."""
+        return PlanChoices(self.posed.classes, self.posed.curves, get_runtime(self.question.runtime))
+
+    @cached_property
+    def outside(self) -> OutsideFormats:
+        """What lies outside of the menu."""
+        return OutsideFormats(self.question, self.selected, self.inputs, self.posed)
+
+    @property
+    def bytes(self) -> int:
+        """About what this can come to take."""
+        curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
+        tables = 8 * self.classes.sizes.nbytes  # losses and errors, as measured and expected, here and with wider menus
+        others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes)
+        return sum(part.bytes for part in curves if part is not None) + others
+
+
+def prepare(session: Session, question: Question) -> Prepared:
+    """What every budget of a question shares, from memory if nothing was measured since.
+
+    Raises:
+        NotFoundError: no such model or probe setting.
+        InvalidRequestError: rules that contradict each other or the model, curves that nobody measured.
+    """
+    version = measurements_version(session, question.model)
+    model = str(version[0][0]) if version else question.model  # a model that is not there is missed where it is read
+    return Database.of(session).memory.recall(
+        ("question", model, question.model_dump_json(include=set(_FIELDS))),
+        lambda: _prepare(session, model, question, version),
+        size=lambda made: made.bytes,
+        version=version,
+    )
+
+
+def _prepare(session: Session, model: str, question: Question, version: Hashable) -> Prepared:
+    selected = select_layers(session, model, question)
+    inputs = load_inputs(session, selected, question, version)
+    classes = legal_classes(selected, question, [fmt.name for fmt in inputs.curves.formats], inputs)
+    return Prepared(question, selected, inputs, classes)
