@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from planner.errors import InvalidRequestError
+from planner.jobs.workers import LABEL_PATTERN
 
 
 def default_data_dir() -> Path:
@@ -36,9 +37,38 @@ class Settings(BaseSettings):
     ] = 60.0
     host: Annotated[str, Field(min_length=1, description="address that `bitplan serve` listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port that `bitplan serve` listens on; 0 picks one")] = 8000
+    require_key: Annotated[
+        bool | None,
+        Field(
+            description="whether requests from the service's own machine need an API key too: true, false, or unset for "
+            "'from the first key on'. Requests from elsewhere always need one"
+        ),
+    ] = None
+    requests_per_second: Annotated[
+        float, Field(ge=0, le=1e6, description="of one key, or of an address without a good one; bursts of twice as many; 0: any")
+    ] = 100.0
+    max_requests: Annotated[
+        int, Field(ge=1, le=65_536, description="requests under way at once, at work or waiting; more are refused with 503")
+    ] = 256
+    request_seconds: Annotated[
+        float, Field(gt=0, le=86_400, description="a request whose answer has not begun after so long is refused with 503")
+    ] = 60.0
     torch_threads: Annotated[
         int, Field(ge=1, le=1024, description="threads of a worker's arithmetic; the machine's cores by default")
     ] = Field(default_factory=lambda: os.cpu_count() or 1)
+    worker_labels: Annotated[
+        frozenset[Annotated[str, Field(pattern=LABEL_PATTERN)]],
+        NoDecode,
+        Field(description="what jobs may ask for of a worker, joined by commas: gpu,fast-disk"),
+    ] = frozenset()
+    worker_memory_bytes: Annotated[
+        int | None,
+        Field(ge=1, description="jobs that are forecast to need more are left to other workers; the machine's memory if unset"),
+    ] = None
+    job_retention_days: Annotated[
+        float,
+        Field(ge=0.0, le=36_500.0, description="units of jobs that ended so long ago are forgotten; jobs and cells stay"),
+    ] = 30.0
     model_roots: Annotated[
         tuple[Path, ...] | None,
         NoDecode,
@@ -57,6 +87,13 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part) or None
+        return value
+
+    @field_validator("worker_labels", mode="before")
+    @classmethod
+    def _split_labels(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(label.strip() for label in value.split(",")) - {""}
         return value
 
     @field_validator("log_level", mode="before")
@@ -82,14 +119,14 @@ class Settings(BaseSettings):
         return (str(password),) if password else ()
 
     @classmethod
-    def load(cls) -> Self:
-        """Settings from the environment.
+    def load(cls, **given: str) -> Self:
+        """Settings from the environment, and those given instead, in the words of their variables.
 
         Raises:
             InvalidRequestError: a variable has no usable value; the message names it.
         """
         try:
-            return cls()
+            return cls.model_validate(given) if given else cls()
         except ValidationError as error:
             problems = "; ".join(
                 f"BITPLAN_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()

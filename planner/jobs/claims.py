@@ -4,12 +4,13 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from planner.jobs.engine import Lease, Step, UnitSpec
 from planner.jobs.job import JobState
-from planner.jobs.rows import ACTIVE, active, bury, end, let_go, locked, snapshot
+from planner.jobs.rows import ACTIVE, bury, doable, end, let_go, locked, snapshot
+from planner.jobs.workers import WorkerProfile
 from planner.storage.tables import JobRow, UnitRow
 
 
@@ -27,13 +28,13 @@ class Claims:
     max_attempts: int
     backoff_seconds: float
 
-    def claim(self, session: Session, job: JobRow, worker_id: str, now: datetime) -> Lease | None:
+    def claim(self, session: Session, job: JobRow, worker: WorkerProfile, now: datetime) -> Lease | None:
         """A lease on the next step of a job, or ``None`` if it has none to give right now."""
-        if job.total is None or job.done >= job.total:
-            return self._claim_job(session, job, worker_id, now)
+        if job.total is None or job.done + job.failed >= job.total:
+            return self._claim_job(session, job, worker, now)
         if self._bury_poison(session, job, now):
             return None
-        return self._claim_unit(session, job, worker_id, now)
+        return self._claim_unit(session, job, worker.id, now)
 
     def postpone(self, row: JobRow | UnitRow, reason: str, now: datetime) -> None:
         """Let a step rest after a failed attempt: nobody can claim it before its ``lease_until``."""
@@ -43,11 +44,11 @@ class Claims:
         let_go(row)
         row.reason, row.lease_until = reason, now + timedelta(seconds=wait)
 
-    def _claim_job(self, session: Session, seen: JobRow, worker_id: str, now: datetime) -> Lease | None:
+    def _claim_job(self, session: Session, seen: JobRow, worker: WorkerProfile, now: datetime) -> Lease | None:
         """Enumerate or finish, if nobody does."""
-        query = select(JobRow).where(JobRow.id == seen.id, active([seen.kind]), self._free(JobRow, now))
+        query = select(JobRow).where(JobRow.id == seen.id, doable(worker), self._free(JobRow, now))
         job: JobRow | None = session.scalars(locked(query, skip=True)).one_or_none()
-        if job is None or (job.total is not None and job.done < job.total):
+        if job is None or (job.total is not None and job.done + job.failed < job.total):
             return None
         step = Step.ENUMERATE if job.total is None else Step.FINISH
         if job.attempts >= self.max_attempts:
@@ -55,14 +56,18 @@ class Claims:
             end(job, JobState.FAILED, f"the worker died in the step '{step}', attempt {job.attempts}{said}", now)
             return None
         job.state, job.started_at = JobState.RUNNING.value, job.started_at or now
-        lease = Lease(step, snapshot(job), None, uuid.uuid4().hex, worker_id)
+        lease = Lease(step, snapshot(job), None, uuid.uuid4().hex, worker.id)
         self._grant(job, lease, now)
         return lease
 
     def _claim_unit(self, session: Session, job: JobRow, worker_id: str, now: datetime) -> Lease | None:
-        """The first unit by key (they were inserted in that order) that nobody has."""
-        query = select(UnitRow).where(UnitRow.job_id == job.id, UnitRow.state.in_(ACTIVE), self._free(UnitRow, now))
-        unit: UnitRow | None = session.scalars(locked(query.order_by(UnitRow.id).limit(1), skip=True)).one_or_none()
+        """The first unit by key (they were inserted in that order) that nobody has; before all, one whose worker fell silent."""
+        of_job = select(UnitRow).where(UnitRow.job_id == job.id).order_by(UnitRow.id).limit(1)
+        if job.sequential:
+            first = select(UnitRow.id).where(UnitRow.job_id == job.id, UnitRow.state.in_(ACTIVE)).order_by(UnitRow.id).limit(1)
+            of_job = of_job.where(UnitRow.id == first.scalar_subquery())
+        unit = self._free_unit(session, of_job.where(UnitRow.state == JobState.RUNNING.value), now)
+        unit = unit or self._free_unit(session, of_job.where(UnitRow.state == JobState.QUEUED.value), now)
         if unit is None:
             return None
         unit.state = JobState.RUNNING.value
@@ -70,8 +75,12 @@ class Claims:
         self._grant(unit, lease, now)
         return lease
 
+    def _free_unit(self, session: Session, query: Select[tuple[UnitRow]], now: datetime) -> UnitRow | None:
+        unit: UnitRow | None = session.scalars(locked(query.where(self._free(UnitRow, now)), skip=True)).one_or_none()
+        return unit
+
     def _bury_poison(self, session: Session, seen: JobRow, now: datetime) -> bool:
-        """Fail a job that has a unit whose worker died too often, so that every job reaches an end."""
+        """Fail a unit whose workers died too often, so that every job reaches an end."""
         poison = and_(
             UnitRow.job_id == seen.id,
             UnitRow.state == JobState.RUNNING.value,

@@ -4,11 +4,16 @@ Who asks (REST, command line) passes a session: what it does is part of the call
 none: each step is a transaction of the engine's own. A job goes through three steps: *enumerate* (once), *unit* (once each),
 *finish* (once). "Once" is about what is recorded: a step whose worker died is begun again, and a fencing token sees to it that
 only who holds the lease records.
+
+Every job reaches an end. A unit that raised, or whose worker died, again and again ends as failed; the others go on, and the job
+is finished with the results that there are. It fails if none of its units succeeded, and at once if a unit says that trying again
+cannot help: that is a fact about the input of all of them.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -17,9 +22,10 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from planner.jobs.handler import UnitSpec
-from planner.jobs.job import Job, JobState, Pace
+from planner.jobs.job import FailedUnit, Job, JobState, Pace, Terms
+from planner.jobs.workers import SeenWorker, WorkerProfile
 
-__all__ = ["AbstractJobEngine", "Job", "JobState", "Lease", "Pace", "Reduce", "Step", "UnitSpec"]
+__all__ = ["AbstractJobEngine", "Job", "JobState", "Lease", "Pace", "Reduce", "Step", "Terms", "UnitSpec", "WorkerProfile"]
 
 Reduce = Callable[[Session, Job, Sequence[tuple[str, NDArray[np.float64]]]], None]
 
@@ -57,7 +63,7 @@ class AbstractJobEngine(ABC):
     lease_seconds: float
 
     @abstractmethod
-    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], priority: int = 0) -> Job:
+    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
         """Queue a job."""
 
     @abstractmethod
@@ -85,6 +91,28 @@ class AbstractJobEngine(ABC):
         """Rate and remaining seconds."""
 
     @abstractmethod
+    def failures(self, session: Session, job: Job, *, limit: int) -> list[FailedUnit]:
+        """The first units that failed for good, in the order of keys; none once its units are purged."""
+
+    @abstractmethod
+    def pause(self, session: Session, job_id: str) -> Job:
+        """Begin no further unit of a job until it is resumed; what runs now is recorded. A paused job stays paused.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it has ended.
+        """
+
+    @abstractmethod
+    def resume(self, session: Session, job_id: str) -> Job:
+        """Let a paused job go on; one that is queued or running stays so.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it has ended.
+        """
+
+    @abstractmethod
     def cancel(self, session: Session, job_id: str) -> Job:
         """Stop a job before its next unit; the results that it has are kept. A cancelled job stays cancelled.
 
@@ -95,20 +123,20 @@ class AbstractJobEngine(ABC):
 
     @abstractmethod
     def retry(self, session: Session, job_id: str) -> Job:
-        """Queue a failed or cancelled job again: only the units without a result are run.
+        """Queue a failed or cancelled job again: only the units without a result are run, or all if they are purged.
 
         Raises:
             NotFoundError: no such job.
-            ConflictError: it is queued or running, or it succeeded.
+            ConflictError: it is queued, running or paused, or it succeeded.
         """
 
     @abstractmethod
-    def has_work(self, kinds: Collection[str]) -> bool:
-        """Whether any job of these kinds is queued or running."""
+    def has_work(self, worker: WorkerProfile) -> bool:
+        """Whether any job that the worker can do is queued or running."""
 
     @abstractmethod
-    def claim(self, worker_id: str, kinds: Collection[str]) -> Lease | None:
-        """The next step of any job of these kinds, or ``None`` if nothing can be begun right now."""
+    def claim(self, worker: WorkerProfile) -> Lease | None:
+        """The next step of any job that the worker can do, or ``None`` if nothing can be begun right now."""
 
     @abstractmethod
     def extend(self, lease: Lease) -> bool:
@@ -145,8 +173,31 @@ class AbstractJobEngine(ABC):
 
     @abstractmethod
     def fail(self, lease: Lease, reason: str, *, permanent: bool) -> None:
-        """The step raised: try it again later, or, if that cannot help or was done too often, let the job fail.
+        """The step raised: try it again later, or, if that was done too often, let the unit fail.
+
+        The job fails with it if trying again cannot help, if the step is none of a unit, if its units need each other, or if
+        no unit succeeded so far and many failed.
 
         Raises:
             LeaseLostError: somebody else has the step now.
+        """
+
+    @abstractmethod
+    def beat(self, worker: WorkerProfile, *, draining: bool) -> None:
+        """A worker says that it is there, and whether it will begin anything more."""
+
+    @abstractmethod
+    def leave(self, worker: WorkerProfile) -> None:
+        """A worker says good-bye."""
+
+    @abstractmethod
+    def list_workers(self, session: Session) -> list[SeenWorker]:
+        """Workers that are there or went lately, the last heard of first."""
+
+    @abstractmethod
+    def purge(self, *, older_than: timedelta) -> int:
+        """Forget the units, with their results, of jobs that ended so long ago; the jobs and what they wrote stay.
+
+        Returns:
+            How many units are gone.
         """

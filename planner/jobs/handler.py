@@ -30,7 +30,8 @@ class AbstractJobHandler(ABC):
 
     Any worker may run any unit, and a unit whose worker died is run again, so ``enumerate`` and ``run`` write nothing.
     What they or ``finish`` raise of this project's own errors (``PlannerError`` but ``StorageError``, ``SensitivityError``)
-    is a fact about the input: the job fails at once with the message as its reason. Anything else is tried again.
+    is a fact about the input: the job fails at once with the message as its reason. Anything else is tried again, and a unit that
+    still raises ends as failed, alone.
     """
 
     __slots__ = ()
@@ -47,5 +48,6 @@ class AbstractJobHandler(ABC):
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Reduce the results, ``(key, array)`` in the order of keys, into rows.
 
+        Units that failed (``job.failed`` of them) have no result; where nothing can be made of the others, raise.
         Runs in the transaction in which the job succeeds, so what it writes is there exactly once.
         """

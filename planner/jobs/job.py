@@ -8,10 +8,11 @@ from typing import Any
 
 
 class JobState(StrEnum):
-    """Where a job, or a unit, is on its way. The last three are final until somebody asks to retry."""
+    """Where a job, or a unit, is on its way. The last three are final until somebody asks to retry; units never pause."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -20,6 +21,40 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Nothing changes by itself any more."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a job is to be run.
+
+    Attributes:
+        priority: a smaller number is served earlier.
+        label: only workers with this label take it; ``None`` leaves it to any.
+        memory_bytes: only workers with so much memory take it; ``None`` if nobody knows.
+        sequential: a unit is begun when all units before it have ended: each may read the results of those.
+        forecast_seconds: how long one worker is forecast to compute; ``None`` while nothing like it has been measured.
+    """
+
+    priority: int = 0
+    label: str | None = None
+    memory_bytes: int | None = None
+    sequential: bool = False
+    forecast_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedUnit:
+    """A unit that ended without a result.
+
+    Attributes:
+        key: which one.
+        reason: what it raised, or that its workers died.
+        attempts: how often it was begun.
+    """
+
+    key: str
+    reason: str
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +67,8 @@ class Job:
         model_id: fingerprint of the model it works on.
         payload: what the handler needs to know, as JSON.
         state: see ``JobState``.
-        priority: a smaller number is served earlier.
-        reason: why it failed.
+        terms: how it is to be run.
+        reason: why it failed, or, of one that succeeded, what its failed units said.
         total: all units; ``None`` until a worker has listed them.
         done: units that succeeded.
         failed: units that failed for good.
@@ -47,7 +82,7 @@ class Job:
     model_id: str
     payload: Mapping[str, Any]
     state: JobState
-    priority: int
+    terms: Terms
     reason: str | None
     total: int | None
     done: int

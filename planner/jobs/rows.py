@@ -1,19 +1,21 @@
 """What happens to a job's and a unit's row; every function runs inside the caller's transaction."""
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from planner.errors import NotFoundError
 from planner.jobs.engine import Lease, Step
 from planner.jobs.errors import LeaseLostError
-from planner.jobs.job import Job, JobState
+from planner.jobs.job import Job, JobState, Terms
+from planner.jobs.workers import WorkerProfile
 from planner.storage.tables import JobRow, UnitRow
 
 ACTIVE = (JobState.QUEUED.value, JobState.RUNNING.value)
+UNFINISHED = tuple(state.value for state in JobState if not state.is_final)
+_HOPELESS_UNITS = 10
 
 
 def snapshot(row: JobRow) -> Job:
@@ -24,7 +26,7 @@ def snapshot(row: JobRow) -> Job:
         model_id=row.model_id,
         payload=row.payload,
         state=JobState(row.state),
-        priority=row.priority,
+        terms=Terms(row.priority, row.label, row.memory_bytes, row.sequential, row.forecast_seconds),
         reason=row.reason,
         total=row.total,
         done=row.done,
@@ -35,9 +37,13 @@ def snapshot(row: JobRow) -> Job:
     )
 
 
-def active(kinds: Collection[str]) -> ColumnElement[bool]:
-    """Jobs of these kinds that have not ended."""
-    return and_(JobRow.state.in_(ACTIVE), JobRow.kind.in_(sorted(kinds)))
+def doable(worker: WorkerProfile) -> ColumnElement[bool]:
+    """Jobs that wait for work which the worker can do."""
+    conditions = [JobRow.state.in_(ACTIVE), JobRow.kind.in_(sorted(worker.kinds))]
+    conditions.append(or_(JobRow.label.is_(None), JobRow.label.in_(sorted(worker.labels))))
+    if worker.memory_bytes is not None:
+        conditions.append(or_(JobRow.memory_bytes.is_(None), JobRow.memory_bytes <= worker.memory_bytes))
+    return and_(*conditions)
 
 
 def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
@@ -102,12 +108,13 @@ def end(job: JobRow, state: JobState, reason: str | None, now: datetime) -> None
     let_go(job)
 
 
-def bury(job: JobRow, unit: UnitRow, reason: str, now: datetime) -> None:
-    """Fail a unit for good, and its job unless that has ended already."""
+def bury(job: JobRow, unit: UnitRow, reason: str, now: datetime, *, permanent: bool = False) -> None:
+    """Fail a unit for good. The others go on, unless they cannot do better: then the job fails, if it has not ended already."""
     unit.state, unit.reason, unit.finished_at = JobState.FAILED.value, reason, now
     let_go(unit)
     job.failed += 1
-    if job.state in ACTIVE:
+    hopeless = job.done == 0 and job.failed >= min(job.total or 0, _HOPELESS_UNITS)
+    if job.state in UNFINISHED and (permanent or hopeless or job.sequential):
         end(job, JobState.FAILED, f"unit {unit.key}: {reason}", now)
 
 

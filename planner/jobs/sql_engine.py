@@ -10,6 +10,7 @@ it counts as ended. All workers of a database must use one ``lease_seconds``.
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -24,8 +25,11 @@ from planner.jobs.arrays import pack, unpack
 from planner.jobs.claims import Claims
 from planner.jobs.engine import AbstractJobEngine, Lease, Reduce, Step, UnitSpec
 from planner.jobs.errors import PermanentError
-from planner.jobs.job import Job, JobState, Pace
-from planner.jobs.rows import active, bury, end, find_job, held, hold_job, hold_unit, let_go, snapshot
+from planner.jobs.job import FailedUnit, Job, JobState, Pace, Terms
+from planner.jobs.presence import forget_workers, note, say_goodbye, seen_workers
+from planner.jobs.retention import begin_anew_if_purged, purge_some
+from planner.jobs.rows import bury, doable, end, find_job, held, hold_job, hold_unit, let_go, snapshot
+from planner.jobs.workers import SeenWorker, WorkerProfile
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, UnitRow
 
@@ -44,16 +48,16 @@ class SqlJobEngine(AbstractJobEngine):
         Args:
             database: where the jobs are.
             lease_seconds: a worker that is silent for so long loses its step to another.
-            max_attempts: a step that failed, or whose worker died, so often fails its job.
+            max_attempts: a step that failed, or whose worker died, so often has failed for good.
             backoff_seconds: wait after the first failure; doubles with each, up to ``lease_seconds``.
         """
         self.database = database
         self.lease_seconds = lease_seconds
         self._claims = Claims(lease_seconds, max_attempts, backoff_seconds)
 
-    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], priority: int = 0) -> Job:
+    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
         """Queue a job."""
-        row = JobRow(id=uuid.uuid4().hex, kind=kind, model_id=model_id, payload=dict(payload), priority=priority)
+        row = JobRow(id=uuid.uuid4().hex, kind=kind, model_id=model_id, payload=dict(payload), **asdict(terms))
         row.created_at = self.database.now(session)
         session.add(row)
         session.flush()
@@ -93,13 +97,34 @@ class SqlJobEngine(AbstractJobEngine):
             rate = max(len(ends) - 1, 1) / (ends[0] - start).total_seconds()
         if job.state.is_final:
             return Pace(rate, 0.0)
-        return Pace(rate, None if rate is None or job.total is None else (job.total - job.done) / rate)
+        return Pace(rate, None if rate is None or job.total is None else (job.total - job.done - job.failed) / rate)
+
+    def failures(self, session: Session, job: Job, *, limit: int) -> list[FailedUnit]:
+        """The first units that failed for good."""
+        query = select(UnitRow.key, UnitRow.reason, UnitRow.attempts)
+        failed = query.where(UnitRow.job_id == job.id, UnitRow.state == JobState.FAILED.value).order_by(UnitRow.id).limit(limit)
+        return [FailedUnit(key, reason or "", attempts) for key, reason, attempts in session.execute(failed)]
+
+    def pause(self, session: Session, job_id: str) -> Job:
+        """Begin no further unit."""
+        job = _unfinished(session, job_id, "paused")
+        job.state = JobState.PAUSED.value
+        session.flush()
+        return snapshot(job)
+
+    def resume(self, session: Session, job_id: str) -> Job:
+        """Let a paused job go on."""
+        job = _unfinished(session, job_id, "resumed")
+        if job.state == JobState.PAUSED:
+            job.state = (JobState.QUEUED if job.started_at is None else JobState.RUNNING).value
+        session.flush()
+        return snapshot(job)
 
     def cancel(self, session: Session, job_id: str) -> Job:
         """Stop a job before its next unit."""
         job = find_job(session, job_id, lock=True)
         if job.state in (JobState.SUCCEEDED, JobState.FAILED):
-            msg = f"job {job_id} has {job.state} already; only a queued or running job can be cancelled"
+            msg = f"job {job_id} has {job.state} already; only a job that has not ended can be cancelled"
             raise ConflictError(msg, state=str(job.state))
         if job.state != JobState.CANCELLED:
             end(job, JobState.CANCELLED, None, self.database.now(session))
@@ -112,6 +137,7 @@ class SqlJobEngine(AbstractJobEngine):
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             msg = f"job {job_id} is {job.state}; only a failed or cancelled job can be tried again"
             raise ConflictError(msg, state=str(job.state))
+        begin_anew_if_purged(session, job)
         idle = UnitRow.state.in_([JobState.FAILED.value, JobState.QUEUED.value])
         fresh = {"state": JobState.QUEUED.value, "attempts": 0, "reason": None, "lease_until": None, "finished_at": None}
         session.execute(update(UnitRow).where(UnitRow.job_id == job_id, idle).values(fresh))
@@ -123,21 +149,21 @@ class SqlJobEngine(AbstractJobEngine):
         session.flush()
         return snapshot(job)
 
-    def has_work(self, kinds: Collection[str]) -> bool:
-        """Whether any job of these kinds is queued or running; takes no lock."""
+    def has_work(self, worker: WorkerProfile) -> bool:
+        """Whether any job that the worker can do is queued or running; takes no lock."""
         with self.database.read_session() as session:
-            return bool(session.scalar(select(exists().where(active(kinds)))))
+            return bool(session.scalar(select(exists().where(doable(worker)))))
 
-    def claim(self, worker_id: str, kinds: Collection[str]) -> Lease | None:
+    def claim(self, worker: WorkerProfile) -> Lease | None:
         """The next step, of the job that is first by priority and age and has one to give."""
-        if not self.has_work(kinds):
+        if not self.has_work(worker):
             return None
         with self.database.session() as session:
             now = self.database.now(session)
-            query = select(JobRow.id).where(active(kinds)).order_by(JobRow.priority, JobRow.created_at, JobRow.id)
+            query = select(JobRow.id).where(doable(worker)).order_by(JobRow.priority, JobRow.created_at, JobRow.id)
             for job_id in session.scalars(query).all():
                 job = session.get(JobRow, job_id)  # one by one: payloads are long, and the first job mostly has a step
-                lease = self._claims.claim(session, job, worker_id, now) if job is not None else None
+                lease = self._claims.claim(session, job, worker, now) if job is not None else None
                 if lease is not None:
                     return lease
         return None
@@ -178,19 +204,20 @@ class SqlJobEngine(AbstractJobEngine):
             unit.state, unit.result, unit.seconds, unit.reason = JobState.SUCCEEDED.value, packed, seconds, None
             unit.finished_at = self.database.now(session)
             job.done += 1
+            job.unit_seconds += seconds
             let_go(unit)
 
     def finish(self, lease: Lease, reduce: Reduce) -> None:
         """Reduce and succeed, in one transaction; the lock on the job's row is the lease meanwhile."""
         with self.database.session() as session:
             job = hold_job(session, lease)
-            query = select(UnitRow.key, UnitRow.result).where(UnitRow.job_id == job.id)
+            query = select(UnitRow.key, UnitRow.result).where(UnitRow.job_id == job.id, UnitRow.state == JobState.SUCCEEDED.value)
             results = [(key, unpack(packed or b"")) for key, packed in session.execute(query)]
             reduce(session, snapshot(job), sorted(results, key=lambda item: item[0]))
-            end(job, JobState.SUCCEEDED, None, self.database.now(session))
+            end(job, JobState.SUCCEEDED, self._note(session, job), self.database.now(session))
 
     def fail(self, lease: Lease, reason: str, *, permanent: bool) -> None:
-        """Try again later, or fail the job."""
+        """Try again later, or fail the unit, or the job."""
         with self.database.session() as session:
             now = self.database.now(session)
             job, unit = hold_unit(session, lease) if lease.step is Step.UNIT else (hold_job(session, lease), None)
@@ -203,7 +230,51 @@ class SqlJobEngine(AbstractJobEngine):
             if unit is None:
                 end(job, JobState.FAILED, reason, now)
             else:
-                bury(job, unit, reason, now)
+                bury(job, unit, reason, now, permanent=permanent)
+
+    def beat(self, worker: WorkerProfile, *, draining: bool) -> None:
+        """A worker is there."""
+        with self.database.session() as session:
+            note(session, worker, draining=draining, lease_seconds=self.lease_seconds, now=self.database.now(session))
+
+    def leave(self, worker: WorkerProfile) -> None:
+        """A worker goes."""
+        with self.database.session() as session:
+            say_goodbye(session, worker, self.database.now(session))
+
+    def list_workers(self, session: Session) -> list[SeenWorker]:
+        """Workers, the last heard of first."""
+        return seen_workers(session, self.database.now(session))
+
+    def purge(self, *, older_than: timedelta) -> int:
+        """Forget units of old jobs, and workers that went long ago; a few units at a time, each time in a transaction."""
+        gone = 0
+        with self.database.session() as session:
+            now = self.database.now(session)
+            forget_workers(session, now)
+        while True:
+            with self.database.session() as session:
+                some = purge_some(session, before=now - older_than)
+            if not some:
+                return gone
+            gone += some
+
+    def _note(self, session: Session, job: JobRow) -> str | None:
+        """What is worth knowing of a job that succeeded although units failed."""
+        if not job.failed:
+            return None
+        first = self.failures(session, snapshot(job), limit=1)
+        said = f"; the first of them, unit {first[0].key}: {first[0].reason}" if first else ""
+        return f"{job.failed} of {job.total} units failed{said}"
+
+
+def _unfinished(session: Session, job_id: str, what: str) -> JobRow:
+    """The job's row, locked; ``ConflictError`` if it has ended."""
+    job = find_job(session, job_id, lock=True)
+    if JobState(job.state).is_final:
+        msg = f"job {job_id} has {job.state} already; only a job that has not ended can be {what}"
+        raise ConflictError(msg, state=str(job.state))
+    return job
 
 
 def _checked(units: Sequence[UnitSpec]) -> list[UnitSpec]:

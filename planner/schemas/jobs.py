@@ -7,11 +7,15 @@ from pydantic import Field, model_validator
 
 from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.jobs.job import JobState
+from planner.jobs.workers import LABEL_PATTERN
 from planner.schemas.base import Page, Parameters, Reference, Schema
 from planner.schemas.drifts import ReuseRatio
 from planner.schemas.plans import FormatName, Pattern
 
-__all__ = ["Job", "JobPage", "JobState", "SubmitSensitivity"]
+__all__ = ["Job", "JobPage", "JobState", "Label", "SubmitSensitivity", "UnitFailure"]
+
+Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
+"""What a job asks for of its workers."""
 
 RoundingName = Literal["rtn", "rtn_clip", "rtn_diagonal", "gptq"]
 """Rounding methods by name, as ``sensitivity.rounding_facts`` lists them; a test compares."""
@@ -66,6 +70,7 @@ class SubmitSensitivity(Schema):
         ),
     ] = "auto"
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a smaller number is served earlier")] = 0
+    label: Annotated[Label | None, Field(description="only workers with this label take it (BITPLAN_WORKER_LABELS)")] = None
     force: Annotated[bool, Field(description="measure again what is measured already")] = False
     reuse: Annotated[
         Reference | None,
@@ -84,6 +89,14 @@ class SubmitSensitivity(Schema):
         return self
 
 
+class UnitFailure(Schema):
+    """A unit that ended without a result."""
+
+    unit: Annotated[str, Field(description="key of the unit")]
+    reason: Annotated[str, Field(description="what it raised, or that its workers died")]
+    attempts: Annotated[int, Field(description="how often it was begun")]
+
+
 class Job(Schema):
     """Queued work and how far it is."""
 
@@ -93,13 +106,24 @@ class Job(Schema):
     state: Annotated[JobState, Field(description="where it is on its way")]
     done: Annotated[int, Field(description="finished units")]
     total: Annotated[int | None, Field(description="all units; null until a worker has listed them")]
-    failed: Annotated[int, Field(description="units that failed for good")]
+    failed: Annotated[
+        int, Field(description="units that failed for good; a job succeeds if any unit does, with what the others found")
+    ]
+    failures: Annotated[list[UnitFailure], Field(description="the first of them, until they are forgotten")] = []
     rate: Annotated[
         float | None, Field(description="units per second: lately, or over all once it has ended; null before the first")
     ]
     eta_seconds: Annotated[float | None, Field(description="seconds left at this rate; null while unknown or not running")]
+    forecast_seconds: Annotated[
+        float | None,
+        Field(description="what its units will take one worker, by the last job like it; null where there was none"),
+    ] = None
     reason: Annotated[str | None, Field(description="why it failed, or what is worth knowing")]
     priority: Annotated[int, Field(description="a smaller number is served earlier")]
+    label: Annotated[str | None, Field(description="only workers with this label take it")] = None
+    memory_bytes: Annotated[
+        int | None, Field(description="only workers with so much memory take it, by forecast; null if unknown")
+    ] = None
     request: Annotated[dict[str, Any], Field(description="what the worker was told to do")]
     created_at: Annotated[datetime, Field(description="when it was submitted")]
     started_at: Annotated[datetime | None, Field(description="when a worker took it first")]

@@ -37,6 +37,20 @@ def memory_of(session: Session, model: ModelRow, payload: Mapping[str, Any], str
     return {"streaming": streaming, "memory": {"whole_bytes": found.whole_bytes, "streamed_bytes": found.streamed_bytes}}
 
 
+def least_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
+    """Bytes that a worker must have to run a sensitivity job, in the thriftiest way that is left to it.
+
+    Args:
+        model: what is measured.
+        payload: of the job, with what ``memory_of`` found.
+    """
+    memory, streaming = payload["memory"], payload["streaming"]
+    may_stream = streaming != "never" and get_facts(payload["probe"]).streams and model.kind == SourceKind.SAFETENSORS
+    may_hold = streaming != "always"
+    ways = [memory["whole_bytes"]] * may_hold + [memory["streamed_bytes"]] * may_stream
+    return min(ways)
+
+
 def _work(session: Session, payload: Mapping[str, Any]) -> Work:
     parameters = get_facts(payload["probe"]).parameters_with(payload["probe_parameters"])
     text = session.get(CalibrationSetRow, payload["calibration_id"]) if payload["calibration_id"] else None

@@ -10,14 +10,15 @@ from planner.cells import ProbeSetting
 from planner.errors import InvalidRequestError
 from planner.jobs.engine import AbstractJobEngine
 from planner.jobs.job import Job as Snapshot
-from planner.jobs.job import JobState, Pace
-from planner.jobs.rows import ACTIVE, end, snapshot
+from planner.jobs.job import JobState, Pace, Terms
+from planner.jobs.rows import UNFINISHED, end, snapshot
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.measuring import setting_of
-from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
+from planner.schemas.jobs import Job, JobPage, SubmitSensitivity, UnitFailure
 from planner.services.asked_cells import asked_cells
 from planner.services.calibrations import find_calibration
-from planner.services.job_memory import memory_of
+from planner.services.job_forecasts import forecast_seconds
+from planner.services.job_memory import least_memory, memory_of
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
 from planner.services.reuse import take_over
@@ -31,6 +32,7 @@ from sensitivity.rounding_facts import RTN, get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
+_SHOWN_FAILURES = 20
 _NOTHING_MISSING = "every cell asked for is measured already, or taken over; set force to measure again"
 
 
@@ -83,10 +85,18 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
     if get_facts(request.probe).keeps_products:
         _refuse_too_many_products(session, payload, setting)
     same = find_unfinished(session, kind=SENSITIVITY, model_id=model.id, payload=payload)
-    return same or submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, priority=request.priority)
+    if same is not None:
+        return same
+    terms = Terms(
+        priority=request.priority,
+        label=request.label,
+        memory_bytes=least_memory(model, payload),
+        forecast_seconds=forecast_seconds(session, SENSITIVITY, model.id, payload),
+    )
+    return submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, terms=terms)
 
 
-def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], priority: int = 0) -> Job:
+def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
     """Queue a job that is known to be sound.
 
     Args:
@@ -94,9 +104,9 @@ def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any
         kind: which handler of the worker does it.
         model_id: fingerprint of a registered model.
         payload: what the handler is told.
-        priority: a smaller number is served earlier.
+        terms: how it is to be run.
     """
-    queued = _engine(session).submit(session, kind=kind, model_id=model_id, payload=payload, priority=priority)
+    queued = _engine(session).submit(session, kind=kind, model_id=model_id, payload=payload, terms=terms)
     return _document(session, queued)
 
 
@@ -111,8 +121,8 @@ def submit_done(session: Session, *, kind: str, model_id: str, payload: dict[str
 
 
 def find_unfinished(session: Session, *, kind: str, model_id: str, payload: dict[str, Any]) -> Job | None:
-    """The queued or running job that does exactly this, if there is one."""
-    query = select(JobRow).where(JobRow.model_id == model_id, JobRow.kind == kind, JobRow.state.in_(ACTIVE))
+    """The job that does exactly this and has not ended, if there is one."""
+    query = select(JobRow).where(JobRow.model_id == model_id, JobRow.kind == kind, JobRow.state.in_(UNFINISHED))
     same = next((row for row in session.scalars(query) if row.payload == payload), None)
     return None if same is None else _document(session, snapshot(same))
 
@@ -159,12 +169,32 @@ def cancel_job(session: Session, job_id: str) -> Job:
     return _document(session, _engine(session).cancel(session, job_id))
 
 
+def pause_job(session: Session, job_id: str) -> Job:
+    """Begin no further unit of a job until it is resumed; what runs now is recorded. A paused job stays paused.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: it has ended.
+    """
+    return _document(session, _engine(session).pause(session, job_id))
+
+
+def resume_job(session: Session, job_id: str) -> Job:
+    """Let a paused job go on; one that is queued or running stays so.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: it has ended.
+    """
+    return _document(session, _engine(session).resume(session, job_id))
+
+
 def retry_job(session: Session, job_id: str) -> Job:
     """Queue a failed or cancelled job again; units that have a result are not run again.
 
     Raises:
         NotFoundError: no such job.
-        ConflictError: it is queued or running, or it succeeded.
+        ConflictError: it is queued, running or paused, or it succeeded.
     """
     return _document(session, _engine(session).retry(session, job_id))
 
@@ -210,15 +240,26 @@ def _document(session: Session, job: Snapshot) -> Job:
         done=job.done,
         total=job.total,
         failed=job.failed,
+        failures=_failures(session, job),
         rate=pace.rate,
         eta_seconds=pace.eta_seconds,
+        forecast_seconds=job.terms.forecast_seconds,
         reason=job.reason,
-        priority=job.priority,
+        priority=job.terms.priority,
+        label=job.terms.label,
+        memory_bytes=job.terms.memory_bytes,
         request=dict(job.payload),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
+
+
+def _failures(session: Session, job: Snapshot) -> list[UnitFailure]:
+    if not job.failed:
+        return []
+    found = _engine(session).failures(session, job, limit=_SHOWN_FAILURES)
+    return [UnitFailure(unit=unit.key, reason=unit.reason, attempts=unit.attempts) for unit in found]
 
 
 def _average(job: Snapshot) -> float | None:

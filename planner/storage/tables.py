@@ -246,10 +246,12 @@ class OperatingPointRow(Base):
 
 
 class JobRow(Base):
-    """Queued work: ``queued running succeeded failed cancelled``.
+    """Queued work: ``queued running paused succeeded failed cancelled``.
 
-    A smaller ``priority`` is served earlier. The lease is held by the worker that lists the units of the job, or merges their
-    results; ``lease_token`` is new with every claim and fences off a worker that lost its lease.
+    A smaller ``priority`` is served earlier. Workers without the ``label``, or with less than ``memory_bytes``, leave the job to
+    others; units of a ``sequential`` job are begun one at a time, in the order of their keys. The lease is held by the worker
+    that lists the units of the job, or merges their results; ``lease_token`` is new with every claim and fences off a worker
+    that lost its lease. ``unit_seconds`` is what workers computed for the units that succeeded.
     """
 
     __tablename__ = "jobs"
@@ -261,6 +263,11 @@ class JobRow(Base):
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(20), default="queued")
     priority: Mapped[int] = mapped_column(Integer, default=0)
+    label: Mapped[str | None] = mapped_column(String(60))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sequential: Mapped[bool] = mapped_column(default=False)
+    forecast_seconds: Mapped[float | None] = mapped_column(Float(53))
+    unit_seconds: Mapped[float] = mapped_column(Float(53), default=0.0)
     reason: Mapped[str | None] = mapped_column(Text)
     total: Mapped[int | None] = mapped_column(Integer)
     done: Mapped[int] = mapped_column(Integer, default=0)
@@ -282,7 +289,7 @@ class UnitRow(Base):
     """
 
     __tablename__ = "units"
-    __table_args__ = (UniqueConstraint("job_id", "key"), Index("ix_units_job_id_state", "job_id", "state"))
+    __table_args__ = (UniqueConstraint("job_id", "key"), Index("ix_units_job_id_state_id", "job_id", "state", "id"))
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
@@ -297,6 +304,24 @@ class UnitRow(Base):
     result: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     seconds: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    """A worker by its heartbeats; what it holds a lease of stands in the rows of jobs and units, by its id."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(BigInteger)
+    kinds: Mapped[list[str]] = mapped_column(JSON)
+    labels: Mapped[list[str]] = mapped_column(JSON)
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    lease_seconds: Mapped[float] = mapped_column(Float(53))
+    draining: Mapped[bool] = mapped_column(default=False)
+    started_at: Mapped[datetime]
+    last_seen: Mapped[datetime] = mapped_column(index=True)
+    stopped_at: Mapped[datetime | None]
 
 
 class PlanRow(Base):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from planner.jobs.errors import PermanentError
 from planner.jobs.handler import AbstractJobHandler, UnitSpec
 from planner.jobs.job import Job
 from planner.services.planning_inputs import load_layers
@@ -63,8 +64,15 @@ class DriftHandler(AbstractJobHandler):
         return np.array(found, dtype=np.float64).reshape(len(names), 2)
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
-        """Write the relative change of every layer."""
+        """Write the relative change of every layer.
+
+        Raises:
+            PermanentError: a unit failed: half a comparison would say that the other layers did not move.
+        """
         self._pairs.pop(job.id, None)
+        if job.failed:
+            msg = f"{job.failed} of {job.total} blocks could not be compared, so nothing is known of the rest; retry the job"
+            raise PermanentError(msg)
         names = _by_block(load_layers(session, job.model_id), len(results) - 1)
         changes = {
             name: relative_change(float(change), float(norm))

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.cells import Cell
 from planner.jobs.handler import AbstractJobHandler, UnitSpec
-from planner.jobs.job import Job
+from planner.jobs.job import Job, JobState
 from planner.measuring import settings_of
 from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.operating_points import AROUND, store_point
 from planner.storage.score_products import store_products
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow, UnitRow
 from planner.worker.loaded_models import LoadedModels, Loading
 from planner.worker.memory import peak_bytes, reset_peak
 from planner.worker.plan_rounding import plan_rounding
@@ -61,7 +62,11 @@ class SensitivityHandler(AbstractJobHandler):
         return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
-        """Merge in the order of keys, so that the sums do not depend on who ran what when; write the cells."""
+        """Merge in the order of keys, so that the sums do not depend on who ran what when; write the cells.
+
+        Where units failed, cells are written that have a sample all the same; the others stay unmeasured, and the same request
+        measures them again.
+        """
         measured = self._runs.pop(job.id, None)
         if measured is not None:
             _record_peak(session, job, streamed=measured.model.is_streamed)
@@ -69,18 +74,20 @@ class SensitivityHandler(AbstractJobHandler):
             return
         probe = _probe(job)
         merged = probe.merge(in_order(results))
-        statistics = probe.completed(merged, sequences=_sequences(session, job))
+        statistics = probe.completed(merged, sequences=_measured_sequences(session, job))
         formats = [get_cell_format(name) for name in job.payload["formats"]]
         shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
         cells = cells_of(job.payload["layers"], formats, shapes, statistics)
         asked = job.payload.get("cells")
         if asked is not None:
             cells = [cell for cell in cells if cell.format in asked[cell.layer]]
+        if job.failed:
+            cells = [cell for cell in cells if cell.samples or cell.status is CellStatus.UNSUPPORTED_SHAPE]
         settings = settings_of(job.payload)
         for setting in settings:
             store_cells(session, job.model_id, setting, cells, job_id=job.id)
         products = probe.products(merged)
-        if products is not None:
+        if products is not None and not job.failed:  # products of several jobs are of the same sequences
             kept = {fmt.identity: products[:, k] for k, fmt in enumerate(formats)}
             store_products(session, job.model_id, settings[0].id, job.payload["layers"], kept, job_id=job.id)
         own = probe.point(merged)
@@ -127,6 +134,14 @@ def _sequences(session: Session, job: Job) -> int:
     """Sequences that the probe runs on; 0 for a probe without data."""
     calibration = job.payload["calibration_id"]
     return session.get_one(CalibrationSetRow, calibration).sequences if calibration else 0
+
+
+def _measured_sequences(session: Session, job: Job) -> int:
+    """Sequences that the results are about: all, but those of failed units."""
+    if not job.failed:
+        return _sequences(session, job)
+    done = select(UnitRow.payload).where(UnitRow.job_id == job.id, UnitRow.state == JobState.SUCCEEDED.value)
+    return len({index for payload in session.scalars(done) for index in payload["indices"]})
 
 
 def in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
@@ -199,7 +214,7 @@ class EvaluationHandler(AbstractJobHandler):
         return evaluate(model, _assignments(job), tokens[chosen], rounding=self._rounding(job))
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
-        """Write one evaluation per assignment."""
+        """Write one evaluation per assignment, over the sequences of the units that succeeded."""
         self._roundings.pop(job.id, None)
         merged = summed([_with_all_metrics(array) for array in in_order(results)])
         plan_id = job.payload["plan_id"]

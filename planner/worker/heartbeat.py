@@ -1,13 +1,13 @@
-"""A thread that holds a lease while the worker computes."""
+"""Threads that speak for a worker while it computes: one holds the lease of its step, one says that the worker is there."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 
 from planner.errors import StorageError
-from planner.jobs.engine import AbstractJobEngine, Lease
+from planner.jobs.engine import AbstractJobEngine, Lease, WorkerProfile
 
 _BEATS_PER_LEASE = 6
 _log = structlog.get_logger(__name__)
@@ -28,6 +28,37 @@ def heartbeat(engine: AbstractJobEngine, lease: Lease) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def present(engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable[[], bool]) -> Iterator[None]:
+    """Tell that the worker is there, six times per lease time until the block ends, and then that it goes.
+
+    Nothing hangs on it but what people see: a database that is away is only logged.
+    """
+    ended = threading.Event()
+
+    def tell() -> None:
+        while True:
+            _try(lambda: engine.beat(worker, draining=draining()), worker)
+            if ended.wait(engine.lease_seconds / _BEATS_PER_LEASE):
+                return
+
+    thread = threading.Thread(target=tell, name="bitplan-presence", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _try(lambda: engine.leave(worker), worker)
+
+
+def _try(what: Callable[[], None], worker: WorkerProfile) -> None:
+    try:
+        what()
+    except StorageError as error:
+        _log.warning("presence not told", worker=worker.id, error=str(error))
 
 
 def _beat(engine: AbstractJobEngine, lease: Lease, ended: threading.Event) -> None:

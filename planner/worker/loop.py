@@ -1,8 +1,8 @@
 """The loop of a worker: claim a step, do it while the lease is held, record it.
 
 Error policy. This project's own errors are facts about the input: the job fails at once with the message. Anything else that a
-handler raises is tried again by the engine's rules. A lost lease means that what was computed is dropped. A database that cannot
-be reached is waited for; a result is kept meanwhile and offered again until the lease is lost.
+handler raises is tried again by the rules of the engine, then fails the unit. A lost lease means: what was computed is dropped.
+A database that cannot be reached is waited for; a result is kept meanwhile and offered again until the lease is lost.
 """
 
 import os
@@ -11,8 +11,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from types import FrameType
@@ -22,14 +23,15 @@ import structlog
 from numpy.typing import NDArray
 
 from planner.errors import PlannerError, StorageError
-from planner.jobs.engine import AbstractJobEngine, Lease, Step
+from planner.jobs.engine import AbstractJobEngine, Lease, Step, WorkerProfile
 from planner.jobs.errors import LeaseLostError
 from planner.jobs.handler import AbstractJobHandler
-from planner.worker.heartbeat import heartbeat
+from planner.worker.heartbeat import heartbeat, present
 from sensitivity.errors import SensitivityError
 
 _MAX_WAIT_SECONDS = 10.0
 _REASON_LENGTH = 2_000
+_UPKEEP_SECONDS = 3_600.0
 _OURS = (PlannerError, SensitivityError)
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +53,9 @@ class Worker:
         engine: AbstractJobEngine,
         handlers: Mapping[str, AbstractJobHandler],
         *,
-        worker_id: str | None = None,
+        labels: Collection[str] = (),
+        memory_bytes: int | None = None,
+        retention: timedelta | None = None,
         poll_seconds: float = 0.5,
         grace_seconds: float = 30.0,
     ) -> None:
@@ -60,27 +64,50 @@ class Worker:
         Args:
             engine: where steps come from and results go.
             handlers: what is done for each kind of job; jobs of other kinds are left to other workers.
-            worker_id: shown beside leases; by default a name of its own.
+            labels: what jobs may ask for of a worker.
+            memory_bytes: jobs that are forecast to need more are left to other workers; ``None`` takes any.
+            retention: how long the units of jobs that have ended are kept; ``None`` keeps them for good.
             poll_seconds: pause after nothing was found to do.
             grace_seconds: after a signal, a step that has not ended by then is given back.
         """
         self.engine = engine
         self.handlers = dict(handlers)
-        self.worker_id = worker_id or new_worker_id()
+        self.profile = WorkerProfile(
+            id=new_worker_id(),
+            kinds=sorted(self.handlers),
+            labels=frozenset(labels),
+            memory_bytes=memory_bytes,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        self.retention = retention
         self.poll_seconds = poll_seconds
         self.grace_seconds = grace_seconds
         self._stop = threading.Event()
         self._computing = False
+        self._next_upkeep = time.monotonic()
+
+    @property
+    def worker_id(self) -> str:
+        """Name of this worker, shown beside what it works on."""
+        return self.profile.id
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until ``stop`` is called, or, with ``until_idle``, until no job of our kinds is queued or running."""
-        _log.info("worker started", worker=self.worker_id, kinds=sorted(self.handlers))
+        _log.info("worker started", worker=self.worker_id, kinds=self.profile.kinds, labels=sorted(self.profile.labels))
+        with present(self.engine, self.profile, self._stop.is_set):
+            self._work_until(idle=until_idle)
+        _log.info("worker stopped", worker=self.worker_id)
+
+    def _work_until(self, *, idle: bool) -> None:
         failures = 0
         while not self._stop.is_set():
             try:
-                lease = self.engine.claim(self.worker_id, self.handlers)
-                if lease is None and until_idle and not self.engine.has_work(self.handlers):
-                    break
+                lease = self.engine.claim(self.profile)
+                if lease is None:
+                    if idle and not self.engine.has_work(self.profile):
+                        return
+                    self._keep_up()
             except StorageError as error:
                 failures += 1
                 _log.warning("no database", worker=self.worker_id, error=str(error))
@@ -91,7 +118,15 @@ class Worker:
                 self._stop.wait(self.poll_seconds)
             else:
                 self._work(lease)
-        _log.info("worker stopped", worker=self.worker_id)
+
+    def _keep_up(self) -> None:
+        """While there is nothing else to do, once an hour: forget what nobody needs any more."""
+        if self.retention is None or time.monotonic() < self._next_upkeep:
+            return
+        self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS
+        gone = self.engine.purge(older_than=self.retention)
+        if gone:
+            _log.info("units of old jobs forgotten", worker=self.worker_id, units=gone)
 
     def stop(self) -> None:
         """Begin no further step; callable from any thread."""

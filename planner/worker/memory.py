@@ -15,11 +15,24 @@ _GROUP: Final = Path("/sys/fs/cgroup")
 def available_bytes() -> int:
     """What can be had without taking it from others: of the machine, and of the container if one limits us."""
     available = int(psutil.virtual_memory().available)
+    limit = _group_bytes("memory.max")
+    return available if limit is None else max(0, min(available, limit - (_group_bytes("memory.current") or 0)))
+
+
+def total_bytes() -> int:
+    """All memory of the machine, or of the container if one limits us."""
+    total = int(psutil.virtual_memory().total)
+    limit = _group_bytes("memory.max")
+    return total if limit is None else min(total, limit)
+
+
+def _group_bytes(name: str) -> int | None:
+    """A figure of the container; ``None`` where there is no limit, no control group of version 2, or we are not at its root."""
     try:
-        limit, used = ((_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:  # no control group of version 2, or not at its root
-        return available
-    return available if limit == "max" else max(0, min(available, int(limit) - int(used)))
+        said = (_GROUP / name).read_text().strip()
+    except OSError:
+        return None
+    return None if said == "max" else int(said)
 
 
 def reset_peak() -> None:

@@ -1,5 +1,6 @@
 """A worker with the real handlers: what `bitplan worker`, `bitplan serve` and the command line run."""
 
+from datetime import timedelta
 from functools import cache
 
 import torch
@@ -11,6 +12,7 @@ from planner.worker.drift_handler import DriftHandler
 from planner.worker.handlers import EvaluationHandler, SensitivityHandler
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.loop import Worker
+from planner.worker.memory import total_bytes
 
 
 def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
@@ -22,7 +24,14 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
         "evaluation": EvaluationHandler(models),
         "drift": DriftHandler(database),
     }
-    return Worker(SqlJobEngine(database, lease_seconds=settings.lease_seconds), handlers, poll_seconds=poll_seconds)
+    return Worker(
+        SqlJobEngine(database, lease_seconds=settings.lease_seconds),
+        handlers,
+        labels=settings.worker_labels,
+        memory_bytes=settings.worker_memory_bytes or total_bytes(),
+        retention=timedelta(days=settings.job_retention_days),
+        poll_seconds=poll_seconds,
+    )
 
 
 @cache

@@ -105,7 +105,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "log_level": settings.log_level,
         "log_format": settings.log_format,
         "torch_threads": str(settings.torch_threads),
+        "worker_labels": ",".join(sorted(settings.worker_labels)),
+        "job_retention_days": str(settings.job_retention_days),
     }
+    if settings.worker_memory_bytes is not None:
+        given["worker_memory_bytes"] = str(settings.worker_memory_bytes)
     if settings.model_roots is not None:
         given["model_roots"] = os.pathsep.join(str(root) for root in settings.model_roots)
     return {f"BITPLAN_{name.upper()}": value for name, value in given.items()}

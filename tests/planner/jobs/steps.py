@@ -9,17 +9,21 @@ from numpy.typing import NDArray
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from planner.jobs.engine import AbstractJobEngine, Job, Lease, Step, UnitSpec
+from planner.jobs.engine import AbstractJobEngine, Job, Lease, Step, Terms, UnitSpec, WorkerProfile
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, UnitRow
 
-KINDS = ("fake",)
+KIND = "fake"
 LEASE_SECONDS = 60.0
 
 
-def submit(engine: AbstractJobEngine, database: Database, model: str, **facts: Any) -> Job:
+def worker(name: str = "w", **facts: Any) -> WorkerProfile:
+    return WorkerProfile(name, **({"kinds": [KIND]} | facts))
+
+
+def submit(engine: AbstractJobEngine, database: Database, model: str, **terms: Any) -> Job:
     with database.session() as session:
-        return engine.submit(session, kind="fake", model_id=model, payload=facts.pop("payload", {"n": 1}), **facts)
+        return engine.submit(session, kind=KIND, model_id=model, payload={"n": 1}, terms=Terms(**terms))
 
 
 def get(engine: AbstractJobEngine, database: Database, job: Job) -> Job:
@@ -27,8 +31,8 @@ def get(engine: AbstractJobEngine, database: Database, job: Job) -> Job:
         return engine.get(session, job.id)
 
 
-def claim(engine: AbstractJobEngine, worker: str = "w") -> Lease:
-    lease = engine.claim(worker, KINDS)
+def claim(engine: AbstractJobEngine, name: str = "w") -> Lease:
+    lease = engine.claim(worker(name))
     assert lease is not None
     return lease
 

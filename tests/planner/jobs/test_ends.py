@@ -11,21 +11,51 @@ from sqlalchemy.orm import Session
 from planner.errors import ConflictError
 from planner.jobs.engine import AbstractJobEngine, Job, JobState, Step
 from planner.jobs.errors import LeaseLostError
+from planner.jobs.job import FailedUnit
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow, UnitRow
-from tests.planner.jobs.steps import KINDS, claim, get, ignore, let_leases_end, listed, record, submit, units
+from tests.planner.jobs.steps import claim, get, ignore, let_leases_end, listed, record, submit, units, worker
 
 
-def test_a_unit_that_keeps_failing_fails_its_job_with_the_reason(engine: AbstractJobEngine, database: Database, job: Job) -> None:
-    listed(engine, "a", "b")
-    for attempt in range(3):
-        assert get(engine, database, job).state is JobState.RUNNING, attempt
+def fail_for_good(engine: AbstractJobEngine) -> None:
+    for _ in range(3):
         engine.fail(claim(engine), "disk is on fire", permanent=False)
-    failed = get(engine, database, job)
-    assert (failed.state, failed.failed, failed.done) == (JobState.FAILED, 1, 0)
-    assert failed.reason == "unit a: disk is on fire (tried 3 times)"
-    assert engine.claim("w", KINDS) is None
+
+
+def test_a_unit_that_keeps_failing_fails_alone_and_its_job_completes_with_that_noted(
+    engine: AbstractJobEngine, database: Database, job: Job
+) -> None:
+    listed(engine, "a", "b", "c")
+    fail_for_good(engine)
+    for _ in range(2):
+        record(engine, claim(engine))
+    seen: list[str] = []
+    engine.finish(claim(engine), lambda session, job, results: seen.extend([*(key for key, _ in results), str(job.failed)]))
+    assert seen == ["b", "c", "1"]
+    ended = get(engine, database, job)
+    assert (ended.state, ended.failed, ended.done, ended.total) == (JobState.SUCCEEDED, 1, 2, 3)
+    assert ended.reason == "1 of 3 units failed; the first of them, unit a: disk is on fire (tried 3 times)"
+    with database.read_session() as session:
+        assert engine.failures(session, ended, limit=5) == [FailedUnit("a", "disk is on fire (tried 3 times)", 3)]
+    assert engine.claim(worker()) is None
+
+
+def test_a_job_none_of_whose_units_succeeded_fails(engine: AbstractJobEngine, database: Database, job: Job) -> None:
+    listed(engine, "a", "b")
+    fail_for_good(engine)
+    assert get(engine, database, job).state is JobState.RUNNING
+    fail_for_good(engine)
+    assert get(engine, database, job).reason == "unit b: disk is on fire (tried 3 times)"
+    assert (get(engine, database, job).state, get(engine, database, job).failed) == (JobState.FAILED, 2)
+
+
+def test_a_job_whose_first_units_all_fail_is_not_run_to_its_end(engine: AbstractJobEngine, database: Database, job: Job) -> None:
+    listed(engine, *(f"{number:03d}" for number in range(100)))
+    for _ in range(10):
+        assert get(engine, database, job).state is JobState.RUNNING
+        fail_for_good(engine)
+    assert (get(engine, database, job).state, get(engine, database, job).failed) == (JobState.FAILED, 10)
 
 
 def test_a_failed_attempt_waits_before_the_next(database: Database, model: str) -> None:
@@ -34,8 +64,8 @@ def test_a_failed_attempt_waits_before_the_next(database: Database, model: str) 
     listed(engine, "a", "b")
     engine.fail(claim(engine), "not yet", permanent=False)
     assert claim(engine).unit == units("b")[0]
-    assert engine.claim("w", KINDS) is None
-    assert engine.has_work(KINDS)
+    assert engine.claim(worker()) is None
+    assert engine.has_work(worker())
 
 
 def test_bad_input_fails_the_job_at_once(engine: AbstractJobEngine, database: Database, job: Job) -> None:
@@ -60,13 +90,15 @@ def test_whole_job_steps_that_keep_failing_fail_the_job(
 def test_a_unit_that_kills_its_workers_is_poison_and_the_job_ends(
     engine: AbstractJobEngine, database: Database, job: Job
 ) -> None:
-    listed(engine, "a")
+    listed(engine, "a", "b")
     for _ in range(3):
-        claim(engine)
+        assert claim(engine).unit == units("a")[0]
         let_leases_end(database)
-    assert engine.claim("w", KINDS) is None
+    assert engine.claim(worker()) is None
+    record(engine, claim(engine))
+    engine.finish(claim(engine), ignore)
     ended = get(engine, database, job)
-    assert (ended.state, ended.failed) == (JobState.FAILED, 1)
+    assert (ended.state, ended.failed, ended.done) == (JobState.SUCCEEDED, 1, 1)
     assert "unit a: its worker died 3 times" in (ended.reason or "")
 
 
@@ -79,7 +111,7 @@ def test_a_whole_job_step_that_kills_its_workers_ends_the_job(
     for _ in range(3):
         claim(engine)
         let_leases_end(database)
-    assert engine.claim("w", KINDS) is None
+    assert engine.claim(worker()) is None
     ended = get(engine, database, job)
     assert ended.state is JobState.FAILED
     assert f"the worker died in the step '{step}'" in (ended.reason or "")
@@ -93,7 +125,7 @@ def test_cancel_takes_effect_before_the_next_unit_and_keeps_what_is_done(
     with database.session() as session:
         assert engine.cancel(session, job.id).state is JobState.CANCELLED
         assert engine.cancel(session, job.id).state is JobState.CANCELLED
-    assert engine.claim("w", KINDS) is None
+    assert engine.claim(worker()) is None
     record(engine, lease)
     cancelled = get(engine, database, job)
     assert (cancelled.state, cancelled.done) == (JobState.CANCELLED, 1)

@@ -14,7 +14,7 @@ from planner.jobs.errors import PermanentError
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.storage.database import Database
 from planner.storage.tables import UnitRow
-from tests.planner.jobs.steps import KINDS, claim, get, ignore, listed, record, submit, units
+from tests.planner.jobs.steps import KIND, claim, get, ignore, listed, record, submit, units, worker
 from tests.planner.storage.rows import add_model
 
 
@@ -27,13 +27,13 @@ def test_a_job_goes_through_its_steps_once_each_and_its_results_come_in_the_orde
     assert (running.state, running.total, running.done) == (JobState.RUNNING, 3, 0)
     leases = [claim(engine) for _ in range(3)]
     assert [lease.unit for lease in leases] == units("a", "b", "c")
-    assert engine.claim("w", KINDS) is None
+    assert engine.claim(worker()) is None
     for value, lease in enumerate(reversed(leases)):
         record(engine, lease, float(value))
     seen: list[tuple[str, list[float]]] = []
     last = claim(engine)
     assert last.step is Step.FINISH
-    assert engine.claim("other", KINDS) is None
+    assert engine.claim(worker("other")) is None
     engine.finish(last, lambda session, job, results: seen.extend((key, array.tolist()) for key, array in results))
     assert seen == [("a", [2.0]), ("b", [1.0]), ("c", [0.0])]
     ended = get(engine, database, job)
@@ -41,8 +41,8 @@ def test_a_job_goes_through_its_steps_once_each_and_its_results_come_in_the_orde
     assert ended.started_at is not None
     assert ended.finished_at is not None
     assert ended.created_at <= ended.started_at <= ended.finished_at
-    assert engine.claim("w", KINDS) is None
-    assert not engine.has_work(KINDS)
+    assert engine.claim(worker()) is None
+    assert not engine.has_work(worker())
 
 
 def test_a_job_without_units_succeeds(engine: AbstractJobEngine, database: Database, job: Job) -> None:
@@ -58,13 +58,13 @@ def test_submitting_is_part_of_the_callers_transaction(engine: AbstractJobEngine
 
     with pytest.raises(IntegrityError), database.session() as session:
         submit_both(session)
-    assert not engine.has_work(KINDS)
+    assert not engine.has_work(worker())
 
 
 def test_other_kinds_are_left_to_other_workers(engine: AbstractJobEngine, job: Job) -> None:
-    assert engine.claim("w", ["other"]) is None
-    assert not engine.has_work(["other"])
-    assert engine.has_work(["other", "fake"])
+    assert engine.claim(worker(kinds=["other"])) is None
+    assert not engine.has_work(worker(kinds=["other"]))
+    assert engine.has_work(worker(kinds=["other", KIND]))
 
 
 def test_jobs_are_served_by_priority_then_age(engine: AbstractJobEngine, database: Database, model: str) -> None:
@@ -126,4 +126,4 @@ def test_pace_is_that_of_the_last_units(engine: AbstractJobEngine, database: Dat
 def test_a_database_that_is_away_is_a_storage_error(tmp_path: object) -> None:
     engine = SqlJobEngine(Database("postgresql://nobody@127.0.0.1:1/none"))
     with pytest.raises(StorageError):
-        engine.claim("w", KINDS)
+        engine.claim(worker())

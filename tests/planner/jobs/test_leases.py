@@ -11,7 +11,7 @@ from planner.jobs.engine import AbstractJobEngine, Job, Lease, Step
 from planner.jobs.errors import LeaseLostError
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow, UnitRow
-from tests.planner.jobs.steps import KINDS, claim, get, ignore, let_leases_end, listed, record, units
+from tests.planner.jobs.steps import claim, get, ignore, let_leases_end, listed, record, units, worker
 
 
 def test_a_dead_workers_unit_is_taken_after_its_lease_and_the_zombie_is_fenced_off(
@@ -19,7 +19,7 @@ def test_a_dead_workers_unit_is_taken_after_its_lease_and_the_zombie_is_fenced_o
 ) -> None:
     listed(engine, "a")
     zombie = claim(engine, "zombie")
-    assert engine.claim("other", KINDS) is None
+    assert engine.claim(worker("other")) is None
     let_leases_end(database)
     successor = claim(engine, "other")
     assert successor.unit == zombie.unit
@@ -49,7 +49,7 @@ def test_a_heartbeat_holds_the_lease(engine: AbstractJobEngine, database: Databa
     lease = claim(engine)
     let_leases_end(database)
     assert engine.extend(lease)
-    assert engine.claim("other", KINDS) is None
+    assert engine.claim(worker("other")) is None
 
 
 def test_a_clock_that_jumped_back_does_not_lock_a_unit_for_years(engine: AbstractJobEngine, database: Database, job: Job) -> None:
@@ -66,7 +66,7 @@ def test_whole_job_steps_are_fenced_too(engine: AbstractJobEngine, database: Dat
         listed(engine)
     zombie = claim(engine, "zombie")
     assert zombie.step is step
-    assert engine.claim("other", KINDS) is None
+    assert engine.claim(worker("other")) is None
     let_leases_end(database)
     successor = claim(engine, "other")
 
@@ -111,7 +111,7 @@ def test_many_claimers_share_the_units_without_a_double(engine: AbstractJobEngin
     done: list[str] = []
 
     def work(name: str) -> None:
-        while (lease := engine.claim(name, KINDS)) is not None and lease.unit is not None:
+        while (lease := engine.claim(worker(name))) is not None and lease.unit is not None:
             record(engine, lease)
             done.append(lease.unit.key)
 

@@ -1,0 +1,47 @@
+"""How long a sensitivity job will compute: by what the last job like it took, in proportion to cells and tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from planner.jobs.job import JobState
+from planner.storage.tables import CalibrationSetRow, JobRow
+
+_SAME = ("probe", "probe_parameters", "rounding")
+_LOOKED_AT = 50
+
+
+def forecast_seconds(session: Session, kind: str, model_id: str, payload: Mapping[str, Any]) -> float | None:
+    """Seconds that one worker will compute for the units of a sensitivity job, loading the model aside.
+
+    The rate is that of the newest job of the same model, probe, hyper-parameters and rounding method that succeeded: seconds for
+    each cell and token of text, of whatever machines worked on it. A probe takes some time whatever the number of formats is,
+    so the forecast of a job of fewer cells is a little short.
+
+    Returns:
+        ``None`` while no such job has been done.
+    """
+    query = select(JobRow.payload, JobRow.unit_seconds).where(
+        JobRow.model_id == model_id,
+        JobRow.kind == kind,
+        JobRow.state == JobState.SUCCEEDED.value,
+        JobRow.unit_seconds > 0.0,
+        JobRow.failed == 0,
+    )
+    newest = session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT))
+    alike = ((done, spent) for done, spent in newest if all(done.get(name) == payload.get(name) for name in _SAME))
+    done, spent = next(alike, (None, 0.0))
+    if done is None:
+        return None
+    work = _work(session, done)
+    return spent * _work(session, payload) / work if work else None
+
+
+def _work(session: Session, payload: Mapping[str, Any]) -> int:
+    """Cells, times tokens where there is text."""
+    cells = payload.get("cells")
+    count = len(payload["layers"]) * len(payload["formats"]) if cells is None else sum(map(len, cells.values()))
+    text = session.get(CalibrationSetRow, payload["calibration_id"]) if payload["calibration_id"] else None
+    return count * (text.sequences * text.sequence_length if text else 1)
