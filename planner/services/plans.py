@@ -1,14 +1,15 @@
 """Plans: made in milliseconds from stored curves, stored whole, never changed."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 import solvers
 from planner.budget import Budget, Footprint
-from planner.errors import CountConflictError, InvalidRequestError, NotFoundError
-from planner.schemas.plans import Bounds, BoundsRequest, BudgetSpec, PlanDocument, PlanRequest, PlanSummary
+from planner.errors import CountConflictError, NotFoundError
+from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
@@ -27,7 +28,7 @@ from planner.solving import (
     rows_of,
     solve_plan,
 )
-from planner.storage.tables import PlanRow
+from planner.storage.tables import PlanDocumentRow, PlanRow
 from sensitivity.formats.registry import resolve_format
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
@@ -140,7 +141,8 @@ def store_plan(session: Session, document: PlanDocument) -> None:
         NotFoundError: the model was deleted since.
     """
     find_model(session, document.model)
-    session.add(_row(document))
+    session.execute(insert(PlanRow).values(_columns(document)))
+    session.execute(insert(PlanDocumentRow).values(plan_id=document.id, document=document.model_dump_json()))
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:
@@ -149,66 +151,35 @@ def get_plan(session: Session, plan_id: str) -> PlanDocument:
     Raises:
         NotFoundError: no such plan.
     """
-    row = session.get(PlanRow, plan_id)
+    row = session.get(PlanDocumentRow, plan_id)
     if row is None:
-        msg = f"no plan {plan_id!r}: list plans with GET /v1/plans"
-        raise NotFoundError(msg)
-    return PlanDocument.model_validate(row.document)
+        raise no_plan(plan_id)
+    return PlanDocument.model_validate_json(row.document)
 
 
-def list_plans(
-    session: Session, *, model: str | None = None, before: str | None = None, limit: int = 50
-) -> tuple[list[PlanSummary], str | None]:
-    """Stored plans, newest first, and the id to go on from (``before``), if there are more."""
-    query = select(PlanRow).order_by(PlanRow.created_at.desc(), PlanRow.id.desc()).limit(limit + 1)
-    if model is not None:
-        query = query.where(PlanRow.model_id == model)
-    if before is not None:
-        last = session.get(PlanRow, before)
-        if last is None:
-            msg = f"no plan {before!r} to continue after; start again without a cursor"
-            raise InvalidRequestError(msg)
-        query = query.where(
-            (PlanRow.created_at < last.created_at) | ((PlanRow.created_at == last.created_at) & (PlanRow.id < last.id))
-        )
-    rows = list(session.scalars(query))
-    more = rows[limit - 1].id if len(rows) > limit else None
-    return [_summary(row) for row in rows[:limit]], more
+def no_plan(plan_id: str) -> NotFoundError:
+    """What is said of an id that no plan has."""
+    return NotFoundError(f"no plan {plan_id!r}: list plans with GET /v1/plans", plan=plan_id)
 
 
-def _row(document: PlanDocument) -> PlanRow:
+def _columns(document: PlanDocument) -> dict[str, Any]:
     budget = document.budget.budget()
-    return PlanRow(
-        id=document.id,
-        model_id=document.model,
-        setting_id=document.provenance.setting,
-        runtime=document.runtime,
-        solver=document.proof.solver,
-        status=document.proof.status,
-        budget_kind=budget.kind.value,
-        budget_value=budget.value,
-        size_bits=document.size.layer_bits,
-        file_bytes=document.size.file_bytes,
-        effective_bits=document.size.effective_bits,
-        predicted_loss=document.predicted.loss,
-        gap=document.proof.gap,
-        document=document.model_dump(mode="json"),
-        created_at=document.created_at,
-    )
-
-
-def _summary(row: PlanRow) -> PlanSummary:
-    return PlanSummary(
-        id=row.id,
-        model=row.model_id,
-        runtime=row.runtime,
-        probe=row.document["predicted"]["probe"],
-        rounding=row.document["provenance"]["rounding"],
-        budget=BudgetSpec.model_validate(row.document["budget"]),
-        status=row.status,
-        effective_bits=row.effective_bits,
-        file_bytes=row.file_bytes,
-        predicted_loss=row.predicted_loss,
-        gap=row.gap,
-        created_at=row.created_at,
-    )
+    return {
+        "id": document.id,
+        "model_id": document.model,
+        "setting_id": document.provenance.setting,
+        "probe": document.predicted.probe,
+        "rounding": document.provenance.rounding,
+        "runtime": document.runtime,
+        "solver": document.proof.solver,
+        "status": document.proof.status,
+        "budget": document.budget.model_dump(mode="json"),
+        "budget_kind": budget.kind.value,
+        "budget_value": budget.value,
+        "size_bits": document.size.layer_bits,
+        "file_bytes": document.size.file_bytes,
+        "effective_bits": document.size.effective_bits,
+        "predicted_loss": document.predicted.loss,
+        "gap": document.proof.gap,
+        "created_at": document.created_at,
+    }
