@@ -30,6 +30,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.workers import WorkerList
 
 
 class AbstractOperations(ABC):
@@ -100,6 +101,22 @@ class AbstractOperations(ABC):
     @abstractmethod
     def cancel_job(self, job: str) -> Job:
         """Stop a job between two units; what it finished so far is kept."""
+
+    @abstractmethod
+    def pause_job(self, job: str) -> Job:
+        """Begin no further unit of a job until it is resumed."""
+
+    @abstractmethod
+    def resume_job(self, job: str) -> Job:
+        """Let a paused job go on."""
+
+    @abstractmethod
+    def retry_job(self, job: str) -> Job:
+        """Queue a failed or cancelled job again; units that have a result are not run again."""
+
+    @abstractmethod
+    def list_workers(self) -> WorkerList:
+        """Workers that are there, and those that went within a day."""
 
     @abstractmethod
     def follow_job(self, job: str) -> Generator[Job]:

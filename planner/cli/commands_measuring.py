@@ -15,7 +15,7 @@ from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.measuring import setting_of
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
-from planner.schemas.jobs import RoundingName, SubmitSensitivity
+from planner.schemas.jobs import Job, RoundingName, SubmitSensitivity
 from planner.services.pagination import PAGE_LIMIT
 from sensitivity.formats import families
 from sensitivity.formats.abstract import FormatFamily
@@ -72,6 +72,7 @@ def measure(
     cells: Cells = None,
     tolerance: Tolerance = 0.01,
     batch: Batch = 16,
+    label: Annotated[str | None, typer.Option(help="Only workers with this label measure (`bitplan worker --labels`).")] = None,
     runtime: options.Runtime = "generic",
     force: Annotated[bool, typer.Option(help="Measure again what is measured already.")] = False,
     detach: Annotated[bool, typer.Option(help="Only queue the job; a running worker does it.")] = False,
@@ -104,6 +105,7 @@ def measure(
         seed=seed,
         force=force,
         streaming=streaming,
+        label=label,
         reuse=reuse,
         reuse_ratio=reuse_ratio,
     )
@@ -213,7 +215,28 @@ def follow_job(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: 
 @jobs.command("cancel")
 def cancel(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
     """Stop a job after its present unit; finished units stay."""
-    job = operations().cancel_job(job_id)
+    _show_state(operations().cancel_job(job_id), as_json=as_json)
+
+
+@jobs.command("pause")
+def pause(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """Let a job rest after its present unit, until it is resumed."""
+    _show_state(operations().pause_job(job_id), as_json=as_json)
+
+
+@jobs.command("resume")
+def resume(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """Let a paused job go on."""
+    _show_state(operations().resume_job(job_id), as_json=as_json)
+
+
+@jobs.command("retry")
+def retry(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson = False) -> None:
+    """Queue a failed or cancelled job again; finished units are not run again."""
+    _show_state(operations().retry_job(job_id), as_json=as_json)
+
+
+def _show_state(job: Job, *, as_json: bool) -> None:
     if as_json:
         show_json(job)
     else:

@@ -37,6 +37,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.workers import WorkerList
 from planner.services import (
     adaptive,
     calibrations,
@@ -55,6 +56,7 @@ from planner.services import (
     plan_listing,
     plans,
     refining,
+    workers,
 )
 from planner.settings import Settings
 from planner.storage.database import Database
@@ -153,6 +155,22 @@ class Embedded(AbstractOperations):
     @override
     def cancel_job(self, job: str) -> Job:
         return self._write(jobs.cancel_job, job)
+
+    @override
+    def pause_job(self, job: str) -> Job:
+        return self._write(jobs.pause_job, job)
+
+    @override
+    def resume_job(self, job: str) -> Job:
+        return self._write(jobs.resume_job, job)
+
+    @override
+    def retry_job(self, job: str) -> Job:
+        return self._write(jobs.retry_job, job)
+
+    @override
+    def list_workers(self) -> WorkerList:
+        return self._read(workers.list_workers)
 
     @override
     def follow_job(self, job: str) -> Generator[Job]:

@@ -1,5 +1,6 @@
-"""What the command line says of a job's memory: the forecast before it starts, the truth after."""
+"""What the command line says of a job's memory and time: the forecast before it starts, the truth after."""
 
+from datetime import timedelta
 from typing import Final
 
 from planner.cli.reporting import in_bytes, say
@@ -13,11 +14,13 @@ _WAYS: Final = {
 
 
 def say_forecast(job: Job) -> None:
-    """How much memory the job is forecast to take, if there is anything to do."""
+    """How much memory the job is forecast to take, and how long, if there is anything to do."""
     memory = job.request.get("memory")
     if memory is not None:
         whole, streamed = in_bytes(memory["whole_bytes"]), in_bytes(memory["streamed_bytes"])
         say(f"memory: about {whole} with the whole model, {streamed} block by block; {_WAYS[job.request['streaming']]}")
+    if job.forecast_seconds is not None and not job.state.is_final:
+        say(f"time: about {timedelta(seconds=round(job.forecast_seconds))} of one worker, by the last job like it")
 
 
 def say_peak(job: Job) -> None:

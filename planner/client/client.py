@@ -38,6 +38,7 @@ from planner.schemas.plans import (
     RefineRequest,
 )
 from planner.schemas.problems import Health
+from planner.schemas.workers import WorkerList
 
 Item = TypeVar("Item", bound=Schema)
 
@@ -209,9 +210,21 @@ class Client(AbstractOperations):
     def cancel_job(self, job: str) -> Job:
         return self._at.post(path_of("/v1/jobs/{job}/cancel", job=job), Job)
 
+    @override
+    def pause_job(self, job: str) -> Job:
+        return self._at.post(path_of("/v1/jobs/{job}/pause", job=job), Job)
+
+    @override
+    def resume_job(self, job: str) -> Job:
+        return self._at.post(path_of("/v1/jobs/{job}/resume", job=job), Job)
+
+    @override
     def retry_job(self, job: str) -> Job:
-        """Queue a failed or cancelled job again; units that have a result are not run again."""
         return self._at.post(path_of("/v1/jobs/{job}/retry", job=job), Job)
+
+    @override
+    def list_workers(self) -> WorkerList:
+        return self._at.get("/v1/workers", WorkerList)
 
     @override
     def follow_job(self, job: str) -> Generator[Job]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from planner.jobs.engine import Step
@@ -61,9 +61,12 @@ def _held(session: Session) -> dict[str, tuple[str, str, str | None]]:
         .join(JobRow, JobRow.id == UnitRow.job_id)
         .where(JobRow.finished_at.is_(None), UnitRow.state == JobState.RUNNING.value)
     )
-    whole: list[Row[str | None, str, int | None]] = list(session.execute(of_jobs))
-    held = {owner: (job, str(Step.ENUMERATE if total is None else Step.FINISH), None) for owner, job, total in whole if owner}
-    return held | {owner: (job, str(Step.UNIT), key) for owner, job, key in session.execute(of_units) if owner}
+    held: dict[str, tuple[str, str, str | None]] = {}
+    for owner, job, total in session.execute(of_jobs):
+        held[owner or ""] = (job, str(Step.ENUMERATE if total is None else Step.FINISH), None)
+    for owner, job, key in session.execute(of_units):
+        held[owner or ""] = (job, str(Step.UNIT), key)
+    return held
 
 
 def _seen(row: WorkerRow, held: tuple[str, str, str | None] | None, now: datetime) -> SeenWorker:

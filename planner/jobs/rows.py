@@ -39,11 +39,11 @@ def snapshot(row: JobRow) -> Job:
 
 def doable(worker: WorkerProfile) -> ColumnElement[bool]:
     """Jobs that wait for work which the worker can do."""
-    conditions = [JobRow.state.in_(ACTIVE), JobRow.kind.in_(sorted(worker.kinds))]
-    conditions.append(or_(JobRow.label.is_(None), JobRow.label.in_(sorted(worker.labels))))
-    if worker.memory_bytes is not None:
-        conditions.append(or_(JobRow.memory_bytes.is_(None), JobRow.memory_bytes <= worker.memory_bytes))
-    return and_(*conditions)
+    waits = and_(JobRow.state.in_(ACTIVE), JobRow.kind.in_(sorted(worker.kinds)))
+    labelled = or_(JobRow.label.is_(None), JobRow.label.in_(sorted(worker.labels)))
+    if worker.memory_bytes is None:
+        return and_(waits, labelled)
+    return and_(waits, labelled, or_(JobRow.memory_bytes.is_(None), JobRow.memory_bytes <= worker.memory_bytes))
 
 
 def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
