@@ -12,12 +12,21 @@ def path_of(template: str, **keys: str) -> str:
 
     Raises:
         NotFoundError: an empty key, which nothing has.
+        InvalidRequestError: a name that is no segment of a path: ``.``, ``..``, or with a slash.
     """
-    empty = [name for name, key in keys.items() if not key]
-    if empty:
-        msg = f"the {empty[0]} is empty: give an id or a name"
-        raise NotFoundError(msg)
-    return template.format(**{name: quote(key, safe="") for name, key in keys.items()})
+    for what, key in keys.items():
+        if not key:
+            msg = f"the {what} is empty: give an id or a name"
+            raise NotFoundError(msg)
+        if key in (".", "..") or "/" in key or not _is_text(key):
+            msg = f"no address has a {what} of the name {key!r} in it: ask for it by its id"
+            raise InvalidRequestError(msg)
+    return template.format(**{what: quote(key, safe="") for what, key in keys.items()})
+
+
+def _is_text(key: str) -> bool:
+    """Without half a surrogate pair, which undecodable arguments of a command have."""
+    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def checked_url(url: str) -> str:
