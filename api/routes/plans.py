@@ -35,8 +35,8 @@ def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
         plan = plans.make_plan(session, request)
     # a transaction of its own: no solver holds the database's one writer
     with database.session() as session:
-        plans.store_plan(session, plan)
-    return json_answer(plan, status=201, location=f"/v1/plans/{plan.id}")
+        written = plans.store_plan(session, plan)
+    return json_answer(written, status=201, location=f"/v1/plans/{plan.id}")
 
 
 @router.get("")
@@ -50,7 +50,7 @@ def list_plans(query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> Pl
 def get_plan(plan: Identity, database: DatabaseOf) -> Response:
     """One plan, whole."""
     with database.read_session() as session:
-        return json_answer(plans.get_plan(session, plan))
+        return json_answer(plans.plan_json(session, plan))
 
 
 @router.get("/{plan}/export")
@@ -87,8 +87,8 @@ def refine_plan(plan: Identity, request: RefineRequest, database: DatabaseOf) ->
     with database.read_session() as session:
         found = refining.refine_plan(session, plan, request)
     with database.session() as session:
-        plans.store_plan(session, found)
-    return json_answer(found, status=201, location=f"/v1/plans/{found.id}")
+        written = plans.store_plan(session, found)
+    return json_answer(written, status=201, location=f"/v1/plans/{found.id}")
 
 
 @router.post("/{plan}/evaluate", status_code=202)

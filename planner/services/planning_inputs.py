@@ -132,9 +132,13 @@ def find_model(session: Session, key: str) -> ModelRow:
     if row is None:
         row = session.scalar(select(ModelRow).where(ModelRow.name == key).order_by(ModelRow.created_at.desc()).limit(1))
     if row is None:
-        msg = f"no model {key!r}: register it first (bitplan models add PATH, or POST /v1/models)"
-        raise NotFoundError(msg, model=key)
+        raise no_model(key)
     return row
+
+
+def no_model(key: str) -> NotFoundError:
+    """What is said of an id or name that no model has."""
+    return NotFoundError(f"no model {key!r}: register it first (bitplan models add PATH, or POST /v1/models)", model=key)
 
 
 def load_layers(session: Session, model_id: str) -> tuple[Layer, ...]:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import solvers
@@ -14,7 +15,7 @@ from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
-from planner.services.planning_inputs import find_model, select_layers
+from planner.services.planning_inputs import no_model, select_layers
 from planner.services.posing import Posed, legal_classes, pose_counts, size_of
 from planner.services.preparing import Prepared, prepare
 from planner.solving import (
@@ -28,8 +29,13 @@ from planner.solving import (
     rows_of,
     solve_plan,
 )
-from planner.storage.tables import PlanDocumentRow, PlanRow
+from planner.storage.database import Database
+from planner.storage.tables import Base, PlanDocumentRow, PlanRow
 from sensitivity.formats.registry import resolve_format
+
+_INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
+_INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
+_IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
 
@@ -134,15 +140,22 @@ def _solve(request: PlanRequest, budget: Budget, footprint: Footprint, posed: Po
         refuse_conflict(posed.classes, rows, budget, footprint, deadline=request.deadline_seconds)
 
 
-def store_plan(session: Session, document: PlanDocument) -> None:
+def store_plan(session: Session, document: PlanDocument) -> str:
     """Keep a plan that was made.
+
+    Returns:
+        The JSON that is kept, which is what REST answers.
 
     Raises:
         NotFoundError: the model was deleted since.
     """
-    find_model(session, document.model)
-    session.execute(insert(PlanRow).values(_columns(document)))
-    session.execute(insert(PlanDocumentRow).values(plan_id=document.id, document=document.model_dump_json()))
+    written, connection = document.model_dump_json(), session.connection()
+    try:
+        connection.execute(_INSERT_PLAN, _columns(document))
+    except IntegrityError as error:  # of what the row refers to, only the model can be gone
+        raise no_model(document.model) from error
+    connection.execute(_INSERT_DOCUMENT, {"plan_id": document.id, "document": written})
+    return written
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:
@@ -155,6 +168,17 @@ def get_plan(session: Session, plan_id: str) -> PlanDocument:
     if row is None:
         raise no_plan(plan_id)
     return PlanDocument.model_validate_json(row.document)
+
+
+def plan_json(session: Session, plan_id: str) -> str:
+    """A stored plan as REST answers it. Plans never change: written once in the words of this version, then remembered.
+
+    Raises:
+        NotFoundError: no such plan.
+    """
+    if session.connection().execute(_IS_STORED, {"plan": plan_id}).first() is None:
+        raise no_plan(plan_id)
+    return Database.of(session).memory.recall(("plan", plan_id), lambda: get_plan(session, plan_id).model_dump_json(), size=len)
 
 
 def no_plan(plan_id: str) -> NotFoundError:

@@ -43,6 +43,19 @@ def test_making_a_plan_writes_nothing(database: Database, toy: str) -> None:
         assert plans.get_plan(session, plan.id) == plan
 
 
+def test_what_is_kept_is_what_is_answered_for_good(database: Database, toy: str) -> None:
+    with database.session() as session:
+        plan = plans.make_plan(session, _request(4.25))
+        written = plans.store_plan(session, plan)
+    for _ in range(2):
+        with database.read_session() as session:
+            assert plans.plan_json(session, plan.id) == written == plan.model_dump_json()
+    with database.session() as session:
+        models.delete_model(session, toy)
+    with database.read_session() as session, pytest.raises(NotFoundError, match="GET /v1/plans"):
+        plans.plan_json(session, plan.id)
+
+
 def test_a_reader_cannot_store(database: Database, toy: str) -> None:
     def store() -> None:
         with database.read_session() as session:
