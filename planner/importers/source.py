@@ -1,9 +1,6 @@
 """A file to import: read whole within a limit, and its JSON within limits of its own."""
 
 import hashlib
-import json
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from planner.errors import InvalidImportError
+from sensitivity.checkpoint.untrusted import parse_json
 
 FILE_LIMIT: Final = 2**30
 """Bytes of a file: the importance matrix of a mixture of 600 billion weights has some hundred megabytes."""
@@ -44,8 +42,7 @@ class SourceFile:
         Raises:
             InvalidImportError: it is no text, or too long for one.
         """
-        if len(self.content) > TEXT_LIMIT:
-            self.refuse(f"it has {len(self.content):,} bytes, and texts of at most {TEXT_LIMIT:,} are read")
+        self._refuse_long()
         try:
             return self.content.decode("utf-8")
         except UnicodeDecodeError:
@@ -53,19 +50,23 @@ class SourceFile:
 
     @cached_property
     def json(self) -> Json:
-        """The content as JSON, with finite numbers and without a key twice.
+        """The content as JSON of a bounded number of values, with finite numbers and without a key twice.
 
         Raises:
             InvalidImportError: it is no such document.
         """
-        text = self.text
+        self._refuse_long()
         try:
-            found: Json = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_distinct)
-        except RecursionError:
-            self.refuse("its JSON is nested too deeply")
+            found: Json = parse_json(self.content, finite=True)
+        except UnicodeDecodeError:
+            self.refuse("it is no UTF-8 text")
         except ValueError as error:
             self.refuse(f"it is no usable JSON ({str(error)[:200]})")
         return found
+
+    def _refuse_long(self) -> None:
+        if len(self.content) > TEXT_LIMIT:
+            self.refuse(f"it has {len(self.content):,} bytes, and texts of at most {TEXT_LIMIT:,} are read")
 
     def refuse(self, what: str, *, key: str | None = None) -> NoReturn:
         """Say which file and key cannot be imported.
@@ -99,25 +100,3 @@ def fingerprint(files: Sequence[SourceFile]) -> str:
     """Hash over the contents, in any order; that of a single file is its own."""
     hashes = sorted(file.sha256 for file in files)
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"{name} is no number"
-    raise ValueError(msg)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        msg = f"{text[:40]} is too large"
-        raise ValueError(msg)
-    return number
-
-
-def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        msg = f"the key {twice[:100]!r} is there twice"
-        raise ValueError(msg)
-    return found

@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sensitivity.checkpoint.families import GGUF_ARCHITECTURES, Family, get_family
 from sensitivity.checkpoint.gguf_header import GgufHeader
 from sensitivity.checkpoint.gguf_limits import refuse_what_is_not_read
+from sensitivity.checkpoint.untrusted import shown
 from sensitivity.errors import AlreadyQuantizedError, CorruptCheckpointError, UnknownArchitectureError
+
+MOST_BLOCKS: Final = 4096
+"""Blocks of a model: tables of names are made for each of them. The deepest known have some hundred."""
+MOST: Final = 2**31 - 1
+"""Of any size, as a database stores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def from_json(raw: Mapping[str, object], path: Path) -> Configuration:
     return Configuration(
         architecture=architecture,
         family=family,
-        blocks=sizes.require("num_hidden_layers"),
+        blocks=sizes.require("num_hidden_layers", limit=MOST_BLOCKS),
         heads=heads,
         kv_heads=sizes.get("num_key_value_heads") or heads,
         experts=experts,
@@ -87,7 +94,7 @@ def from_gguf(header: GgufHeader) -> Configuration:
     name = str(metadata.get("general.architecture"))
     sizes = _Sizes({key.removeprefix(f"{name}."): value for key, value in metadata.items()}, path, {})
     if name not in GGUF_ARCHITECTURES or (name == "llama" and sizes.get("expert_count")):
-        what = "a mixture of llama experts" if name in GGUF_ARCHITECTURES else f"the architecture {name!r}"
+        what = "a mixture of llama experts" if name in GGUF_ARCHITECTURES else f"the architecture {shown(name)}"
         msg = f"{path} holds {what}, which cannot be read from GGUF; known are {', '.join(sorted(GGUF_ARCHITECTURES))}"
         raise UnknownArchitectureError(msg)
     if (sizes.get("split.count") or 1) > 1:
@@ -100,7 +107,7 @@ def from_gguf(header: GgufHeader) -> Configuration:
     return Configuration(
         architecture=GGUF_ARCHITECTURES[name],
         family=family,
-        blocks=sizes.require("block_count", limit=len(header.weights.tensors)),
+        blocks=sizes.require("block_count", limit=min(MOST_BLOCKS, len(header.weights.tensors))),
         heads=heads,
         kv_heads=sizes.get("attention.head_count_kv") or heads,
         experts=experts,
@@ -123,8 +130,8 @@ class _Sizes:
             value = self._raw.get(name)
             if value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                msg = f"{self._path}: {name} is {value!r} instead of a positive integer; take the file from its origin again"
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST:
+                msg = f"{self._path}: {name} is {shown(value)} instead of a positive integer; take the file from its origin again"
                 raise CorruptCheckpointError(msg)
             return value
         return None
@@ -145,5 +152,5 @@ class _Sizes:
         value = self._raw.get(name)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        msg = f"{self._path}: {name} is {value!r} instead of true or false; take the file from its origin again"
+        msg = f"{self._path}: {name} is {shown(value)} instead of true or false; take the file from its origin again"
         raise CorruptCheckpointError(msg)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from sensitivity.checkpoint.untrusted import shown
 from sensitivity.errors import UnknownArchitectureError
 
 
@@ -145,6 +146,6 @@ def get_family(model_type: str) -> Family:
         UnknownArchitectureError: none has this name; the message lists those that are known.
     """
     if model_type not in FAMILIES:
-        msg = f"the architecture {model_type!r} is unknown; known are {', '.join(sorted(FAMILIES))}"
+        msg = f"the architecture {shown(model_type)} is unknown; known are {', '.join(sorted(FAMILIES))}"
         raise UnknownArchitectureError(msg)
     return FAMILIES[model_type]

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from sensitivity.checkpoint.tensors import StoredTensor, WeightFile
+from sensitivity.checkpoint.untrusted import corrupt
 from sensitivity.errors import CorruptCheckpointError
 
 WHOLE_LIMIT: Final = 256 * 2**20
 CHUNKS: Final = 4
 CHUNK_BYTES: Final = 4096
+TEXT_LIMIT: Final = 2**30
+"""Bytes of a tokenizer's file, which is hashed whole; real ones have some ten megabytes."""
+_STEP: Final = 2**20
 TOKENIZER_FILES: Final = (
     "added_tokens.json",
     "merges.txt",
@@ -44,17 +48,18 @@ def fingerprint(files: Sequence[WeightFile], *, texts: Sequence[Path], whole_lim
         whole_limit: total bytes of weights up to which contents are hashed whole.
 
     Raises:
-        CorruptCheckpointError: a file became shorter while it was read.
+        CorruptCheckpointError: a file became shorter while it was read, or a tokenizer's file is too large.
     """
     digest = hashlib.sha256(_SCHEME)
     for path in texts:
-        _add(digest, path.name.encode(), path.read_bytes())
+        _add(digest, path.name.encode())
+        _add_file(digest, path)
     whole = sum(file.size for file in files) <= whole_limit
     for file in files:
         _add(digest, str(file.size).encode(), file.header_digest.encode())
         for tensor in file.tensors:
             _add(digest, tensor.name.encode(), tensor.dtype.encode(), repr(tensor.shape).encode())
-        spans = _all_of(file) if whole else _samples(file.tensors)
+        spans = _spans(file.size) if whole else _samples(file.tensors)
         for content in _read(file.path, spans):
             digest.update(content)
     return digest.hexdigest()
@@ -81,9 +86,18 @@ def _add(digest: "hashlib._Hash", *parts: bytes) -> None:
         digest.update(part)
 
 
-def _all_of(file: WeightFile) -> Iterator[tuple[int, int]]:
-    step = 2**20
-    return ((start, min(step, file.size - start)) for start in range(0, file.size, step))
+def _add_file(digest: "hashlib._Hash", path: Path) -> None:
+    """Add a file as ``_add`` would, without ever holding all of it."""
+    size = path.stat().st_size
+    if size > TEXT_LIMIT:
+        raise corrupt(path, f"it has {size:,} bytes, and tokenizers have less than {TEXT_LIMIT:,}")
+    digest.update(size.to_bytes(8, "little"))
+    for content in _read(path, _spans(size)):
+        digest.update(content)
+
+
+def _spans(size: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(_STEP, size - start)) for start in range(0, size, _STEP))
 
 
 def _samples(tensors: Iterable[StoredTensor]) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sensitivity.checkpoint.gguf_header import GgufHeader
+from sensitivity.checkpoint.untrusted import shown
 from sensitivity.errors import UnknownArchitectureError
 
 _ROTARY_TENSORS: Final = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
@@ -39,6 +40,6 @@ def _reasons(header: GgufHeader) -> Iterator[str]:
         yield "scales its rotary embedding"
     for key, value in _ASSUMED.get(name, {}).items():
         if fields.get(key, value) != value:
-            yield f"has {key} = {fields[key]} instead of {value}"
+            yield f"has {key} = {shown(fields[key])} instead of {value}"
     if name in _OTHER_QUERY_SCALE and fields.get("block_count") == _OTHER_QUERY_SCALE[name]:
         yield "is a 27B model with a query scale of its own"

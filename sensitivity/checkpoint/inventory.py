@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sensitivity.checkpoint.configuration import Configuration
+from sensitivity.checkpoint.configuration import MOST, Configuration
 from sensitivity.checkpoint.description import Layer
 from sensitivity.checkpoint.fingerprint import sampled
 from sensitivity.checkpoint.tensors import StoredTensor
@@ -51,7 +51,7 @@ def take_inventory(tensors: Sequence[StoredTensor], configuration: Configuration
         layers=tuple(layers),
         rest=tuple(tensor for name, tensor in named.items() if name not in taken),
         kv_elements_per_token=_kv_elements(layers, configuration),
-        vocab_size=configuration.vocab_size or _embedding(named, configuration).shape[0],
+        vocab_size=configuration.vocab_size or _rows(_embedding(named, configuration)),
     )
 
 
@@ -68,7 +68,7 @@ def by_full_name(tensors: Sequence[StoredTensor], configuration: Configuration) 
     """Tensors by full name: those of a bare model get its prefix.
 
     Raises:
-        CorruptCheckpointError: a tensor without an element.
+        CorruptCheckpointError: a tensor without an element, or one that is there with and without the prefix.
     """
     family = configuration.family
     named: dict[str, StoredTensor] = {}
@@ -77,7 +77,11 @@ def by_full_name(tensors: Sequence[StoredTensor], configuration: Configuration) 
             msg = f"{tensor.file}: tensor {tensor.name!r} of shape {tensor.shape} is empty; download or export the model again"
             raise CorruptCheckpointError(msg)
         whole = tensor.name.startswith((f"{family.base}.", f"{family.head}.", "lm_head."))
-        named[tensor.name if whole else f"{family.base}.{tensor.name}"] = tensor
+        name = tensor.name if whole else f"{family.base}.{tensor.name}"
+        if name in named:
+            msg = f"{tensor.file}: {tensor.name!r} and {named[name].name!r} are one tensor twice; export the model again"
+            raise CorruptCheckpointError(msg)
+        named[name] = tensor
     return named
 
 
@@ -118,7 +122,7 @@ def _find(named: Mapping[str, StoredTensor], name: str, configuration: Configura
 
 
 def _matrix(tensor: StoredTensor) -> tuple[int, int]:
-    if len(tensor.shape) != 2:
+    if len(tensor.shape) != 2 or max(tensor.shape) > MOST:
         msg = f"{tensor.file}: tensor {tensor.name!r} has shape {tensor.shape} where a matrix is expected; export it again"
         raise CorruptCheckpointError(msg)
     if tensor.file.suffix == ".safetensors" and tensor.dtype not in FLOATS:
@@ -148,6 +152,10 @@ def _embedding(named: Mapping[str, StoredTensor], configuration: Configuration) 
     if name not in named and configuration.tied and f"{family.head}.weight" in named:
         return named[f"{family.head}.weight"]
     return _find(named, name, configuration)
+
+
+def _rows(embedding: StoredTensor) -> int:
+    return _matrix(embedding)[0]
 
 
 def _not_parameters(named: Mapping[str, StoredTensor], configuration: Configuration) -> set[str]:

@@ -6,8 +6,9 @@ from sensitivity.checkpoint.fingerprint import fingerprint, tokenizer_files
 from sensitivity.checkpoint.gguf_header import read_gguf
 from sensitivity.checkpoint.gguf_names import in_checkpoint_names
 from sensitivity.checkpoint.inventory import Inventory, dominant_dtype, take_inventory
-from sensitivity.checkpoint.safetensors_header import load_json, read_directory
+from sensitivity.checkpoint.safetensors_header import read_directory
 from sensitivity.checkpoint.sources import Place, locate
+from sensitivity.checkpoint.untrusted import read_json
 from sensitivity.errors import CheckpointError, CorruptCheckpointError, ModelChangedError
 
 GGUF_REST_BITS = 16
@@ -55,7 +56,7 @@ def _describe_directory(source: str, place: Place) -> ModelDescription:
     if not path.is_file():
         msg = f"{place.path} has no config.json: copy it from the model's repository"
         raise CorruptCheckpointError(msg)
-    configuration = from_json(load_json(path.read_bytes(), path), path)
+    configuration = from_json(read_json(path), path)
     tensors = [tensor for file in files for tensor in file.tensors]
     inventory = take_inventory(tensors, configuration)
     return ModelDescription(

@@ -5,17 +5,21 @@ against the file's real size, so that a truncated or patched shard is found here
 """
 
 import hashlib
-import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeGuard
 
 from sensitivity.checkpoint.tensors import StoredTensor, WeightFile
-from sensitivity.errors import CorruptCheckpointError, NoWeightsError
+from sensitivity.checkpoint.untrusted import INDEX_LIMIT, corrupt, load_json, read_json, shown
+from sensitivity.errors import NoWeightsError
 
 HEADER_LIMIT: Final = 100_000_000
+NAME_LIMIT: Final = 500
+DIMENSION_LIMIT: Final = 8
 SINGLE: Final = "model.safetensors"
+SUFFIX: Final = ".safetensors"
 INDEX: Final = "model.safetensors.index.json"
 DTYPES: Final[Mapping[str, tuple[str, int]]] = {
     "BOOL": ("bool", 1),
@@ -35,7 +39,6 @@ DTYPES: Final[Mapping[str, tuple[str, int]]] = {
     "I64": ("int64", 8),
     "U64": ("uint64", 8),
 }
-_ADVICE: Final = "download or copy it again"
 
 
 def read_directory(directory: Path) -> list[WeightFile]:
@@ -61,13 +64,13 @@ def read_header(path: Path) -> WeightFile:
     Raises:
         CorruptCheckpointError: the header cannot be read, or its offsets do not fit the file.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
-            raise _corrupt(path, f"its header should have {length} bytes but the file has {size}: it is truncated")
+            raise corrupt(path, f"its header should have {length} bytes but the file has {size}: it is truncated")
         if length > HEADER_LIMIT:
-            raise _corrupt(path, f"its header has {length} bytes; at most {HEADER_LIMIT} are read")
+            raise corrupt(path, f"its header has {length} bytes; at most {HEADER_LIMIT} are read")
         raw = file.read(length)
     header = load_json(raw, path)
     header.pop("__metadata__", None)
@@ -76,72 +79,54 @@ def read_header(path: Path) -> WeightFile:
     return WeightFile(path, size, hashlib.sha256(raw).hexdigest(), tensors)
 
 
-def load_json(raw: bytes, path: Path) -> dict[str, object]:
-    """A JSON object without repeated keys.
-
-    Raises:
-        CorruptCheckpointError: anything else.
-    """
-    try:
-        value = json.loads(raw, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(path, f"its JSON cannot be read ({error})") from error
-    if not isinstance(value, dict):
-        raise _corrupt(path, "its JSON is no object")
-    return value
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        msg = f"key {next(name for name in names if names.count(name) > 1)!r} appears twice"
-        raise ValueError(msg)
-    return value
-
-
 def _tensor(name: str, entry: object, path: Path, start: int) -> StoredTensor:
+    if len(name) > NAME_LIMIT or not name.isprintable():
+        raise corrupt(path, f"{shown(name)} is no name of a tensor")
     if not isinstance(entry, dict):
-        raise _corrupt(path, f"the entry of tensor {name!r} is no object")
+        raise corrupt(path, f"the entry of tensor {name!r} is no object")
     shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
     if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2):
-        raise _corrupt(path, f"tensor {name!r} has no valid shape and data_offsets")
+        raise corrupt(path, f"tensor {name!r} has no valid shape and data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise _corrupt(path, f"tensor {name!r} has the unknown dtype {dtype!r}")
+        raise corrupt(path, f"tensor {name!r} has the unknown dtype {shown(dtype)}")
     named, width = DTYPES[dtype]
     first, end = offsets
     if end - first != math.prod(shape) * width:
-        raise _corrupt(path, f"tensor {name!r} of shape {shape} and dtype {dtype} cannot have {end - first} bytes")
+        raise corrupt(path, f"tensor {name!r} of shape {shape} and dtype {dtype} cannot have {end - first} bytes")
     return StoredTensor(name, named, tuple(shape), path, start + first, end - first)
 
 
 def _naturals(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= DIMENSION_LIMIT
+        and all(type(item) is int and 0 <= item < 2**63 for item in value)
+    )
 
 
 def _check_layout(tensors: tuple[StoredTensor, ...], path: Path, *, start: int, size: int) -> None:
     at = start
     for tensor in sorted(tensors, key=lambda t: (t.offset, t.nbytes)):
         if tensor.offset != at:
-            raise _corrupt(path, f"tensor {tensor.name!r} starts at byte {tensor.offset} instead of {at}")
+            raise corrupt(path, f"tensor {tensor.name!r} starts at byte {tensor.offset} instead of {at}")
         at += tensor.nbytes
     if at != size:
         what = "it is truncated" if size < at else "something was appended"
-        raise _corrupt(path, f"its header describes {at} bytes but the file has {size}: {what}")
+        raise corrupt(path, f"its header describes {at} bytes but the file has {size}: {what}")
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    places = load_json(index.read_bytes(), index).get("weight_map")
+    places = read_json(index, limit=INDEX_LIMIT).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-        raise _corrupt(index, "it has no weight_map from tensors to files")
+        raise corrupt(index, "it has no weight_map from tensors to files")
     return places
 
 
 def _shard(directory: Path, name: str) -> Path:
-    if Path(name).name != name or name in (".", ".."):
-        raise _corrupt(directory / INDEX, f"it names the shard {name!r}, which is not a file name within the directory")
+    if Path(name).name != name or not name.endswith(SUFFIX):
+        raise corrupt(directory / INDEX, f"it names the shard {shown(name)}, which is not the name of a {SUFFIX} file")
     if not (directory / name).is_file():
-        raise _corrupt(directory / INDEX, f"it names the shard {name!r}, which is not there")
+        raise corrupt(directory / INDEX, f"it names the shard {shown(name)}, which is not there")
     return directory / name
 
 
@@ -150,18 +135,18 @@ def _compare(files: list[WeightFile], places: Mapping[str, str]) -> None:
     for file in files:
         for tensor in file.tensors:
             if tensor.name in found:
-                raise _corrupt(file.path, f"tensor {tensor.name!r} is in {found[tensor.name].name} too")
+                raise corrupt(file.path, f"tensor {tensor.name!r} is in {found[tensor.name].name} too")
             found[tensor.name] = file.path
     for name, place in places.items():
         if name not in found or found[name].name != place:
-            raise _corrupt(files[0].path.parent / place, f"the index places tensor {name!r} there, but it is not in the file")
+            raise corrupt(files[0].path.parent / place, f"the index places tensor {shown(name)} there, but it is not in the file")
 
 
 def _without_weights(directory: Path) -> str:
     files = sorted(path.name for path in directory.iterdir())
     pickles = [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
     ggufs = [name for name in files if name.endswith(".gguf")]
-    others = [name for name in files if name.endswith(".safetensors")]
+    others = [name for name in files if name.endswith(SUFFIX)]
     missing = f"{directory} holds neither {SINGLE} nor {INDEX}"
     if ggufs:
         return f"{missing}; give the path of the GGUF file itself, such as {directory / ggufs[0]}"
@@ -170,7 +155,3 @@ def _without_weights(directory: Path) -> str:
     if pickles:
         return f"{missing}, only pickles ({', '.join(pickles[:3])}), which are never opened: convert them to safetensors"
     return f"{missing}: point to the directory that holds the weights"
-
-
-def _corrupt(path: Path, what: str) -> CorruptCheckpointError:
-    return CorruptCheckpointError(f"{path} is corrupt: {what}; {_ADVICE}")

@@ -9,7 +9,7 @@ from sensitivity.checkpoint.description import SourceKind
 from sensitivity.checkpoint.gguf_header import is_gguf
 from sensitivity.errors import NoWeightsError, SourceNotFoundError
 
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FILES: Final = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
 
 
@@ -47,10 +47,15 @@ def locate(source: str, *, revision: str | None = None) -> Place:
     except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, an unknown ~user
         msg = f"there is no directory or file {source[:200]!r} that can be read ({error}): check the path and its permissions"
         raise SourceNotFoundError(msg) from error
-    if not _HUB_ID.fullmatch(source) or source.endswith(".gguf"):
+    if not is_hub_id(source):
         msg = f"there is no directory or file {source!r}: check the path, or give a hub id such as org/name"
         raise SourceNotFoundError(msg)
     return _snapshot(source, revision)
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source may be the id of a hub model: ``name`` or ``organisation/name``, ASCII, nothing that climbs or hides."""
+    return _HUB_ID.fullmatch(source) is not None and not source.endswith(".gguf")
 
 
 def _gguf(path: Path, revision: str | None) -> Place:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sensitivity.checkpoint.configuration import from_json
 from sensitivity.checkpoint.description import ModelDescription, SourceKind
 from sensitivity.checkpoint.inventory import by_full_name
-from sensitivity.checkpoint.safetensors_header import load_json, read_directory
+from sensitivity.checkpoint.safetensors_header import read_directory
 from sensitivity.checkpoint.tensors import StoredTensor
+from sensitivity.checkpoint.untrusted import read_json
 from sensitivity.errors import CheckpointError, CorruptCheckpointError
 
 PIECE: Final = 2**20
@@ -31,7 +32,7 @@ def layer_weights(description: ModelDescription) -> dict[str, StoredTensor]:
     directory = Path(description.path)
     config = directory / "config.json"
     tensors = [tensor for file in read_directory(directory) for tensor in file.tensors]
-    named = by_full_name(tensors, from_json(load_json(config.read_bytes(), config), config))
+    named = by_full_name(tensors, from_json(read_json(config), config))
     return {layer.name: named[f"{layer.name}.weight"] for layer in description.layers}
 
 

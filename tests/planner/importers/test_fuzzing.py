@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from planner.errors import InvalidImportError
 from planner.importers import IMPORTERS, SourceFile, choose_importer
+from tests.any_json import ANYTHING, places, replaced
 from tests.planner.importers import files
 
 _SHORT = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -71,40 +72,19 @@ def test_random_bytes(content: bytes, prefix: bytes) -> None:
         _try(prefix + content, importer)
 
 
-_ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-
-
 @pytest.mark.parametrize("sample", ["exllamav2", "autoround", "mlx_lm"])
 def test_any_value_in_any_place_of_a_document(sample: str) -> None:
     importer, make = SAMPLES[sample]
     document = json.loads(make())
-    places = list(_places(document))
+    somewhere = list(places(document))
 
     @_SHORT
-    @given(place=st.sampled_from(places), value=_ANYTHING)
+    @given(place=st.sampled_from(somewhere), value=ANYTHING)
     def check(place: tuple[Any, ...], value: object) -> None:
         try:
-            text = json.dumps(_replaced(document, place, value))
+            text = json.dumps(replaced(document, place, value))
         except ValueError:  # an integer too long to be written
             return
         _try(text.encode(), importer)
 
     check()
-
-
-def _places(node: Any, path: tuple[Any, ...] = ()) -> Any:
-    yield path
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield from _places(value, (*path, key))
-
-
-def _replaced(node: Any, path: tuple[Any, ...], value: object) -> Any:
-    if not path:
-        return value
-    copy = dict(node) if isinstance(node, dict) else list(node)
-    copy[path[0]] = _replaced(node[path[0]], path[1:], value)
-    return copy

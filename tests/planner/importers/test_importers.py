@@ -271,7 +271,7 @@ def test_measurements_that_cannot_be(edit: dict[str, Any], message: str) -> None
         ('[["lm_head", ' + "9" * 5000 + "]]", "no usable JSON"),
         ('[["lm_head", ' + "9" * 400 + "]]", "is not a number from"),
         ("[" * 100_000, "nested too deeply|no usable JSON"),
-        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ('{"a": 1, "a": 2}', "key 'a' appears twice"),
     ],
 )
 def test_json_is_read_strictly(text: str, message: str) -> None:

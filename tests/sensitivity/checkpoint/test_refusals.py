@@ -98,7 +98,7 @@ def repeat_tensor(directory: Path) -> None:
 SHARDED: dict[str, tuple[Break, str]] = {
     "missing": (lambda d: shards(d)[1].unlink(), "names the shard 'model-00002-of-.*', which is not there"),
     "truncated": (lambda d: truncate(shards(d)[2]), "model-00003-of-.* is corrupt"),
-    "outside": (lambda d: edit_index(d, lambda m: m.update({"x": "../m/model-00001.safetensors"})), "not a file name within"),
+    "outside": (lambda d: edit_index(d, lambda m: m.update({"x": "../m/model-00001.safetensors"})), "not the name of a .safet"),
     "twice": (repeat_tensor, "is in model-00001-of-.* too"),
     "elsewhere": (lambda d: edit_index(d, lambda m: m.update({"x": shards(d)[0].name})), "places tensor 'x' there"),
     "no map": (lambda d: (d / "model.safetensors.index.json").write_text("{}"), "no weight_map"),
@@ -207,7 +207,7 @@ def write_gguf(path: Path, architecture: str, fields: dict[str, int]) -> None:
         ("llama", {}, CorruptCheckpointError, "does not state attention.head_count"),
         (
             "llama",
-            {"llama.attention.head_count": 4, "llama.block_count": 2**32 - 1},
+            {"llama.attention.head_count": 4, "llama.block_count": 2**31 - 1},
             CorruptCheckpointError,
             "only 0 are possible",
         ),
