@@ -6,12 +6,19 @@ from planner.errors import StorageError
 
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("no such table", "undefinedtable", "no such column", "undefinedcolumn"), "Run `bitplan db upgrade`."),
-    (("readonly database", "read-only"), "Make the file (and its folder) writable, or connect as a role that may write."),
+    (
+        ("readonly database", "read-only", "read-write mode"),
+        "Make the file (and its folder) writable, or connect as a role that may write, to a server that is no standby.",
+    ),
     (("disk is full", "no space left", "diskfull"), "Free some space on the disk of the database; nothing was half-written."),
     (("locked", "locknotavailable"), "Another process holds the database for very long; find it, or try again."),
     (("unable to open",), "Check that the folder exists and is writable, or run `bitplan db upgrade` to create the file."),
     (("not a database", "malformed"), "The file is damaged or is no SQLite database; restore a backup, or name another file."),
     (("password", "role", "authentication"), "Correct the user and password in BITPLAN_DATABASE_URL."),
+    (
+        ("permission denied", "insufficientprivilege"),
+        "Grant the role of BITPLAN_DATABASE_URL the right to read and write all tables.",
+    ),
     (("does not exist", "invalidcatalogname"), "Create the database, or correct its name in BITPLAN_DATABASE_URL."),
     (("deadlock", "serialization"), "Two requests met; try again."),
 )

@@ -2,7 +2,8 @@
 
 Error policy. This project's own errors are facts about the input: the job fails at once with the message. Anything else that a
 handler raises is tried again by the rules of the engine, then fails the unit. A lost lease means: what was computed is dropped.
-A database that cannot be reached is waited for; a result is kept meanwhile and offered again until the lease is lost.
+A database that cannot be reached, or does not take what it is told, is waited for; a result is kept meanwhile and offered again
+for two lease times, then the step is given back, and that counts as no attempt.
 """
 
 import os
@@ -160,6 +161,10 @@ class Worker:
         except _StoppedError as stopped:
             log.info("step given back", reason=str(stopped))
             self._settle(partial(self.engine.release, lease))
+        except StorageError as error:  # the database's fault, not the step's: it counts as no attempt, however long it lasts
+            log.warning("step given back", reason=str(error))
+            self._settle(partial(self.engine.release, lease))
+            self._stop.wait(self.poll_seconds)
         except Exception as error:  # a worker outlives any handler: this is the one place that must
             reason, permanent = _verdict(error)
             log.warning("step failed", reason=reason, permanent=permanent, exc_info=not isinstance(error, _OURS))
@@ -221,7 +226,7 @@ def _verdict(error: Exception) -> tuple[str, bool]:
     """The reason to store, and whether trying again cannot help."""
     said = str(error)[:_REASON_LENGTH]
     if isinstance(error, _OURS):
-        return said, not isinstance(error, StorageError)
+        return said, True
     return f"{type(error).__name__}: {said}" if said else type(error).__name__, False
 
 

@@ -1,0 +1,31 @@
+"""A driver's error becomes a sentence of what happened and one of what to do."""
+
+import sqlite3
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from planner.storage.failures import storage_error
+
+URL = make_url("postgresql+psycopg://bitplan:secret@host/bitplan")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "Free some space"),
+        (psycopg.errors.DiskFull('could not extend file "base/5/16384": No space left on device'), "Free some space"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "writable"),
+        (psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE in a read-only transaction"), "a role that may write"),
+        (psycopg.errors.FeatureNotSupported("cannot set transaction read-write mode during recovery"), "no standby"),
+        (psycopg.errors.InsufficientPrivilege("permission denied for table jobs"), "Grant the role"),
+        (psycopg.OperationalError("the connection is lost"), "Check that the server runs"),
+        (psycopg.errors.CannotConnectNow("FATAL:  the database system is starting up"), "try again"),
+    ],
+)
+def test_the_advice_fits_the_error(error: Exception, advice: str) -> None:
+    said = str(storage_error(URL, error))
+    assert advice in said
+    assert str(error).strip() in said
+    assert "secret" not in said
