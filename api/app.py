@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api import openapi, problems
+from api.metrics import Metrics
+from api.observing import Observed
 from api.request_context import BodyLimit, RequestContext
 from api.routes import (
     adaptive,
@@ -23,6 +26,7 @@ from api.routes import (
     models,
     plans,
 )
+from api.tracing import telemetry
 from api.web import pages
 from planner.settings import Settings
 from planner.storage.database import Database
@@ -46,29 +50,33 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         StorageError: the database URL is malformed.
     """
     settings = settings or Settings.load()
-    own = Database(settings.resolved_database_url) if database is None else None
+    used = Database(settings.resolved_database_url) if database is None else database
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = THREADS
         yield
-        if own is not None:
-            own.close()
+        if database is None:
+            used.close()
 
     app = FastAPI(
         title="bitplan",
         version=BITPLAN_VERSION,
         description="Measure once what each format costs each layer; then plan any bit budget in milliseconds, with a proof.",
         lifespan=lifespan,
+        telemetry=telemetry(),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
-    app.state.database = database or own
+    app.state.database = used
+    app.state.metrics = Metrics(used)
+    app.state.readiness = CapacityLimiter(1)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)
+    app.add_middleware(Observed, metrics=app.state.metrics)  # the last is the outermost: it sees what others refuse
     for module in (
         health,
         catalogue,

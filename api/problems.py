@@ -25,6 +25,7 @@ from planner.errors import (
     InvalidRequestError,
     NotFoundError,
     PlannerError,
+    SchemaVersionError,
     StorageError,
     problem_code,
 )
@@ -84,7 +85,7 @@ def _status_of(error: Exception) -> int:
 
 def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Exception) -> Problem:
     fields: dict[str, object] = getattr(error, "fields", {})
-    unavailable = isinstance(error, StorageError)
+    unavailable = isinstance(error, StorageError) and not isinstance(error, SchemaVersionError)
     return Problem(
         problem_title(type(error)),
         type_=TYPE_PREFIX + problem_code(type(error)),

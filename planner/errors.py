@@ -12,7 +12,8 @@ PlannerError
 │   ├── BudgetBelowFloorError
 │   └── BudgetAboveCeilingError
 ├── ExportError               a plan that the target cannot express
-└── StorageError              the database cannot be reached or is of another version
+└── StorageError              the database cannot be reached, or does not answer as it should
+    └── SchemaVersionError
 """
 
 import re
@@ -103,9 +104,15 @@ class ExportError(PlannerError):
 
 
 class StorageError(PlannerError):
-    """The database cannot be reached or is of another version."""
+    """The database cannot be reached, or does not answer as it should."""
 
     code = "storage"
+
+
+class SchemaVersionError(StorageError):
+    """The database has no tables, or those of another version of bitplan."""
+
+    code = "schema-version"
 
 
 def problem_code(error: type[Exception]) -> str:

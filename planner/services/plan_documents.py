@@ -29,6 +29,7 @@ from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.services.preparing import Prepared
 from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
 from planner.storage.tables import utc_now
+from planner.telemetry import PlanReport, report_plan
 from sensitivity.statistics import CellStatus
 
 
@@ -69,9 +70,10 @@ class Answered:
 def plan_document(
     answered: Answered, alternatives: Sequence[Alternative], *, limit: MenuLimit | None = None, notes: Sequence[str] = ()
 ) -> PlanDocument:
-    """The document, with a new id."""
+    """The document, with a new id; whoever watches this process hears of it."""
     request, selected, setting = answered.request, answered.selected, answered.inputs.setting
     classes, curves, solved = answered.posed.classes, answered.posed.curves, answered.solved
+    report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
     return PlanDocument(
         id=secrets.token_hex(12),
         created_at=utc_now(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import trace
 
 import solvers
 from planner.build import Classes, GroupCurves
@@ -13,6 +14,7 @@ from planner.errors import CountConflictError, PlannerError
 from planner.solving.caution import Proved, cautious, proved_alone
 from planner.solving.counts import SEVERAL_LIMITS, CountRow
 from planner.solving.explaining import fragile_groups, larger_formats
+from planner.telemetry import tracer
 
 BITS_PER_MEGABYTE = 8_000_000
 USABLE = (solvers.Status.OPTIMAL, solvers.Status.FEASIBLE, solvers.Status.LIMIT)
@@ -53,6 +55,7 @@ def pose_problem(classes: Classes, curves: GroupCurves, budget_bits: int, counts
     return solvers.Problem(loss=curves.loss, sizes=sizes, budgets=budgets)
 
 
+@tracer.start_as_current_span("solve")
 def solve_plan(
     classes: Classes,
     curves: GroupCurves,
@@ -95,6 +98,7 @@ def solve_plan(
     if caution > 0:
         proved = cautious(problem, curves.standard_error, caution, proved, stop)
     seconds = time.perf_counter() - began
+    trace.get_current_span().set_attributes({"bitplan.groups": len(classes.groups), "bitplan.solver": proved.solver})
     prices = np.zeros(len(counts))
     prices[binding] = proved.multipliers[1:]
     priced = proved.priced(problem, curves.standard_error, caution)

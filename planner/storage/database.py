@@ -21,6 +21,7 @@ from planner.errors import StorageError
 from planner.storage.failures import storage_error
 from planner.storage.memory import Memory
 from planner.storage.tables import utc_now
+from planner.storage.tracing import trace_statements
 
 _READ = "bitplan_read"
 _OWNER = "bitplan_database"
@@ -49,6 +50,7 @@ class Database:
         self.url = _parse(url)
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
         self.memory = Memory(MEMORY_BYTES)
+        trace_statements(self.engine)
         self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
 
     @property

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from planner.errors import StorageError
+from planner.errors import SchemaVersionError
 
 _UPGRADE_LOCK = 0x62_69_74_70_6C_61_6E  # "bitplan"
 
@@ -26,18 +26,18 @@ def upgrade(connection: Connection) -> None:
 
 
 def check(connection: Connection) -> None:
-    """Raise ``StorageError`` unless the schema is exactly this version's."""
+    """Raise ``SchemaVersionError`` unless the schema is exactly this version's."""
     script = ScriptDirectory.from_config(_config())
     current = MigrationContext.configure(connection).get_current_revision()
     if current == script.get_current_head():
         return
     if current is None:
         msg = "the database has no tables yet; run `bitplan db upgrade`"
-        raise StorageError(msg)
+        raise SchemaVersionError(msg)
     if not _known(script, current):
         raise _newer(current)
     msg = f"the database is of an older version ({current}); run `bitplan db upgrade`"
-    raise StorageError(msg, current=current, wanted=script.get_current_head())
+    raise SchemaVersionError(msg, current=current, wanted=script.get_current_head())
 
 
 def _config() -> Config:
@@ -53,6 +53,6 @@ def _known(script: ScriptDirectory, revision: str) -> bool:
     return any(known.revision == revision for known in script.walk_revisions())
 
 
-def _newer(revision: str) -> StorageError:
+def _newer(revision: str) -> SchemaVersionError:
     msg = f"the database is of a newer version ({revision}) than this bitplan; install the newer bitplan here"
-    return StorageError(msg, current=revision)
+    return SchemaVersionError(msg, current=revision)
