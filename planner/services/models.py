@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from planner.errors import ConflictError
 from planner.jobs.job import JobState
 from planner.schemas.models import LayerDocument, LayerList, Model, ModelPage
-from planner.services.confinement import confine
+from planner.services.confinement import confine, confine_found
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model, load_layers
 from planner.storage.tables import JobRow, LayerRow, ModelRow
@@ -35,7 +35,9 @@ def inspect(source: str, *, revision: str | None = None, roots: Sequence[Path] |
         CheckpointError: no such source, no weights, an unknown architecture, a corrupt header.
     """
     confine(source, roots, hub_ids=True)
-    return describe(source, revision=revision)
+    description = describe(source, revision=revision)
+    confine_found(description.path, roots, source=source)
+    return description
 
 
 def register(session: Session, description: ModelDescription, *, name: str | None = None) -> tuple[Model, bool]:

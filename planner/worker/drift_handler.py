@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,15 @@ class Pair:
 
 @dataclass(slots=True)
 class DriftHandler(AbstractJobHandler):
-    """Reads both checkpoints once, a few megabytes at a time; a unit is a block."""
+    """Reads both checkpoints once, a few megabytes at a time; a unit is a block.
+
+    Attributes:
+        database: where both are registered.
+        roots: folders that their files must lie in; ``None`` allows every path.
+    """
 
     database: Database
+    roots: Sequence[Path] | None = None
     _pairs: dict[str, Pair] = field(default_factory=dict)
 
     def enumerate(self, job: Job) -> list[UnitSpec]:
@@ -82,11 +89,11 @@ class DriftHandler(AbstractJobHandler):
         store_drift(session, job.model_id, job.payload["reference"], changes)
 
     def _open(self, job: Job) -> Pair:
-        described = registered_files(self.database, job.model_id)
+        described = registered_files(self.database, job.model_id, roots=self.roots)
         return Pair(
             layers=_by_block(described.layers, described.blocks),
             weights=layer_weights(described),
-            reference=layer_weights(registered_files(self.database, job.payload["reference"])),
+            reference=layer_weights(registered_files(self.database, job.payload["reference"], roots=self.roots)),
         )
 
 

@@ -1,7 +1,9 @@
 """The model that this worker has in memory, and the tokens cut for it: kept while units of one model follow each other."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
 from sqlalchemy.orm import undefer
@@ -35,9 +37,15 @@ class Loading(TypedDict, total=False):
 
 @dataclass(slots=True)
 class LoadedModels:
-    """At most one model, whole or streamed, and the tokens of at most one calibration set."""
+    """At most one model, whole or streamed, and the tokens of at most one calibration set.
+
+    Attributes:
+        database: where models are registered.
+        roots: folders that their files must lie in; ``None`` allows every path.
+    """
 
     database: Database
+    roots: Sequence[Path] | None = None
     _model_id: str | None = None
     _model: LoadedModel | None = None
     _tokens: dict[tuple[str, str], CalibrationTokens] = field(default_factory=dict)
@@ -47,12 +55,13 @@ class LoadedModels:
 
         Raises:
             NotFoundError: it was deleted meanwhile.
+            InvalidRequestError: the files are outside of the roots.
             CheckpointError: the files are gone, corrupt, or not those that were registered; or a GGUF file is to be streamed.
         """
         streamed = self.streams(model_id, **loading)
         if self._model is None or self._model.is_streamed != streamed:
             self._forget()
-            self._model = load_model(registered_files(self.database, model_id), streamed=streamed)
+            self._model = load_model(registered_files(self.database, model_id, roots=self.roots), streamed=streamed)
             self._model_id = model_id
         return self._model
 

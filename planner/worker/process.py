@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -18,11 +19,11 @@ from planner.worker.memory import total_bytes
 def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
     """A worker on an upgraded database; all workers of a process, one after the other, share the model in memory."""
     torch.set_num_threads(settings.torch_threads)
-    models = _loaded_models(database)
+    models = _loaded_models(database, settings.model_roots)
     handlers = {
         "sensitivity": SensitivityHandler(models),
         "evaluation": EvaluationHandler(models),
-        "drift": DriftHandler(database),
+        "drift": DriftHandler(database, settings.model_roots),
     }
     return Worker(
         SqlJobEngine(database, lease_seconds=settings.lease_seconds),
@@ -35,5 +36,5 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
 
 
 @cache
-def _loaded_models(database: Database) -> LoadedModels:
-    return LoadedModels(database)
+def _loaded_models(database: Database, roots: tuple[Path, ...] | None) -> LoadedModels:
+    return LoadedModels(database, roots)

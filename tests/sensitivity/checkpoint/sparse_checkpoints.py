@@ -97,3 +97,18 @@ def _mlp(path: str, *, hidden: int, ffn: int) -> dict[str, tuple[int, ...]]:
         f"{path}.up_proj.weight": (ffn, hidden),
         f"{path}.down_proj.weight": (hidden, ffn),
     }
+
+
+SMALL_CONFIG: dict[str, object] = {
+    "model_type": "llama",
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 8,
+    "tie_word_embeddings": True,
+}
+
+
+def small_llama(directory: Path, **extra: tuple[int, ...]) -> Path:
+    """A Llama of one block of 4 × 4 matrices in one shard, and further tensors."""
+    tensors = _attention("model.layers.0", hidden=4, heads=4, kv=4) | _mlp("model.layers.0.mlp", hidden=4, ffn=4)
+    return write_holes(directory, SMALL_CONFIG, {"model.embed_tokens.weight": (8, 4), **tensors, **extra}, shards=1)

@@ -19,28 +19,11 @@ from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.safetensors_header import read_header
 from sensitivity.errors import CheckpointError
 from tests.any_json import ANYTHING, places, replaced
-from tests.sensitivity.checkpoint.sparse_checkpoints import write_holes
+from tests.sensitivity.checkpoint.sparse_checkpoints import SMALL_CONFIG, small_llama
 
 SHORT = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 SHARD = "model-00001-of-00001.safetensors"
 INDEX = "model.safetensors.index.json"
-ROLES = (
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
-CONFIG: dict[str, object] = {
-    "model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8, "tie_word_embeddings": True,
-}  # fmt: skip
-
-
-def small_llama(directory: Path, **extra: tuple[int, ...]) -> Path:
-    tensors = {f"model.layers.0.{role}.weight": (4, 4) for role in ROLES}
-    return write_holes(directory, CONFIG, {"model.embed_tokens.weight": (8, 4), **tensors, **extra}, shards=1)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +183,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]
 
 
 def configured(**keys: object) -> Callable[[Path], object]:
-    return lambda model: (model / "config.json").write_text(json.dumps(CONFIG | keys))
+    return lambda model: (model / "config.json").write_text(json.dumps(SMALL_CONFIG | keys))
 
 
 LISTS = b'{"a": [' + b"[]," * 3_000_000 + b"[]]}"
@@ -227,7 +210,7 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard that is no safetensors": (lambda m: ((m / SHARD).rename(m / "pytorch_model.bin"),
                                                   (m / INDEX).write_text('{"weight_map": {"x": "pytorch_model.bin"}}')),
                                        "not the name of a .safetensors file"),
-    "UTF-16": (lambda m: (m / "config.json").write_bytes(json.dumps(CONFIG).encode("utf-16")), "JSON cannot be read"),
+    "UTF-16": (lambda m: (m / "config.json").write_bytes(json.dumps(SMALL_CONFIG).encode("utf-16")), "JSON cannot be read"),
 }  # fmt: skip
 
 
