@@ -30,6 +30,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 
 
@@ -214,6 +215,10 @@ class AbstractOperations(ABC):
     @abstractmethod
     def refine_plan(self, plan: str, request: RefineRequest) -> PlanDocument:
         """The next plan, stored: the same question, answered by a short step from this plan that is surely better."""
+
+    @abstractmethod
+    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+        """Queue an evolutionary search from a plan."""
 
     @abstractmethod
     def evaluate_plan(self, plan: str, request: EvaluateRequest) -> Job:

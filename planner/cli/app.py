@@ -10,7 +10,8 @@ from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
 from planner.cli.commands_refining import refine
-from planner.cli.commands_running import demo, serve, worker
+from planner.cli.commands_running import demo, serve, worker, workers
+from planner.cli.commands_searching import search
 from planner.cli.reporting import ReportingGroup
 from planner.cli.workspace import choose_service
 from planner.logs import configure_logs
@@ -30,7 +31,23 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
 app.add_typer(db, name="db")
-for command in (formats, runtimes, measure, link, bounds, plan, frontier, refine, evaluate, export, serve, worker, demo):
+for command in (
+    formats,
+    runtimes,
+    measure,
+    link,
+    bounds,
+    plan,
+    frontier,
+    refine,
+    search,
+    evaluate,
+    export,
+    serve,
+    worker,
+    workers,
+    demo,
+):
     app.command()(command)
 app.command("import")(import_files)
 

@@ -1,4 +1,4 @@
-"""`bitplan serve`, `worker`, `demo`."""
+"""`bitplan serve`, `worker`, `workers`, `demo`."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.reporting import AsJson, out
-from planner.cli.workspace import open_database, settings
+from planner.cli.reporting import AsJson, out, show_json, show_table
+from planner.cli.workspace import open_database, operations, settings
 from planner.logs import configure_service_logs
+from planner.settings import Settings
 
 
 def serve(
@@ -30,16 +31,33 @@ def serve(
 
 
 def worker(
+    labels: Annotated[
+        str | None, typer.Option(help="What jobs may ask for of this worker, comma-separated: gpu,cpu (BITPLAN_WORKER_LABELS).")
+    ] = None,
     until_idle: Annotated[bool, typer.Option(help="Stop when no job is left.")] = False,
 ) -> None:
     """A worker alone: claims units of queued jobs until it is stopped."""
     from planner.worker.process import make_worker
 
     configure_service_logs(settings())
-    running = make_worker(open_database(), settings())
+    given = settings() if labels is None else Settings.load(worker_labels=labels)
+    running = make_worker(open_database(), given)
     running.stop_on_signals()
     out.print(f"worker {running.worker_id} on {open_database()!r}", highlight=False)
     running.run(until_idle=until_idle)
+
+
+def workers(as_json: AsJson = False) -> None:
+    """Workers that are there, and those that went within a day, with what each works on."""
+    found = operations().list_workers()
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        [w.id, w.state.value, ",".join(w.labels), w.job or "", w.unit or w.step or "", f"{w.last_seen:%Y-%m-%d %H:%M:%S}"]
+        for w in found.items
+    ]
+    show_table("workers", ["id", "state", "labels", "job", "unit", "last seen (UTC)"], rows)
 
 
 def demo(

@@ -37,6 +37,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 from planner.services import (
     adaptive,
@@ -56,6 +57,7 @@ from planner.services import (
     plan_listing,
     plans,
     refining,
+    searching,
     workers,
 )
 from planner.settings import Settings
@@ -280,6 +282,10 @@ class Embedded(AbstractOperations):
         found = self._read(refining.refine_plan, plan, request)
         self._write(plans.store_plan, found)
         return found
+
+    @override
+    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+        return self._write(searching.submit_search, plan, request)
 
     @override
     def evaluate_plan(self, plan: str, request: EvaluateRequest) -> Job:

@@ -38,6 +38,7 @@ from planner.schemas.plans import (
     RefineRequest,
 )
 from planner.schemas.problems import Health
+from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 
 Item = TypeVar("Item", bound=Schema)
@@ -339,6 +340,10 @@ class Client(AbstractOperations):
     @override
     def refine_plan(self, plan: str, request: RefineRequest) -> PlanDocument:
         return self._at.post(path_of("/v1/plans/{plan}/refine", plan=plan), PlanDocument, request)
+
+    @override
+    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+        return self._at.post(path_of("/v1/plans/{plan}/search", plan=plan), Job, request)
 
     @override
     def evaluate_plan(self, plan: str, request: EvaluateRequest) -> Job:

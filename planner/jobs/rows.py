@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from planner.errors import NotFoundError
+from planner.jobs.arrays import unpack
 from planner.jobs.engine import Lease, Step
 from planner.jobs.errors import LeaseLostError
 from planner.jobs.job import Job, JobState, Terms
@@ -63,6 +66,12 @@ def find_job(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
         msg = f"no job {job_id!r}; `bitplan jobs` and GET /v1/jobs list them"
         raise NotFoundError(msg, job=job_id)
     return row
+
+
+def results_of(session: Session, job_id: str) -> list[tuple[str, NDArray[np.float64]]]:
+    """What the units of a job that succeeded found so far, in the order of keys."""
+    done = select(UnitRow.key, UnitRow.result).where(UnitRow.job_id == job_id, UnitRow.state == JobState.SUCCEEDED.value)
+    return sorted(((key, unpack(packed or b"")) for key, packed in session.execute(done)), key=lambda item: item[0])
 
 
 def held(lease: Lease) -> tuple[type[JobRow | UnitRow], ColumnElement[bool]]:

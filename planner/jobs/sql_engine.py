@@ -21,14 +21,14 @@ from sqlalchemy import exists, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from planner.errors import ConflictError
-from planner.jobs.arrays import pack, unpack
+from planner.jobs.arrays import pack
 from planner.jobs.claims import Claims
 from planner.jobs.engine import AbstractJobEngine, Lease, Reduce, Step, UnitSpec
 from planner.jobs.errors import PermanentError
 from planner.jobs.job import FailedUnit, Job, JobState, Pace, Terms
 from planner.jobs.presence import forget_workers, note, say_goodbye, seen_workers
 from planner.jobs.retention import begin_anew_if_purged, purge_some
-from planner.jobs.rows import bury, doable, end, find_job, held, hold_job, hold_unit, let_go, snapshot
+from planner.jobs.rows import bury, doable, end, find_job, held, hold_job, hold_unit, let_go, results_of, snapshot
 from planner.jobs.workers import SeenWorker, WorkerProfile
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, UnitRow
@@ -211,9 +211,7 @@ class SqlJobEngine(AbstractJobEngine):
         """Reduce and succeed, in one transaction; the lock on the job's row is the lease meanwhile."""
         with self.database.session() as session:
             job = hold_job(session, lease)
-            query = select(UnitRow.key, UnitRow.result).where(UnitRow.job_id == job.id, UnitRow.state == JobState.SUCCEEDED.value)
-            results = [(key, unpack(packed or b"")) for key, packed in session.execute(query)]
-            reduce(session, snapshot(job), sorted(results, key=lambda item: item[0]))
+            reduce(session, snapshot(job), results_of(session, job.id))
             end(job, JobState.SUCCEEDED, self._note(session, job), self.database.now(session))
 
     def fail(self, lease: Lease, reason: str, *, permanent: bool) -> None:

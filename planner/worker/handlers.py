@@ -221,7 +221,7 @@ class EvaluationHandler(AbstractJobHandler):
         if plan_id is not None and session.get(PlanRow, plan_id) is None:
             plan_id = None  # the plan was deleted while it was measured; the measurement stays
         for (label, assignment), statistics in zip(job.payload["assignments"].items(), merged, strict=True):
-            session.add(_evaluation(job, plan_id, label, assignment, statistics))
+            session.add(evaluation_row(job, plan_id, label, assignment, statistics))
 
     def _rounding(self, job: Job) -> LayerRounding:
         if job.id not in self._roundings:
@@ -243,9 +243,10 @@ def _with_all_metrics(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.pad(statistics, ((0, 0), (0, len(Metric) - statistics.shape[1]), (0, 0)))
 
 
-def _evaluation(
+def evaluation_row(
     job: Job, plan_id: str | None, label: str, assignment: Mapping[str, Any], statistics: NDArray[np.float64]
 ) -> EvaluationRow:
+    """An assignment (its ``layer_bits`` and ``effective_bits``) with the statistics (metrics, 3) of its measurement."""
     found = summarise(statistics)
     return EvaluationRow(
         job_id=job.id,

@@ -14,6 +14,7 @@ from planner.worker.handlers import EvaluationHandler, SensitivityHandler
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.loop import Worker
 from planner.worker.memory import total_bytes
+from planner.worker.refinement_handler import RefinementHandler
 
 
 def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
@@ -23,6 +24,7 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
     handlers = {
         "sensitivity": SensitivityHandler(models),
         "evaluation": EvaluationHandler(models),
+        "refinement": RefinementHandler(models),
         "drift": DriftHandler(database, settings.model_roots),
     }
     return Worker(
