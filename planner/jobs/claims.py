@@ -75,7 +75,7 @@ class Claims:
         self._grant(unit, lease, now)
         return lease
 
-    def _free_unit(self, session: Session, query: Select[tuple[UnitRow]], now: datetime) -> UnitRow | None:
+    def _free_unit(self, session: Session, query: Select[UnitRow], now: datetime) -> UnitRow | None:
         unit: UnitRow | None = session.scalars(locked(query.where(self._free(UnitRow, now)), skip=True)).one_or_none()
         return unit
 

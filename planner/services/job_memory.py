@@ -47,7 +47,7 @@ def least_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
     memory, streaming = payload["memory"], payload["streaming"]
     may_stream = streaming != "never" and get_facts(payload["probe"]).streams and model.kind == SourceKind.SAFETENSORS
     may_hold = streaming != "always"
-    ways = [memory["whole_bytes"]] * may_hold + [memory["streamed_bytes"]] * may_stream
+    ways: list[int] = [memory["whole_bytes"]] * may_hold + [memory["streamed_bytes"]] * may_stream
     return min(ways)
 
 
