@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-fast check serve clean bench solver-report sensitivity-report
+.PHONY: help install demo test test-fast check serve clean bench solver-report sensitivity-report kill-test
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ solver-report: $(STAMP) ## every solver beside HiGHS and CP-SAT; the last line b
 
 sensitivity-report: $(STAMP) ## curves and plans on the real model (MODEL=, TEXT=, REPORT_DIR=); ends with ok: or short:
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.benchmarks.sensitivity_report $(SECTIONS)
+
+kill-test: $(STAMP) ## kill -9, SIGSTOP, crashed databases, full disks, cut cables while a job runs (SEED=); ends with ok: or short:
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.kill $(if $(SEED),--seed $(SEED))
 
 serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
 	$(BIN)/bitplan serve
