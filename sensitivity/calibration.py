@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+from sensitivity.checkpoint.untrusted import parse_json
 from sensitivity.errors import CalibrationError
 
 BUILTIN: Final = "builtin"
@@ -15,8 +17,13 @@ BUILTIN: Final = "builtin"
 TEXT_LIMIT: Final = 64 * 2**20
 """Bytes (UTF-8) of a text, and of the file that it is read from."""
 
+LINE_LIMIT: Final = 8 * 2**20
+"""Characters of a line of a ``.jsonl`` file."""
+
 _SUFFIXES: Final = (".txt", ".jsonl", ".parquet")
 _KEY: Final = "text"
+_THRIFT_LIMIT: Final = 2**20
+"""Bytes of a string, and entries of a list, of a Parquet file's own description."""
 _SEPARATOR: Final = "\n\n"
 
 
@@ -77,7 +84,7 @@ def read_text(source: str) -> tuple[str, str]:
 
     Args:
         source: ``builtin``, or a ``.txt`` (UTF-8), ``.jsonl`` (key ``text``) or ``.parquet`` (column ``text``) file of at most
-            64 MiB. The records of the last two are joined by an empty line.
+            64 MiB, whose text has at most 64 MiB once it is unpacked. The records of the last two are joined by an empty line.
 
     Returns:
         The text, and ``builtin`` or the name of the file.
@@ -143,14 +150,17 @@ def _from_txt(content: bytes, name: str) -> str:
 
 
 def _from_jsonl(content: bytes, name: str) -> str:
-    lines = _from_txt(content, name).split("\n")
+    lines = StringIO(_from_txt(content, name), newline="\n")
     return _join((_jsonl_text(line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()), name)
 
 
 def _jsonl_text(line: str, place: str) -> str:
+    if len(line) > LINE_LIMIT:
+        msg = f"{place} has {len(line):,} characters, more than {LINE_LIMIT:,}; write one record a line, or one .txt file"
+        raise CalibrationError(msg)
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(line.encode())
+    except ValueError as error:
         msg = f"{place} is not JSON ({error}); write one object a line"
         raise CalibrationError(msg) from error
     if not isinstance(record, dict):
@@ -170,25 +180,41 @@ def _from_parquet(content: bytes, name: str) -> str:
     import pyarrow as pa  # a large library that only this kind of file needs
     from pyarrow import parquet
 
+    limits = {"thrift_string_size_limit": _THRIFT_LIMIT, "thrift_container_size_limit": _THRIFT_LIMIT}
     try:
-        file = parquet.ParquetFile(pa.BufferReader(content))
-        return _join(_column_texts(file, pa, name), name)
-    except (pa.ArrowException, OSError) as error:
-        msg = f"{name} is no readable Parquet file ({error}); write it again"
+        described = parquet.ParquetFile(pa.BufferReader(content), **limits)
+        _check_column(described.schema_arrow, pa, name)
+        _check_size(_unpacked_size(described.metadata), name)
+        file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=[_KEY], **limits)
+        return _join(_column_texts(file), name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        msg = f"{name} is no readable Parquet file ({str(error)[:300]}); write it again"
         raise CalibrationError(msg) from error
 
 
-def _column_texts(file: Any, pa: Any, name: str) -> Iterator[str]:
-    schema = file.schema_arrow
+def _check_column(schema: Any, pa: Any, name: str) -> None:
     if _KEY not in schema.names:
         msg = f"{name} has no column {_KEY!r}, only {_names(schema.names)}; rename the column that holds the text"
         raise CalibrationError(msg)
-    kind = schema.field(_KEY).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        msg = f"the column {_KEY!r} of {name} holds {kind}, not strings; write the text itself"
+    kind = getattr(schema.field(_KEY).type, "value_type", schema.field(_KEY).type)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or pa.types.is_nested(schema.field(_KEY).type):
+        msg = f"the column {_KEY!r} of {name} holds {schema.field(_KEY).type}, not strings; write the text itself"
         raise CalibrationError(msg)
+
+
+def _column_texts(file: Any) -> Iterator[str]:
+    """Rows that are not null. A word that a million rows repeat is in memory once."""
     for batch in file.iter_batches(batch_size=64, columns=[_KEY]):
-        yield from (value for value in batch.column(0).to_pylist() if value is not None)
+        column = batch.column(0)
+        words = column.dictionary.to_pylist()
+        yield from (words[index] for index in column.indices.to_pylist() if index is not None)
+
+
+def _unpacked_size(metadata: Any) -> int:
+    """Bytes of the column once its pages are decompressed, as the file says."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == _KEY)
 
 
 def _join(texts: Iterable[str], name: str) -> str:

@@ -6,7 +6,7 @@ from pydoc_data.topics import topics
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -89,6 +89,11 @@ def test_refuses_a_parquet_column_of_numbers(tmp_path: Path) -> None:
         read_text(_parquet(tmp_path / "a.parquet", text=[1, 2]))
 
 
+def test_refuses_a_parquet_column_of_lists(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"column 'text' of a\.parquet holds list"):
+        read_text(_parquet(tmp_path / "a.parquet", text=[["a"], ["b"]]))
+
+
 def test_refuses_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.txt").mkdir()
     for name in ("none.txt", "folder.txt"):
@@ -108,6 +113,66 @@ def test_refuses_a_text_over_the_limit(tmp_path: Path, monkeypatch: pytest.Monke
         source = _write(path, content)
     with pytest.raises(CalibrationError, match=rf"more than 1 MiB of text.*{advice}"):
         read_text(source)
+
+
+def test_refuses_a_line_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LINE_LIMIT", 100)
+    with pytest.raises(CalibrationError, match="line 2 has 113 characters, more than 100"):
+        read_text(_write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "' + "x" * 100 + '"}\n'))
+
+
+def test_refuses_a_line_of_lists_before_it_is_parsed(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"line 1 is not JSON \(it has more than 2,097,152 values"):
+        read_text(_write(tmp_path / "a.jsonl", "[" + "[]," * 2_000_000 + "[]]"))
+
+
+def test_a_parquet_file_that_says_how_large_it_is_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "TEXT_LIMIT", 2**20)
+    source = _parquet(tmp_path / "a.parquet", text=["x" * 2**21])
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile.iter_batches", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(CalibrationError, match="more than 1 MiB of text"):
+        read_text(source)
+
+
+def test_a_word_that_many_rows_repeat_is_in_memory_once(tmp_path: Path) -> None:
+    """20,000 rows of a megabyte in a file of some kilobytes: the limit is found after 64 of them."""
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 2**20]))
+    parquet.write_table(pa.table({"text": words}), tmp_path / "a.parquet", compression="zstd")
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(CalibrationError, match="more than 64 MiB of text"):
+        read_text(str(tmp_path / "a.parquet"))
+    assert pa.default_memory_pool().max_memory() < before + 2**26
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string"])
+def test_rows_that_are_null_or_repeated_keep_their_order(tmp_path: Path, kind: str) -> None:
+    column = pa.array(["b", None, "a", "b", "", "c"] * 50, getattr(pa, kind)())
+    for number, dictionary in enumerate((True, False)):
+        path = tmp_path / f"{number}.parquet"
+        parquet.write_table(pa.table({"text": column}), path, use_dictionary=dictionary, row_group_size=70)
+        assert read_text(str(path))[0] == "\n\n".join(["b", "a", "b", "", "c"] * 50)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.parquet"])
+def test_whatever_the_bytes_a_calibration_error_is_all_that_comes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        _parquet(path, text=["one text", "another", None, "one text"], other=[1, 2, 3, 4])
+    else:
+        _write(path, '{"text": "one text", "other": [1, 2]}\n{"text": "another"}\n')
+    content = path.read_bytes()
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(end=st.integers(0, len(content)), at=st.integers(0, len(content)), junk=st.binary(min_size=1, max_size=6))
+    def check(end: int, at: int, junk: bytes) -> None:
+        for damaged in (content[:end], content[:at] + junk + content[at + len(junk) :]):
+            path.write_bytes(damaged)
+            try:
+                read_text(str(path))
+            except CalibrationError as error:
+                assert len(str(error)) < 2000  # noqa: PT017  (it may also succeed)
+
+    check()
 
 
 @pytest.mark.parametrize(
