@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from planner.errors import StorageError
 from planner.storage.failures import storage_error
 from planner.storage.memory import Memory
+from planner.storage.postgresql import postgresql_engine
 from planner.storage.tables import utc_now
 from planner.storage.tracing import trace_statements
 
@@ -48,7 +49,7 @@ class Database:
             StorageError: the URL is malformed or names a database that bitplan does not run on.
         """
         self.url = _parse(url)
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else postgresql_engine(self.url)
         self.memory = Memory(MEMORY_BYTES)
         trace_statements(self.engine)
         self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
@@ -164,14 +165,11 @@ def _parse(url: str | URL) -> URL:
     return parsed
 
 
-def _postgresql_engine(url: URL) -> Engine:
-    return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-
-
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(url, pool_size=20, max_overflow=30, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _drop_read_only)
     return engine
 
 
@@ -179,6 +177,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     """Pragmas of a new connection. WAL is kept by the file; asking again is free."""
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _drop_read_only(failure: ExceptionContext) -> None:
+    """A connection that was opened while the file could only be read stays so for good: the next session gets a new one."""
+    if "readonly database" in str(failure.original_exception):
+        failure.is_disconnect = True
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -80,7 +80,7 @@ def read_only_postgresql(arena: Arena, postgres: Postgres) -> Outcome:
 
 
 def read_only_sqlite(arena: Arena) -> Outcome:
-    """All processes die, and the disk is read-only when they are started again."""
+    """All processes die, and the disk is read-only when they are started again; they wait for it."""
     with (
         small_disk(arena.folder / "disk", megabytes=8) as disk,
         arena.site("read-only-sqlite", f"sqlite:///{disk.folder / 'bitplan.db'}") as site,
@@ -95,10 +95,11 @@ def read_only_sqlite(arena: Arena) -> Outcome:
             assert running is not None
             running.kill()
         disk.freeze()
-        complaints = [what for running in (site.serve(), site.work()) for what in _refuses_to_start(running)]
+        started = (site.serve(), site.work())
+        complaints = _refused(site)
+        for running in started:
+            wait(partial(_says, running, _READ_ONLY), f"a process says {_READ_ONLY!r}")
         disk.thaw()
-        site.serve()
-        site.work()
         site.end(job)
         facts = "the disk was read-only when everything started again"
         return arena.settle(site, job, watch, start=start, facts=facts, complaints=complaints)
@@ -150,6 +151,7 @@ def _endure(arena: Arena, site: Site, fault: Fault) -> Outcome:
 
 def _refused(site: Site) -> list[str]:
     """Complaints about the answer to a request that would write; what is wrong with the database is for the log alone."""
+    wait(site.is_up, "the service answers")
     answer = site.request("POST", "/v1/calibrations", json=_NEW_TEXT)
     is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
     if answer.status_code == 503 and is_problem:
@@ -159,10 +161,3 @@ def _refused(site: Site) -> list[str]:
 
 def _says(running: Running | None, words: str) -> bool:
     return running is not None and words in running.said
-
-
-def _refuses_to_start(running: Running) -> list[str]:
-    """Complaints about a process that cannot work: it must end and say why, in a sentence."""
-    wait(lambda: not running.is_alive, f"process {running.pid} ends, because its database is read-only")
-    last = running.said.strip().splitlines()[-1]
-    return [] if "writable" in running.said and "Traceback" not in running.said else [f"a process only said: {last}"]

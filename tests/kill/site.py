@@ -106,6 +106,13 @@ class Site:
         """
         return self._client.request(method, path, **options)
 
+    def is_up(self) -> bool:
+        """Whether the service answers at all."""
+        try:
+            return self.request("GET", "/healthz").is_success
+        except httpx2.TransportError:
+            return False
+
     def insist(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """The same request again and again until it is answered, as a client does whose connection breaks.
 

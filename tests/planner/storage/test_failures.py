@@ -1,11 +1,14 @@
 """A driver's error becomes a sentence of what happened and one of what to do."""
 
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
+from planner.errors import StorageError
+from planner.storage.database import Database
 from planner.storage.failures import storage_error
 
 URL = make_url("postgresql+psycopg://bitplan:secret@host/bitplan")
@@ -29,3 +32,15 @@ def test_the_advice_fits_the_error(error: Exception, advice: str) -> None:
     assert advice in said
     assert str(error).strip() in said
     assert "secret" not in said
+
+
+def test_a_connection_that_could_not_write_is_not_used_again(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'bitplan.db'}")
+    database.upgrade()
+    with database.read_session() as session:
+        before = session.connection().connection.driver_connection
+    with pytest.raises(StorageError, match="readonly database"), database.read_session() as session:
+        session.execute(text("DELETE FROM jobs"))
+    with database.session() as session:
+        assert session.connection().connection.driver_connection is not before
+    database.close()

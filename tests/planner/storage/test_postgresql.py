@@ -1,0 +1,36 @@
+"""Connections to PostgreSQL end when the other side is gone."""
+
+import time
+
+import pytest
+from sqlalchemy import URL, text
+
+from planner.errors import StorageError
+from planner.storage.database import Database
+from planner.storage.postgresql import postgresql_engine
+
+
+def stand_still(database: Database) -> None:
+    with database.session() as session:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 1"))
+        time.sleep(0.2)
+        session.execute(text("SELECT 1"))
+
+
+def test_a_transaction_that_stands_still_is_ended_by_the_server(postgresql_database: URL) -> None:
+    database = Database(postgresql_database)
+    with database.read_session() as session:
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "5min"
+    with pytest.raises(StorageError, match="try again"):
+        stand_still(database)
+    with database.session() as session:  # on a connection of its own
+        assert session.scalar(text("SELECT 1")) == 1
+    database.close()
+
+
+def test_what_the_url_says_of_a_connection_wins(postgresql_database: URL) -> None:
+    engine = postgresql_engine(postgresql_database.update_query_dict({"keepalives_idle": "7"}))
+    with engine.connect() as connection:
+        parameters = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+    engine.dispose()
+    assert (parameters["keepalives_idle"], parameters["keepalives_count"]) == ("7", "4")
