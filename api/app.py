@@ -1,7 +1,9 @@
 """The HTTP service. Start it with `bitplan serve`; any ASGI server can run ``create_app``."""
 
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
@@ -9,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api import openapi, problems
+from api.job_watch import JobWatch
 from api.metrics import Metrics
 from api.observing import Observed
 from api.request_context import BodyLimit, RequestContext
@@ -26,6 +29,7 @@ from api.routes import (
     models,
     plans,
 )
+from api.stopping import on_stop
 from api.tracing import telemetry
 from api.web import pages
 from planner.settings import Settings
@@ -55,7 +59,9 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = THREADS
-        yield
+        let_go = partial(get_running_loop().call_soon_threadsafe, app.state.watch.close)
+        with on_stop(let_go):
+            yield
         if database is None:
             used.close()
 
@@ -73,6 +79,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.database = used
     app.state.metrics = Metrics(used)
     app.state.readiness = CapacityLimiter(1)
+    app.state.watch = JobWatch(used)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
 
+from api.job_watch import JobWatch
 from planner.services.pagination import PAGE_LIMIT
 from planner.settings import Settings
 from planner.storage.database import Database
@@ -13,11 +14,16 @@ async def _database(request: Request) -> Database:
     return cast(Database, request.app.state.database)
 
 
+async def _watch(request: Request) -> JobWatch:
+    return cast(JobWatch, request.app.state.watch)
+
+
 async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
 DatabaseOf = Annotated[Database, Depends(_database)]
+WatchOf = Annotated[JobWatch, Depends(_watch)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
 Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z]+$", description="id")]

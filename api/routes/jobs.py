@@ -1,21 +1,22 @@
 """Jobs: submit, look, cancel, follow."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Cursor, DatabaseOf, Identity, Limit
+from api.dependencies import Cursor, DatabaseOf, Identity, Limit, WatchOf
+from api.job_watch import JobEvent
 from planner.jobs.job import JobState
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
 from planner.services import jobs
-from planner.storage.database import Database
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-POLL_SECONDS = 0.5
+LastEventId = Annotated[
+    str | None, Header(max_length=200, description="`id` of the last event that the client has; the stream goes on after it")
+]
 
 
 @router.post("", status_code=202)
@@ -63,24 +64,25 @@ def retry_job(job: Identity, database: DatabaseOf) -> Job:
         return jobs.retry_job(session, job)
 
 
-def _look(database: Database, job: str) -> Job:
-    with database.read_session() as session:
-        return jobs.get_job(session, job)
-
-
-async def _existing(job: Identity, database: DatabaseOf) -> Job:
+async def _first(job: Identity, watch: WatchOf, response: Response, last_event_id: LastEventId = None) -> JobEvent:
     """The job, found before the stream begins: an unknown one is still an ordinary problem."""
-    return await run_in_threadpool(_look, database, job)
+    first = await watch.find(job)
+    if first.is_final and first.version == last_event_id:
+        response.status_code = 204  # by which the standard tells a browser's EventSource to come no more
+    return first
 
 
-@router.get("/{job}/events", response_class=EventSourceResponse)
-async def follow_job(first: Annotated[Job, Depends(_existing)], database: DatabaseOf) -> AsyncIterator[ServerSentEvent]:
-    """Progress as server-sent events: one `progress` event a change, and the stream ends with the job."""
-    now, number = first, 1
-    yield ServerSentEvent(data=now.model_dump(mode="json"), event="progress", id=str(number))
-    while not now.state.is_final:
-        await asyncio.sleep(POLL_SECONDS)
-        last, now = now, await run_in_threadpool(_look, database, first.id)
-        if (now.state, now.done, now.total) != (last.state, last.done, last.total):
-            number += 1
-            yield ServerSentEvent(data=now.model_dump(mode="json"), event="progress", id=str(number))
+@router.get(
+    "/{job}/events", response_class=EventSourceResponse, responses={204: {"description": "Nothing follows the last event"}}
+)
+async def follow_job(
+    first: Annotated[JobEvent, Depends(_first)], watch: WatchOf, last_event_id: LastEventId = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Progress as server-sent events: the job now and after each change of its state and counts, until it ends.
+
+    Each is a `progress` event whose data is the job and whose id names its progress, as `running.12.0.400`: whoever comes again
+    with it as `Last-Event-ID` gets what is new since.
+    """
+    async with aclosing(watch.follow(first, seen=last_event_id)) as events:
+        async for event in events:
+            yield ServerSentEvent(raw_data=event.document, event="progress", id=event.version)

@@ -35,14 +35,18 @@ class JobProgress:
 
     @property
     def version(self) -> str:
-        """Names this progress among all of the job: state, done, failed and total units, as ``running.12.0.400``."""
-        total = "" if self.total is None else str(self.total)
-        return f"{self.state.value}.{self.done}.{self.failed}.{total}"
+        """Names this progress among all of the job."""
+        return version_of(self.state, done=self.done, failed=self.failed, total=self.total)
 
     @property
     def waiting(self) -> int:
         """Units that nobody has finished; 0 until they are listed."""
         return 0 if self.total is None else max(self.total - self.done - self.failed, 0)
+
+
+def version_of(state: JobState, *, done: int, failed: int, total: int | None) -> str:
+    """A job's state and counts as one word, ``running.12.0.400``: the same for the same progress, whoever looks."""
+    return f"{state.value}.{done}.{failed}.{'' if total is None else total}"
 
 
 def progress_of(session: Session, jobs: Collection[str]) -> dict[str, JobProgress]:

@@ -1,13 +1,11 @@
 """Jobs over REST."""
 
-import json
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
-from api.routes import jobs as routes
 from planner.measuring import setting_of
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, utc_now
@@ -82,29 +80,6 @@ def test_lists_are_filtered_by_model_and_state(client: TestClient, measured: Mea
     assert client.get("/v1/jobs", params={"model": "nobody"}).status_code == 404
 
 
-def test_events_end_with_the_job(
-    client: TestClient, measured: Measured, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(routes, "POLL_SECONDS", 0.01)
-    job = submit(client)["id"]
-    events = []
-    with client.stream("GET", f"/v1/jobs/{job}/events") as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        for line in answer.iter_lines():
-            if line.startswith("data: "):
-                events.append(json.loads(line.removeprefix("data: ")))
-                if len(events) == 1:
-                    _progress(database, job, state="running", done=1, total=2)
-                elif len(events) == 2:
-                    _progress(database, job, state="succeeded", done=2, total=2)
-    assert [(event["state"], event["done"]) for event in events] == [("queued", 0), ("running", 1), ("succeeded", 2)]
-
-
-def test_events_of_an_unknown_job_are_a_problem(client: TestClient) -> None:
-    answer = client.get("/v1/jobs/0123/events")
-    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-
-
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
@@ -130,8 +105,3 @@ def test_bad_input_queues_nothing(
     assert answer.json()["type"] == f"urn:bitplan:problem:{kind}"
     with database.read_session() as session:
         assert session.scalars(select(JobRow)).all() == []
-
-
-def _progress(database: Database, job: str, **values: object) -> None:
-    with database.session() as session:
-        session.execute(update(JobRow).where(JobRow.id == job).values(**values))
