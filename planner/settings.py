@@ -30,7 +30,10 @@ class Settings(BaseSettings):
     )
     database_url: Annotated[
         str | None,
-        Field(description="sqlite:////path/file.db or postgresql+psycopg://user:password@host/name; SQLite in data_dir"),
+        Field(
+            repr=False,  # it may hold a password
+            description="sqlite:////path/file.db or postgresql+psycopg://user:password@host/name; SQLite in data_dir",
+        ),
     ] = None
     lease_seconds: Annotated[
         float, Field(ge=1.0, le=86_400.0, description="a worker that is silent for so long loses its unit to another")

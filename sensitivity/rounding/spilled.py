@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from sensitivity.errors import ScratchSpaceError
 from sensitivity.formats.candidate import CandidateFormat
@@ -17,6 +18,8 @@ from sensitivity.rounding.codec import Encoded, Scaling
 Cell = tuple[str, CandidateFormat]
 """Layer and format."""
 
+_CODES: Final = "codes"
+_SCALING: Final = ("stored", "effective", "zero_point", "global_scale")
 _PREFIX: Final = "bitplan-codes-"
 
 
@@ -37,16 +40,18 @@ class SpilledCodes(MutableMapping[Cell, Encoded]):
 
     def __getitem__(self, cell: Cell) -> Encoded:
         path, shape = self._files[cell]
-        codes, *scaling = torch.load(path, weights_only=True)
-        return Encoded(cell[1], shape, codes, Scaling(*scaling) if scaling else None)
+        parts = load(path.read_bytes())  # not mapped: the file may be written again
+        codes = parts.pop(_CODES)
+        return Encoded(cell[1], shape, codes, Scaling(**parts) if parts else None)
 
     def __setitem__(self, cell: Cell, encoded: Encoded) -> None:
-        path = self._files[cell][0] if cell in self._files else self._folder / f"{next(self._numbers)}.pt"
+        path = self._files[cell][0] if cell in self._files else self._folder / f"{next(self._numbers)}.safetensors"
         scaling = encoded.scaling
-        parts = () if scaling is None else (scaling.stored, scaling.effective, scaling.zero_point, scaling.global_scale)
+        parts = {} if scaling is None else {name: getattr(scaling, name) for name in _SCALING}
+        stored = {name: part.clone() for name, part in parts.items() if part is not None}
         try:
-            torch.save((encoded.codes, *parts), path)
-        except (OSError, RuntimeError) as error:
+            save_file(stored | {_CODES: encoded.codes.contiguous()}, path)
+        except (OSError, SafetensorError) as error:
             path.unlink(missing_ok=True)
             where = f"the codes of {cell[0]} cannot be written to {self._folder} ({error})"
             msg = f"{where}; free space there, or set TMPDIR to a folder on a larger disk"
