@@ -214,7 +214,7 @@ class AbstractOperations(ABC):
 
     @abstractmethod
     def refine_plan(self, plan: str, request: RefineRequest) -> PlanDocument:
-        """The next plan, stored: the same question, answered by a short step from this plan that is surely better."""
+        """The next plan, stored: a short step from this one that is surely better; this one itself where there is none."""
 
     @abstractmethod
     def submit_search(self, plan: str, request: SearchRequest) -> Job:

@@ -81,11 +81,18 @@ def measure_around_plan(plan: Identity, request: MeasureAroundRequest, database:
     return job
 
 
-@router.post("/{plan}/refine", status_code=201, response_model=PlanDocument)
+@router.post(
+    "/{plan}/refine",
+    status_code=201,
+    response_model=PlanDocument,
+    responses={200: {"model": PlanDocument, "description": "No change of the plan is surely better: it stays"}},
+)
 def refine_plan(plan: Identity, request: RefineRequest, database: DatabaseOf) -> Response:
-    """The next plan: the same question, answered by a short step from this plan that is surely better."""
+    """The next plan: the same question, answered by a short step from this plan that is surely better, if there is one."""
     with database.read_session() as session:
         found = refining.refine_plan(session, plan, request)
+    if found.id == plan:
+        return json_answer(found)
     with database.session() as session:
         written = plans.store_plan(session, found)
     return json_answer(written, status=201, location=f"/v1/plans/{found.id}")

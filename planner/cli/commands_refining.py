@@ -53,7 +53,7 @@ def _step(
     follow(bitplan, job.id, quiet=quiet)
     found = bitplan.refine_plan(plan_id, request)
     step = found.predicted.step
-    if step is None or step.layers == 0:
+    if step is None or found.id == plan_id:
         if not quiet:
             say(f"no change of plan {plan_id} is surely better: it stays")
         return None

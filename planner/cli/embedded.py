@@ -280,7 +280,8 @@ class Embedded(AbstractOperations):
     @override
     def refine_plan(self, plan: str, request: RefineRequest) -> PlanDocument:
         found = self._read(refining.refine_plan, plan, request)
-        self._write(plans.store_plan, found)
+        if found.id != plan:
+            self._write(plans.store_plan, found)
         return found
 
     @override

@@ -59,6 +59,9 @@ def submit_around(session: Session, plan_id: str, request: MeasureAroundRequest)
 def refine_plan(session: Session, plan_id: str, request: RefineRequest) -> PlanDocument:
     """A plan of the same question by a short step from this one, without storing it: reading and a few milliseconds.
 
+    Returns:
+        The next plan; this plan itself where no change of it is surely better.
+
     Raises:
         NotFoundError: no such plan, or its model is gone.
         UnmeasuredError: nothing was measured around it.
@@ -72,7 +75,8 @@ def refine_plan(session: Session, plan_id: str, request: RefineRequest) -> PlanD
         | {"model": document.model, "formats": document.formats, "setting": setting, "probe": None, "rounding": None}
         | {"step_errors": request.step_errors, "caution": 0.0}
     )
-    return make_plan(session, asked)
+    found = make_plan(session, asked)
+    return document if found.predicted.step is None or found.predicted.step.layers == 0 else found
 
 
 def _assignment(document: PlanDocument) -> dict[str, str]:

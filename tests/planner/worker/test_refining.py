@@ -124,7 +124,7 @@ def test_a_plan_without_text_needs_one(database: Database, plan: PlanDocument) -
 
 
 def test_over_rest(database: Database, plan: PlanDocument, calibration: str) -> None:
-    with TestClient(create_app(Settings(), database)) as client:
+    with TestClient(create_app(Settings(), database), "http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
         refused = client.post(f"/v1/plans/{plan.id}/refine", json={})
         assert (refused.status_code, refused.json()["plan"]) == (422, plan.id)
         queued = client.post(f"/v1/plans/{plan.id}/measure", json={"calibration": calibration})
@@ -133,6 +133,8 @@ def test_over_rest(database: Database, plan: PlanDocument, calibration: str) -> 
         made = client.post(f"/v1/plans/{plan.id}/refine", json={"step_errors": 0.5})
         assert made.status_code == 201
         assert client.get(made.headers["location"]).json() == made.json()
+        stays = client.post(f"/v1/plans/{plan.id}/refine", json={"step_errors": 100})  # no change is as sure as that
+        assert (stays.status_code, stays.json()["id"]) == (200, plan.id)
         cells = client.get(f"/v1/models/{plan.model}/curves", params={"probe": "marginal"}).json()
         losses = np.array([item["loss"] for item in cells["items"]])
         assert (losses < 0).any()
