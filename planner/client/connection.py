@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeVar, final
 
@@ -99,17 +99,22 @@ class Connection:
         self._ask("DELETE", path)
 
     def events(self, path: str, schema: type[Document]) -> Generator[Document]:
-        """The documents of server-sent events, without end: a stream that breaks or ends is opened again where it was.
+        """The documents of server-sent events; a stream that breaks or ends is opened again where it was.
+
+        It ends where the service says that nothing follows (204), or where the caller has heard enough.
 
         Raises:
             UnreachableError: the service stays away for as long as the retries last.
         """
+        retries = replace(self._retries, attempts=self._retries.stream_attempts)
         last: dict[str, str] = {}
         failed = 0
         while True:
             broken: httpx2.TransportError = httpx2.ReadError("the stream of events ended")
             try:
                 with self._http.sse(path, headers=last, timeout=_STREAM_TIMEOUT, max_event_size=self._most_bytes) as source:
+                    if source.response.status_code == 204:
+                        return
                     if source.response.is_success:
                         for event in source:
                             failed = 0
@@ -117,14 +122,14 @@ class Connection:
                             yield self._document(schema, event.data, path)
                     else:
                         failed += 1
-                        self._pause_or_refuse(self._whole(source.response), failed, f"GET {path}")
+                        self._pause_or_refuse(self._whole(source.response), failed, f"GET {path}", retries)
                         continue
             except httpx2.ReadTimeout as error:  # of a stream that is never silent
                 broken = httpx2.ReadError(str(error))
             except httpx2.TransportError as error:
                 broken = error
             failed += 1
-            if not self._retries.after_error(broken, failed):
+            if not retries.after_error(broken, failed):
                 self._give_up(broken, f"GET {path}")
 
     def _ask(self, method: str, path: str, *, query: Query = _NOTHING, body: BaseModel | None = None) -> "_Answer":
@@ -143,7 +148,7 @@ class Connection:
             gone = method == "DELETE" and attempt > 1 and answer.status == 404  # by an attempt whose answer was lost
             if answer.status in range(200, 300) or gone:
                 return answer
-            self._pause_or_refuse(answer, attempt, where)
+            self._pause_or_refuse(answer, attempt, where, self._retries)
 
     def _request(self, method: str, path: str, query: Query, body: BaseModel | None) -> httpx2.Request:
         """A request that may be sent again as it is."""
@@ -184,9 +189,9 @@ class Connection:
             raise UnusableAnswerError(msg) from error
         return _Answer(response.status_code, response.headers.get("retry-after"), bytes(content))
 
-    def _pause_or_refuse(self, answer: "_Answer", attempt: int, where: str) -> None:
+    def _pause_or_refuse(self, answer: "_Answer", attempt: int, where: str, retries: Retries) -> None:
         """Pause before the next attempt, or raise what the answer says."""
-        if not self._retries.after_answer(answer.status, answer.retry_after, attempt):
+        if not retries.after_answer(answer.status, answer.retry_after, attempt):
             raise error_of(answer.status, answer.content, where=f"{where} of {self.url}")
 
     def _document(self, schema: type[Document], content: bytes | str, path: str) -> Document:

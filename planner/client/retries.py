@@ -26,6 +26,8 @@ class Retries:
 
     Attributes:
         attempts: how often to ask in all; 1 never asks again.
+        stream_attempts: how often in a row to open a stream of events; whoever follows a job of hours waits for a service that
+            is restarted, by default about two minutes.
         first_seconds: pause after the first attempt, doubled after each; half of it is random.
         most_seconds: longest pause. A service that asks for a longer one is believed, and not asked again.
         sleep: how to pause.
@@ -34,6 +36,7 @@ class Retries:
     """
 
     attempts: int = 5
+    stream_attempts: int = 12
     first_seconds: float = 0.25
     most_seconds: float = 30.0
     sleep: Callable[[float], None] = time.sleep

@@ -179,11 +179,14 @@ def test_a_job_is_followed_through_broken_streams() -> None:
 
 
 def test_a_stream_that_stays_away_is_an_error() -> None:
-    asked = Asked(stream(("1", job("running", 1))), *[httpx2.ConnectError("refused")] * 4)
+    asked = Asked(stream(("1", job("running", 1))), *[httpx2.ConnectError("refused")] * 11)
     with pytest.raises(UnreachableError):
         list(asked.client.follow_job("j"))
+    assert sum(asked.pauses) > 120
     with pytest.raises(NotFoundError):
         list(Asked(problem("not-found", 404)).client.follow_job("gone"))
+    nothing_follows = Asked(stream(("1", job("running", 1))), httpx2.Response(204))
+    assert [found.done for found in nothing_follows.client.follow_job("j")] == [1]
     with pytest.raises(UnusableAnswerError, match="is no Job"):
         list(Asked(stream(("1", "{}"))).client.follow_job("j"))
 
