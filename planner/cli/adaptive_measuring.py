@@ -8,7 +8,7 @@ import typer
 from planner.budget import BudgetKind
 from planner.cli.commands_linking import shape_of, show_link
 from planner.cli.following import follow
-from planner.cli.reporting import out, say, show_json, show_table, with_error
+from planner.cli.reporting import JobFailedError, out, say, show_json, show_table, with_error
 from planner.errors import InvalidRequestError
 from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
@@ -73,7 +73,7 @@ def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, *,
     The state is in the database: interrupted, the same request goes on where it was.
 
     Raises:
-        JobFailedError: a measurement failed or was cancelled.
+        JobFailedError: a measurement or some of its units failed, or it was cancelled.
     """
     steps: list[AdaptiveStep] = []
     with bitplan.working():
@@ -84,8 +84,10 @@ def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, *,
             steps.append(step)
             if step.next is None:
                 break
-            job = bitplan.submit_job(step.next)
-            follow(bitplan, job.id, quiet=as_json)
+            job = follow(bitplan, bitplan.submit_job(step.next).id, quiet=as_json)
+            if job.failed:  # the next round would ask for the same cells again
+                msg = f"job {job.id}: {job.reason}"
+                raise JobFailedError(msg, job=job.id, state=job.state.value)
     link = bitplan.create_link(step.model, link_request(request, step))
     if as_json:
         show_json(AdaptiveRun(steps=steps, link=link))

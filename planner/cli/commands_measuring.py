@@ -133,7 +133,7 @@ def measure(
         measure_adaptively(bitplan, question, as_json=as_json)
     elif as_json:
         show_json(job)
-    elif job.reason:
+    elif job.reason and not job.failed:
         say(job.reason)
     if not as_json:
         say_peak(job)

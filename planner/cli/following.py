@@ -4,7 +4,7 @@ from contextlib import closing
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from planner.cli.reporting import JobFailedError, err
+from planner.cli.reporting import JobFailedError, err, say
 from planner.operations import AbstractOperations
 from planner.schemas.jobs import Job, JobState
 
@@ -29,13 +29,15 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
     if job.state is not JobState.SUCCEEDED:
         msg = f"job {job.id} {job.state}: {job.reason or 'no reason was given'}"
         raise JobFailedError(msg, job=job.id, state=job.state.value)
+    if job.failed and not quiet:
+        say(f"warning: {job.reason}")
     return job
 
 
 def _label(job: Job) -> str:
     if job.state is JobState.RUNNING:
         return job.kind if job.done else f"{job.kind} (loading the model)"
-    return f"{job.kind} ({job.state})"
+    return f"{job.kind} ({job.waits_for or job.state})"
 
 
 def _bar(*, quiet: bool) -> Progress:

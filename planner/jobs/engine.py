@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from planner.jobs.handler import UnitSpec
-from planner.jobs.job import FailedUnit, Job, JobState, Pace, Terms
+from planner.jobs.job import USUAL_TERMS, FailedUnit, Job, JobState, Pace, Terms
 from planner.jobs.workers import SeenWorker, WorkerProfile
 
 __all__ = ["AbstractJobEngine", "Job", "JobState", "Lease", "Pace", "Reduce", "Step", "Terms", "UnitSpec", "WorkerProfile"]
@@ -63,7 +63,9 @@ class AbstractJobEngine(ABC):
     lease_seconds: float
 
     @abstractmethod
-    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
+    def submit(
+        self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = USUAL_TERMS
+    ) -> Job:
         """Queue a job."""
 
     @abstractmethod

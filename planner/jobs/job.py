@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class JobState(StrEnum):
@@ -40,6 +40,9 @@ class Terms:
     memory_bytes: int | None = None
     sequential: bool = False
     forecast_seconds: float | None = None
+
+
+USUAL_TERMS: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from planner.jobs.arrays import pack
 from planner.jobs.claims import Claims
 from planner.jobs.engine import AbstractJobEngine, Lease, Reduce, Step, UnitSpec
 from planner.jobs.errors import PermanentError
-from planner.jobs.job import FailedUnit, Job, JobState, Pace, Terms
+from planner.jobs.job import USUAL_TERMS, FailedUnit, Job, JobState, Pace, Terms
 from planner.jobs.presence import forget_workers, note, say_goodbye, seen_workers
 from planner.jobs.retention import begin_anew_if_purged, purge_some
 from planner.jobs.rows import bury, doable, end, find_job, held, hold_job, hold_unit, let_go, results_of, snapshot
@@ -55,7 +55,9 @@ class SqlJobEngine(AbstractJobEngine):
         self.lease_seconds = lease_seconds
         self._claims = Claims(lease_seconds, max_attempts, backoff_seconds)
 
-    def submit(self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
+    def submit(
+        self, session: Session, *, kind: str, model_id: str, payload: Mapping[str, Any], terms: Terms = USUAL_TERMS
+    ) -> Job:
         """Queue a job."""
         row = JobRow(id=uuid.uuid4().hex, kind=kind, model_id=model_id, payload=dict(payload), **asdict(terms))
         row.created_at = self.database.now(session)

@@ -101,7 +101,7 @@ class Job(Schema):
     """Queued work and how far it is."""
 
     id: Annotated[str, Field(description="id of the job")]
-    kind: Annotated[str, Field(description="'sensitivity', 'evaluation' or 'drift'")]
+    kind: Annotated[str, Field(description="'sensitivity', 'evaluation', 'refinement' or 'drift'")]
     model: Annotated[str, Field(description="model id")]
     state: Annotated[JobState, Field(description="where it is on its way")]
     done: Annotated[int, Field(description="finished units")]
@@ -117,6 +117,9 @@ class Job(Schema):
     forecast_seconds: Annotated[
         float | None,
         Field(description="what its units will take one worker, by the last job like it; null where there was none"),
+    ] = None
+    waits_for: Annotated[
+        str | None, Field(description="what a queued job asks for that no worker which is there has; null if one can take it")
     ] = None
     reason: Annotated[str | None, Field(description="why it failed, or what is worth knowing")]
     priority: Annotated[int, Field(description="a smaller number is served earlier")]

@@ -1,5 +1,6 @@
 """Jobs: what is worth queueing, how far it is, and how to stop it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,18 @@ from sqlalchemy.orm import Session
 from planner.cells import ProbeSetting
 from planner.errors import InvalidRequestError
 from planner.jobs.engine import AbstractJobEngine
+from planner.jobs.job import USUAL_TERMS, JobState, Pace, Terms
 from planner.jobs.job import Job as Snapshot
-from planner.jobs.job import JobState, Pace, Terms
 from planner.jobs.rows import UNFINISHED, end, snapshot
 from planner.jobs.sql_engine import SqlJobEngine
+from planner.jobs.workers import SeenWorker
 from planner.measuring import setting_of
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity, UnitFailure
 from planner.services.asked_cells import asked_cells
 from planner.services.calibrations import find_calibration
 from planner.services.job_forecasts import forecast_seconds
 from planner.services.job_memory import least_memory, memory_of
+from planner.services.job_waiting import waits_for
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
 from planner.services.reuse import take_over
@@ -96,7 +99,7 @@ def submit_sensitivity(session: Session, request: SubmitSensitivity) -> Job:
     return submit(session, kind=SENSITIVITY, model_id=model.id, payload=payload, terms=terms)
 
 
-def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], terms: Terms = Terms()) -> Job:  # noqa: B008  (frozen)
+def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], terms: Terms = USUAL_TERMS) -> Job:
     """Queue a job that is known to be sound.
 
     Args:
@@ -156,7 +159,8 @@ def list_jobs(
     if state is not None:
         query = query.where(JobRow.state == state.value)
     rows, following = page(session, query, key=(JobRow.created_at, JobRow.id), cursor=cursor, limit=limit)
-    return JobPage(items=[_document(session, snapshot(row[0])) for row in rows], next=following)
+    workers = _engine(session).list_workers(session)
+    return JobPage(items=[_document(session, snapshot(row[0]), workers) for row in rows], next=following)
 
 
 def cancel_job(session: Session, job_id: str) -> Job:
@@ -230,7 +234,9 @@ def _refuse_too_many_products(session: Session, payload: dict[str, Any], setting
     refuse_too_many(layers=len(payload["layers"]), formats=len(payload["formats"]), sequences=sequences, draws=draws)
 
 
-def _document(session: Session, job: Snapshot) -> Job:
+def _document(session: Session, job: Snapshot, workers: Sequence[SeenWorker] | None = None) -> Job:
+    if workers is None and job.state is JobState.QUEUED:
+        workers = _engine(session).list_workers(session)
     pace = _engine(session).pace(session, job) if job.state is JobState.RUNNING else Pace(_average(job), None)
     return Job(
         id=job.id,
@@ -244,6 +250,7 @@ def _document(session: Session, job: Snapshot) -> Job:
         rate=pace.rate,
         eta_seconds=pace.eta_seconds,
         forecast_seconds=job.terms.forecast_seconds,
+        waits_for=waits_for(job, workers or ()),
         reason=job.reason,
         priority=job.terms.priority,
         label=job.terms.label,

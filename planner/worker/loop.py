@@ -33,6 +33,7 @@ from sensitivity.errors import SensitivityError
 _MAX_WAIT_SECONDS = 10.0
 _REASON_LENGTH = 2_000
 _UPKEEP_SECONDS = 3_600.0
+_HOST_LENGTH = 80
 _OURS = (PlannerError, SensitivityError)
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class _StoppedError(BaseException):
 
 def new_worker_id() -> str:
     """A name for this process that no other has: host, process id, and a random part."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    return f"{socket.gethostname()[:_HOST_LENGTH]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
 class Worker:

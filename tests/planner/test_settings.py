@@ -41,3 +41,13 @@ def test_a_value_that_cannot_be_used_names_its_variable(monkeypatch: pytest.Monk
 def test_the_log_level_may_be_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BITPLAN_LOG_LEVEL", "debug")
     assert Settings.load().log_level == "DEBUG"
+
+
+def test_labels_of_a_worker_are_joined_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITPLAN_WORKER_LABELS", "gpu, fast-disk,")
+    monkeypatch.setenv("BITPLAN_PORT", "81")
+    assert Settings.load().worker_labels == {"gpu", "fast-disk"}
+    given = Settings.load(worker_labels="cpu")
+    assert (given.worker_labels, given.port) == (frozenset({"cpu"}), 81)
+    with pytest.raises(InvalidRequestError, match="WORKER_LABELS"):
+        Settings.load(worker_labels="no label")

@@ -99,13 +99,22 @@ def test_a_child_whose_parent_died_before_it_looked_stops_too() -> None:
 def test_a_worker_gets_the_settings_of_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roots = (tmp_path / "a", tmp_path / "b")
     settings = Settings(
-        data_dir=tmp_path, lease_seconds=7.0, log_level="DEBUG", log_format="json", model_roots=roots, torch_threads=3
+        data_dir=tmp_path,
+        lease_seconds=7.0,
+        log_level="DEBUG",
+        log_format="json",
+        model_roots=roots,
+        torch_threads=3,
+        worker_labels=frozenset({"gpu", "fast"}),
+        worker_memory_bytes=2**34,
+        job_retention_days=7.0,
     )
     for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
     child = Settings.load()
     assert child.resolved_database_url == settings.resolved_database_url
-    for field in ("data_dir", "lease_seconds", "log_level", "log_format", "model_roots", "torch_threads"):
+    shared = ("data_dir", "lease_seconds", "log_level", "log_format", "model_roots", "torch_threads")
+    for field in (*shared, "worker_labels", "worker_memory_bytes", "job_retention_days"):
         assert getattr(child, field) == getattr(settings, field), field
 
 
