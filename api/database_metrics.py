@@ -19,7 +19,10 @@ from sqlalchemy.orm import Session
 
 from planner.errors import StorageError
 from planner.jobs.job import JobState
+from planner.jobs.workers import WorkerState
+from planner.schemas.workers import Worker
 from planner.services.job_progress import JobProgress, ended_jobs, progress_of, unfinished_jobs
+from planner.services.workers import list_workers
 from planner.storage.database import Database
 
 KEPT_SECONDS = 5.0
@@ -56,6 +59,7 @@ class _Tally:
 @dataclass(frozen=True, slots=True)
 class _Reading:
     unfinished: list[JobProgress]
+    workers: list[Worker]
     now: datetime
 
 
@@ -92,7 +96,8 @@ class QueueCollector(Collector):
         yield up
         yield from self._counters()
         if reading is not None:
-            yield from _gauges(reading)
+            yield from _job_gauges(reading)
+            yield from _worker_gauges(reading)
 
     def _refresh(self) -> None:
         if self._clock() - self._read_at < KEPT_SECONDS:
@@ -100,7 +105,7 @@ class QueueCollector(Collector):
         try:
             with self._database.read_session() as session:
                 now = self._database.now(session)
-                reading = _Reading(unfinished_jobs(session), now)
+                reading = _Reading(unfinished_jobs(session), list_workers(session).items, now)
                 self._tally.add(session, reading.unfinished, now)
         except StorageError:
             self._reading = None
@@ -123,7 +128,7 @@ class QueueCollector(Collector):
         yield ended
 
 
-def _gauges(reading: _Reading) -> Iterator[Metric]:
+def _job_gauges(reading: _Reading) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("bitplan_jobs", "Jobs that have not ended.", labels=["kind", "state"])
     for (kind, state), count in Counter((job.kind, job.state) for job in reading.unfinished).items():
         jobs.add_metric([kind, state.value], count)
@@ -139,6 +144,28 @@ def _gauges(reading: _Reading) -> Iterator[Metric]:
     oldest = GaugeMetricFamily("bitplan_oldest_queued_job_seconds", "How long the oldest job that no worker took is waiting.")
     oldest.add_metric([], max(0.0, (reading.now - min(queued)).total_seconds()) if queued else 0.0)
     yield oldest
+
+
+def _worker_gauges(reading: _Reading) -> Iterator[Metric]:
+    """Workers by state, and machines by their freshest heartbeat: names of workers are new with every process."""
+    workers = GaugeMetricFamily("bitplan_workers", "Workers of the last day, by state.", labels=["state"])
+    states = Counter(worker.state for worker in reading.workers)
+    for state in WorkerState:
+        workers.add_metric([state.value], states[state])
+    yield workers
+    ages: dict[str, float] = {}
+    for worker in reading.workers:
+        if worker.state is not WorkerState.STOPPED:
+            age = max(0.0, (reading.now - worker.last_seen).total_seconds())
+            ages[worker.host] = min(age, ages.get(worker.host, age))
+    heartbeats = GaugeMetricFamily(
+        "bitplan_worker_heartbeat_age_seconds",
+        "Since the last heartbeat of any worker of a machine that has not said good-bye.",
+        labels=["host"],
+    )
+    for host, age in ages.items():
+        heartbeats.add_metric([host], age)
+    yield heartbeats
 
 
 class PoolCollector(Collector):

@@ -16,7 +16,8 @@ _VALUE = r"[^\s\"'\\,;&)}\]]+"
 _QUOTES = r"[\"'\\]"
 _BETWEEN = rf"(?:{_QUOTES}*\s*[:=]\s*(?:b?{_QUOTES}+)?|{_QUOTES}+\s*,\s*b?{_QUOTES}+)"
 _SECRET = re.compile(
-    r"(?P<url>://[^\s:/@\"'\\]*:)[^\s/\"'\\]+(?=@)"
+    r"(?P<key>\bbitplan_[0-9a-f]+_)[\w-]{16,}"
+    r"|(?P<url>://[^\s:/@\"'\\]*:)[^\s/\"'\\]+(?=@)"
     rf"|(?P<scheme>\b(?:bearer|basic)\s+){_VALUE}"
     r"|(?P<name>\b(?:[\w-]*password|passwd|secret|token|x-api-key|api[_-]?key|cookie|authorization)"
     rf"{_BETWEEN}(?:(?:bearer|basic)\s+)?){_VALUE}",
@@ -50,4 +51,4 @@ def _forms(secret: str) -> set[str]:
 
 
 def _hide(found: re.Match[str]) -> str:
-    return (found["url"] or found["scheme"] or found["name"]) + HIDDEN
+    return (found["key"] or found["url"] or found["scheme"] or found["name"]) + HIDDEN

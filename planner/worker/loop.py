@@ -22,6 +22,7 @@ from types import FrameType
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from structlog.contextvars import bound_contextvars
 
 from planner.errors import PlannerError, StorageError
 from planner.jobs.engine import AbstractJobEngine, Lease, Step, WorkerProfile
@@ -153,9 +154,12 @@ class Worker:
 
     def _work(self, lease: Lease) -> None:
         """One step, whatever comes of it."""
-        log = _log.bind(worker=self.worker_id, job=lease.job.id, step=str(lease.step), unit=lease.unit and lease.unit.key)
+        unit = lease.unit and lease.unit.key
+        context = {"worker": self.worker_id, "job": lease.job.id, "step": str(lease.step), "unit": unit}
+        log = _log.bind(**context)
         try:
-            self._do(lease)
+            with bound_contextvars(**context):  # for whatever the step logs
+                self._do(lease)
             log.debug("step done")
         except LeaseLostError as error:
             log.warning("result dropped", reason=str(error))

@@ -25,7 +25,7 @@ from planner.errors import StorageError
 from planner.jobs.job import JobState
 from planner.settings import Settings
 from planner.storage.database import Database
-from planner.storage.tables import JobRow, utc_now
+from planner.storage.tables import JobRow, WorkerRow, utc_now
 from planner.telemetry import PlanReport
 from tests.api.conftest import Measured
 
@@ -202,6 +202,22 @@ def test_counters_begin_at_zero_and_only_grow(watched: Watched, measured: Measur
     with watched.database.session() as session:
         session.execute(delete(JobRow))
     assert counts() == (8, 1, 2, 1)
+
+
+def test_workers_are_shown_by_state_and_machine(watched: Watched) -> None:
+    with watched.database.session() as session:
+        now = watched.database.now(session)
+        for name, host, age, stopped in (("a", "one", 5, False), ("b", "one", 900, False), ("c", "two", 2, True)):
+            seen = now - timedelta(seconds=age)
+            row = WorkerRow(id=name, host=host, pid=1, kinds=[], labels=[], started_at=seen, last_seen=seen, lease_seconds=60.0)
+            row.draining, row.stopped_at = False, seen if stopped else None
+            session.add(row)
+    assert watched.figure("bitplan_workers", state="idle") == 1
+    assert [watched.registry.get_sample_value("bitplan_workers", {"state": state}) for state in ("lost", "busy")] == [1, 0]
+    freshest = watched.registry.get_sample_value("bitplan_worker_heartbeat_age_seconds", {"host": "one"})
+    assert freshest is not None
+    assert 5 <= freshest < 60
+    assert watched.registry.get_sample_value("bitplan_worker_heartbeat_age_seconds", {"host": "two"}) is None
 
 
 def test_without_a_database_only_that_is_said(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

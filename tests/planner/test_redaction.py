@@ -26,6 +26,7 @@ CANARY = "c4nary-5ecret"
         f'{{"BITPLAN_PASSWORD": "{CANARY}"}}',
         f"curl -H 'X-API-Key: {CANARY}' http://host/",
         f"Cookie: {CANARY}",
+        f"no key bitplan_0123456789ab_{CANARY}-more-of-it is known",
         f"sent token={CANARY}, got 403",
     ],
 )
