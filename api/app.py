@@ -27,6 +27,7 @@ from api.routes import (
     jobs,
     links,
     models,
+    plan_names,
     plans,
 )
 from api.stopping import on_stop
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         imports,
         jobs,
         plans,
+        plan_names,
         frontiers,
     ):
         app.include_router(module.router)

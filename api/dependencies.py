@@ -5,7 +5,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Query, Request
 
 from api.job_watch import JobWatch
+from planner.schemas.plan_keeping import NAME_PATTERN
 from planner.services.pagination import PAGE_LIMIT
+from planner.services.plan_trail import LOCAL
 from planner.settings import Settings
 from planner.storage.database import Database
 
@@ -22,10 +24,18 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
+async def _actor(request: Request) -> str:
+    return getattr(request.state, "actor", LOCAL)
+
+
 DatabaseOf = Annotated[Database, Depends(_database)]
 WatchOf = Annotated[JobWatch, Depends(_watch)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
+ActorOf = Annotated[str, Depends(_actor)]
+"""Who asks, for trails: what authentication left in ``request.state.actor``."""
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
+PlanName = Annotated[str, Path(min_length=1, max_length=100, pattern=NAME_PATTERN, description="name of a plan")]
+Reason = Annotated[str, Query(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", description="reason, for the trail")]
 Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z]+$", description="id")]
 Cursor = Annotated[
     str | None,

@@ -29,6 +29,7 @@ from planner.errors import (
     StorageError,
     problem_code,
 )
+from planner.schemas.problems import Problem as ProblemDocument
 from sensitivity.errors import ModelChangedError, SensitivityError
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,11 +80,17 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
+def problem_document(error: PlannerError | SensitivityError, request: Request) -> ProblemDocument:
+    """The document of an error that is one of several answers of a request, not the request's own."""
+    problem = _domain_problem(None, request, error)
+    return ProblemDocument.model_validate(problem.marshal() | {"request_id": request_id(request.scope)})
+
+
 def _status_of(error: Exception) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Exception) -> Problem:
+def _domain_problem(_handler: ExceptionHandler | None, _request: Request, error: Exception) -> Problem:
     fields: dict[str, object] = getattr(error, "fields", {})
     unavailable = isinstance(error, StorageError) and not isinstance(error, SchemaVersionError)
     return Problem(

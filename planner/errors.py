@@ -7,6 +7,7 @@ PlannerError
 │   ├── UnmeasuredError       cells asked for that nobody measured
 │   ├── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
 │   ├── CountConflictError    counts that no plan keeps together
+│   ├── BatchLimitError       a request of a batch that there was no time or no room for
 │   └── InvalidImportError    a file that cannot be imported
 ├── BudgetError
 │   ├── BudgetBelowFloorError
@@ -71,6 +72,12 @@ class CountConflictError(InvalidRequestError):
     """Counts that no plan keeps together."""
 
     code = "count-conflict"
+
+
+class BatchLimitError(InvalidRequestError):
+    """A request of a batch that there was no time or no room for: it may be asked again alone."""
+
+    code = "batch-limit"
 
 
 class InvalidImportError(InvalidRequestError):

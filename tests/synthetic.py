@@ -72,11 +72,17 @@ def setting(calibration: str | None = None, *, probe: str = "fisher") -> ProbeSe
 
 
 def add_cells(
-    session: Session, described: ModelDescription, how: ProbeSetting, *, formats: tuple[str, ...] = FORMATS, seed: int = 0
+    session: Session,
+    described: ModelDescription,
+    how: ProbeSetting,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    seed: int = 0,
+    head: bool = False,
 ) -> str:
-    """Cells of every layer but the head: losses that fall fourfold a bit, more or less; the setting's id."""
+    """Cells of every layer, the head only if asked for: losses that fall fourfold a bit, more or less; the setting's id."""
     random = np.random.default_rng(seed)
-    layers = [layer for layer in described.layers if layer.kind != "lm_head"]
+    layers = [layer for layer in described.layers if head or layer.kind != "lm_head"]
     scale = np.exp(random.normal(0.0, 1.0, len(layers)))
     cells = []
     for layer, size in zip(layers, scale, strict=True):

@@ -1,13 +1,16 @@
-"""Plans: make, look, export, measure."""
+"""Plans: make, find, compare, keep, export, measure."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import json_answer
-from api.dependencies import Cursor, DatabaseOf, Identity, Limit
+from api.dependencies import ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason
+from api.problems import problem_document
 from planner.schemas.jobs import Job
-from planner.schemas.plan_keeping import PlanFilters, PlanPage
+from planner.schemas.plan_batches import BatchItem, PlanBatch, PlanBatchAnswer
+from planner.schemas.plan_diffs import PlanDiff
+from planner.schemas.plan_keeping import PinRequest, PlanFilters, PlanPage, PlanPin
 from planner.schemas.plans import (
     EvaluateRequest,
     MeasureAroundRequest,
@@ -15,8 +18,9 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
-from planner.services import evaluations, exporting, plan_listing, plans, refining
+from planner.services import evaluations, exporting, plan_batches, plan_diffs, plan_listing, plan_pins, plans, refining
 from planner.services.evaluations import EvaluationPage
+from planner.services.plan_batches import Outcome
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -39,6 +43,26 @@ def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
     return json_answer(written, status=201, location=f"/v1/plans/{plan.id}")
 
 
+@router.post("/batch", response_model=PlanBatchAnswer)
+def create_plans(request: PlanBatch, database: DatabaseOf, http: Request) -> Response:
+    """Plan many times now: answers in order, each a plan or a problem; one that fails does not spoil the others."""
+    with database.read_session() as session:
+        outcomes = plan_batches.make_plans(session, request.requests, deadline=request.deadline_seconds)
+    with database.session() as session:
+        outcomes = plan_batches.store_plans(session, outcomes)
+    items = [_batch_item(outcome, request, http) for outcome in outcomes]
+    planned = sum(item.problem is None for item in items)
+    return json_answer(PlanBatchAnswer(items=items, planned=planned, failed=len(items) - planned))
+
+
+def _batch_item(outcome: Outcome, batch: PlanBatch, http: Request) -> BatchItem:
+    if not isinstance(outcome, PlanDocument):
+        return BatchItem(problem=problem_document(outcome, http))
+    if batch.answers == "summaries":
+        return BatchItem(summary=plan_listing.summary_of(outcome))
+    return BatchItem(plan=outcome)
+
+
 @router.get("")
 def list_plans(query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> PlanPage:
     """Stored plans, newest first."""
@@ -51,6 +75,41 @@ def get_plan(plan: Identity, database: DatabaseOf) -> Response:
     """One plan, whole."""
     with database.read_session() as session:
         return json_answer(plans.plan_json(session, plan))
+
+
+@router.delete("/{plan}", status_code=204)
+def delete_plan(plan: Identity, database: DatabaseOf, who: ActorOf, why: Reason = "") -> None:
+    """Forget a plan with its evaluations. One that is pinned or bears a name stays."""
+    with database.session() as session:
+        plan_pins.delete_plan(session, plan, who=who, why=why)
+
+
+@router.get("/{plan}/diff/{other}")
+def diff_plans(plan: Identity, other: Identity, database: DatabaseOf) -> PlanDiff:
+    """What changes from a plan to another one of the same model, or of a fine-tune with the same layers."""
+    with database.read_session() as session:
+        return plan_diffs.diff_plans(session, plan, other)
+
+
+@router.put("/{plan}/pin")
+def pin_plan(plan: Identity, request: PinRequest, database: DatabaseOf, who: ActorOf) -> PlanPin:
+    """Keep a plan from being deleted. A plan that is pinned already keeps its pin as it is."""
+    with database.session() as session:
+        return plan_pins.pin_plan(session, plan, request, who=who)
+
+
+@router.get("/{plan}/pin")
+def get_pin(plan: Identity, database: DatabaseOf) -> PlanPin:
+    """Since when a plan is pinned, by whom and why."""
+    with database.read_session() as session:
+        return plan_pins.get_pin(session, plan)
+
+
+@router.delete("/{plan}/pin", status_code=204)
+def unpin_plan(plan: Identity, database: DatabaseOf, who: ActorOf, why: Reason = "") -> None:
+    """Let a plan be deleted again."""
+    with database.session() as session:
+        plan_pins.unpin_plan(session, plan, who=who, why=why)
 
 
 @router.get("/{plan}/export")

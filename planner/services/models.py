@@ -14,6 +14,7 @@ from planner.jobs.job import JobState
 from planner.schemas.models import LayerDocument, LayerList, Model, ModelPage
 from planner.services.confinement import confine, confine_found
 from planner.services.pagination import page
+from planner.services.plan_pins import refuse_kept_plans
 from planner.services.planning_inputs import find_model, load_layers
 from planner.storage.tables import JobRow, LayerRow, ModelRow
 from sensitivity.checkpoint import describe
@@ -101,7 +102,7 @@ def delete_model(session: Session, key: str) -> None:
 
     Raises:
         NotFoundError: no such model.
-        ConflictError: jobs of the model are still queued or running.
+        ConflictError: jobs of the model are still queued or running, or plans of it are pinned or bear names.
     """
     row = find_model(session, key)
     unfinished = [state.value for state in JobState if not state.is_final]
@@ -109,7 +110,12 @@ def delete_model(session: Session, key: str) -> None:
     if jobs:
         msg = f"{len(jobs)} jobs of model {row.name!r} are queued or running: cancel them first (POST /v1/jobs/ID/cancel)"
         raise ConflictError(msg, jobs=jobs[:20])
-    session.execute(delete(ModelRow).where(ModelRow.id == row.id))
+    refuse_kept_plans(session, row.id)
+    try:
+        session.execute(delete(ModelRow).where(ModelRow.id == row.id))
+    except IntegrityError as error:
+        msg = f"a plan of model {row.name!r} was pinned or named at this moment: the model stays"
+        raise ConflictError(msg, model=row.id) from error
 
 
 def _as_registered(session: Session, known: ModelRow, name: str | None) -> Model:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from planner.schemas.plan_keeping import PlanFilters, PlanPage, StoredPlan
-from planner.schemas.plans import BudgetSpec
+from planner.schemas.plans import BudgetSpec, PlanDocument, PlanSummary
 from planner.services.pagination import page
 from planner.services.planning_inputs import find_model
 from planner.storage.tables import PlanNameRow, PlanPinRow, PlanRow
@@ -40,6 +40,24 @@ def list_plans(session: Session, filters: PlanFilters = EVERY_PLAN, *, cursor: s
     return PlanPage(items=[_stored_plan(row, names.get(row.id, []), row.id in pinned) for row in found], next=following)
 
 
+def summary_of(document: PlanDocument) -> PlanSummary:
+    """What lists say of a plan."""
+    return PlanSummary(
+        id=document.id,
+        model=document.model,
+        runtime=document.runtime,
+        probe=document.predicted.probe,
+        rounding=document.provenance.rounding,
+        budget=document.budget,
+        status=document.proof.status,
+        effective_bits=document.size.effective_bits,
+        file_bytes=document.size.file_bytes,
+        predicted_loss=document.predicted.loss,
+        gap=document.proof.gap,
+        created_at=document.created_at,
+    )
+
+
 def _by_facts(session: Session, query: Select[Any], filters: PlanFilters) -> Select[Any]:
     conditions = []
     if filters.model is not None:
@@ -50,7 +68,8 @@ def _by_facts(session: Session, query: Select[Any], filters: PlanFilters) -> Sel
         conditions.append(PlanRow.probe == filters.probe)
     if filters.budget_kind is not None:
         conditions.append(PlanRow.budget_kind == filters.budget_kind.value)
-        conditions.append(PlanRow.budget_value >= (filters.budget_min or 0.0))
+    if filters.budget_min is not None:
+        conditions.append(PlanRow.budget_value >= filters.budget_min)
     if filters.budget_max is not None:
         conditions.append(PlanRow.budget_value <= filters.budget_max)
     if filters.since is not None:

@@ -337,6 +337,7 @@ class PlanRow(Base):
         Index("ix_plans_model_id_created_at_id", "model_id", "created_at", "id"),
         Index("ix_plans_runtime_created_at_id", "runtime", "created_at", "id"),
         Index("ix_plans_probe_created_at_id", "probe", "created_at", "id"),
+        Index("ix_plans_budget_kind_created_at_id", "budget_kind", "created_at", "id"),
         Index("ix_plans_budget_kind_budget_value", "budget_kind", "budget_value"),
     )
 
@@ -381,7 +382,7 @@ class PlanNameRow(Base):
     plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), index=True)
     version: Mapped[int] = mapped_column(Integer)
     since: Mapped[datetime]
-    who: Mapped[str] = mapped_column(String(100))
+    who: Mapped[str] = mapped_column(String(300))
     why: Mapped[str] = mapped_column(String(500))
 
 
@@ -392,7 +393,7 @@ class PlanPinRow(Base):
 
     plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), primary_key=True)
     since: Mapped[datetime]
-    who: Mapped[str] = mapped_column(String(100))
+    who: Mapped[str] = mapped_column(String(300))
     why: Mapped[str] = mapped_column(String(500))
 
 
@@ -412,7 +413,7 @@ class PlanEventRow(Base):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime]
-    who: Mapped[str] = mapped_column(String(100))
+    who: Mapped[str] = mapped_column(String(300))
     action: Mapped[str] = mapped_column(String(20))
     model_id: Mapped[str] = mapped_column(String(64))
     plan_id: Mapped[str] = mapped_column(String(32))
