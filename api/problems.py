@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from api.request_context import request_id
 from planner.errors import (
+    TYPE_PREFIX,
     BudgetError,
     ConflictError,
     ExportError,
@@ -28,12 +29,11 @@ from planner.errors import (
     SchemaVersionError,
     StorageError,
     problem_code,
+    problem_title,
 )
-from planner.schemas.problems import Problem as ProblemDocument
 from sensitivity.errors import ModelChangedError, SensitivityError
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:bitplan:problem:"
 STATUS: dict[type[Exception], int] = {
     NotFoundError: 404,
     ConflictError: 409,
@@ -61,11 +61,6 @@ class InternalProblem(StatusProblem):
         super().__init__(detail="the service failed at this request; report the request_id to its operator")
 
 
-def problem_title(error: type[Exception]) -> str:
-    """The same for every problem of the type: the slug in words."""
-    return problem_code(error).replace("-", " ").capitalize()
-
-
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
     handler = new_exception_handler(
@@ -80,17 +75,11 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def problem_document(error: PlannerError | SensitivityError, request: Request) -> ProblemDocument:
-    """The document of an error that is one of several answers of a request, not the request's own."""
-    problem = _domain_problem(None, request, error)
-    return ProblemDocument.model_validate(problem.marshal() | {"request_id": request_id(request.scope)})
-
-
 def _status_of(error: Exception) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def _domain_problem(_handler: ExceptionHandler | None, _request: Request, error: Exception) -> Problem:
+def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Exception) -> Problem:
     fields: dict[str, object] = getattr(error, "fields", {})
     unavailable = isinstance(error, StorageError) and not isinstance(error, SchemaVersionError)
     return Problem(

@@ -18,7 +18,10 @@ PlannerError
 """
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Final
+
+TYPE_PREFIX: Final = "urn:bitplan:problem:"
+"""What the ``type`` of a problem document begins with; the slug of the error follows."""
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -126,3 +129,8 @@ def problem_code(error: type[Exception]) -> str:
     """Stable slug of an error class: its own ``code``, or its name (``UnknownFormatError`` → ``unknown-format``)."""
     own = getattr(error, "code", None)
     return own if isinstance(own, str) else _WORD.sub("-", error.__name__.removesuffix("Error")).lower()
+
+
+def problem_title(error: type[Exception]) -> str:
+    """The same for every problem of the type: the slug in words."""
+    return problem_code(error).replace("-", " ").capitalize()

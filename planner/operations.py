@@ -19,7 +19,19 @@ from planner.schemas.imports import ImportDocument
 from planner.schemas.jobs import Job, JobPage, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
-from planner.schemas.plan_keeping import PlanFilters, PlanPage
+from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
+from planner.schemas.plan_diffs import PlanDiff
+from planner.schemas.plan_keeping import (
+    EventFilters,
+    MoveName,
+    PinRequest,
+    PlanEventPage,
+    PlanFilters,
+    PlanName,
+    PlanNameList,
+    PlanPage,
+    PlanPin,
+)
 from planner.schemas.plans import (
     Bounds,
     BoundsRequest,
@@ -197,12 +209,58 @@ class AbstractOperations(ABC):
         """Plan now, from stored curves; the plan is stored."""
 
     @abstractmethod
+    def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:
+        """Plan many times now: answers in order, each a plan, which is stored, or a problem."""
+
+    @abstractmethod
     def list_plans(self, filters: PlanFilters | None = None, *, cursor: str | None = None, limit: int = 50) -> PlanPage:
         """Stored plans that the filters let pass, newest first; ``limit`` is at most 200."""
 
     @abstractmethod
     def get_plan(self, plan: str) -> PlanDocument:
         """One plan, whole."""
+
+    @abstractmethod
+    def delete_plan(self, plan: str, *, why: str = "") -> None:
+        """Forget a plan with its evaluations. One that is pinned or bears a name stays."""
+
+    @abstractmethod
+    def diff_plans(self, plan: str, other: str) -> PlanDiff:
+        """What changes from a plan to another one of the same model, or of a fine-tune with the same layers."""
+
+    @abstractmethod
+    def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
+        """Keep a plan from being deleted. A plan that is pinned already keeps its pin as it is."""
+
+    @abstractmethod
+    def get_pin(self, plan: str) -> PlanPin:
+        """Since when a plan is pinned, by whom and why."""
+
+    @abstractmethod
+    def unpin_plan(self, plan: str, *, why: str = "") -> None:
+        """Let a plan be deleted again."""
+
+    @abstractmethod
+    def list_plan_names(self, model: str) -> PlanNameList:
+        """The names that plans of the model bear now."""
+
+    @abstractmethod
+    def get_plan_name(self, model: str, name: str) -> PlanName:
+        """The plan that bears a name now."""
+
+    @abstractmethod
+    def move_plan_name(self, model: str, name: str, request: MoveName) -> PlanName:
+        """Let a name stand for a plan, whichever bore it before."""
+
+    @abstractmethod
+    def remove_plan_name(self, model: str, name: str, *, replaces: str | None = None, why: str = "") -> None:
+        """Take a name away from the plan that bears it; with ``replaces``, only if that one does."""
+
+    @abstractmethod
+    def list_plan_events(
+        self, filters: EventFilters | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> PlanEventPage:
+        """Who named, pinned or deleted which plan, when and why; newest first, ``limit`` is at most 200."""
 
     @abstractmethod
     def export_plan(self, plan: str, target: str | None = None) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from api.answers import json_answer
 from api.dependencies import ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason
-from api.problems import problem_document
 from planner.schemas.jobs import Job
-from planner.schemas.plan_batches import BatchItem, PlanBatch, PlanBatchAnswer
+from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
 from planner.schemas.plan_diffs import PlanDiff
 from planner.schemas.plan_keeping import PinRequest, PlanFilters, PlanPage, PlanPin
 from planner.schemas.plans import (
@@ -20,7 +19,6 @@ from planner.schemas.plans import (
 )
 from planner.services import evaluations, exporting, plan_batches, plan_diffs, plan_listing, plan_pins, plans, refining
 from planner.services.evaluations import EvaluationPage
-from planner.services.plan_batches import Outcome
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -44,23 +42,13 @@ def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
 
 
 @router.post("/batch", response_model=PlanBatchAnswer)
-def create_plans(request: PlanBatch, database: DatabaseOf, http: Request) -> Response:
+def create_plans(request: PlanBatch, database: DatabaseOf) -> Response:
     """Plan many times now: answers in order, each a plan or a problem; one that fails does not spoil the others."""
     with database.read_session() as session:
         outcomes = plan_batches.make_plans(session, request.requests, deadline=request.deadline_seconds)
     with database.session() as session:
         outcomes = plan_batches.store_plans(session, outcomes)
-    items = [_batch_item(outcome, request, http) for outcome in outcomes]
-    planned = sum(item.problem is None for item in items)
-    return json_answer(PlanBatchAnswer(items=items, planned=planned, failed=len(items) - planned))
-
-
-def _batch_item(outcome: Outcome, batch: PlanBatch, http: Request) -> BatchItem:
-    if not isinstance(outcome, PlanDocument):
-        return BatchItem(problem=problem_document(outcome, http))
-    if batch.answers == "summaries":
-        return BatchItem(summary=plan_listing.summary_of(outcome))
-    return BatchItem(plan=outcome)
+    return json_answer(plan_batches.batch_answer(request, outcomes))
 
 
 @router.get("")

@@ -26,7 +26,19 @@ from planner.schemas.imports import ImportDocument
 from planner.schemas.jobs import Job, JobPage, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
-from planner.schemas.plan_keeping import PlanFilters, PlanPage
+from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
+from planner.schemas.plan_diffs import PlanDiff
+from planner.schemas.plan_keeping import (
+    EventFilters,
+    MoveName,
+    PinRequest,
+    PlanEventPage,
+    PlanFilters,
+    PlanName,
+    PlanNameList,
+    PlanPage,
+    PlanPin,
+)
 from planner.schemas.plans import (
     Bounds,
     BoundsRequest,
@@ -54,12 +66,18 @@ from planner.services import (
     jobs,
     links,
     models,
+    plan_batches,
+    plan_diffs,
     plan_listing,
+    plan_names,
+    plan_pins,
+    plan_trail,
     plans,
     refining,
     searching,
     workers,
 )
+from planner.services.plan_trail import LOCAL
 from planner.settings import Settings
 from planner.storage.database import Database
 
@@ -262,12 +280,59 @@ class Embedded(AbstractOperations):
         return self._write(plans.create_plan, request)
 
     @override
+    def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:
+        outcomes = self._read(plan_batches.make_plans, batch.requests, deadline=batch.deadline_seconds)
+        return plan_batches.batch_answer(batch, self._write(plan_batches.store_plans, outcomes))
+
+    @override
     def list_plans(self, filters: PlanFilters | None = None, *, cursor: str | None = None, limit: int = 50) -> PlanPage:
         return self._read(plan_listing.list_plans, filters or PlanFilters(), cursor=cursor, limit=limit)
 
     @override
     def get_plan(self, plan: str) -> PlanDocument:
         return self._read(plans.get_plan, plan)
+
+    @override
+    def delete_plan(self, plan: str, *, why: str = "") -> None:
+        self._write(plan_pins.delete_plan, plan, who=LOCAL, why=why)
+
+    @override
+    def diff_plans(self, plan: str, other: str) -> PlanDiff:
+        return self._read(plan_diffs.diff_plans, plan, other)
+
+    @override
+    def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
+        return self._write(plan_pins.pin_plan, plan, request, who=LOCAL)
+
+    @override
+    def get_pin(self, plan: str) -> PlanPin:
+        return self._read(plan_pins.get_pin, plan)
+
+    @override
+    def unpin_plan(self, plan: str, *, why: str = "") -> None:
+        self._write(plan_pins.unpin_plan, plan, who=LOCAL, why=why)
+
+    @override
+    def list_plan_names(self, model: str) -> PlanNameList:
+        return self._read(plan_names.list_names, model)
+
+    @override
+    def get_plan_name(self, model: str, name: str) -> PlanName:
+        return self._read(plan_names.get_name, model, name)
+
+    @override
+    def move_plan_name(self, model: str, name: str, request: MoveName) -> PlanName:
+        return self._write(plan_names.move_name, model, name, request, who=LOCAL)[0]
+
+    @override
+    def remove_plan_name(self, model: str, name: str, *, replaces: str | None = None, why: str = "") -> None:
+        self._write(plan_names.remove_name, model, name, replaces=replaces, who=LOCAL, why=why)
+
+    @override
+    def list_plan_events(
+        self, filters: EventFilters | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> PlanEventPage:
+        return self._read(plan_trail.list_events, filters or EventFilters(), cursor=cursor, limit=limit)
 
     @override
     def export_plan(self, plan: str, target: str | None = None) -> dict[str, Any]:

@@ -26,7 +26,21 @@ from planner.schemas.imports import ImportDocument, ImportedFile, ImportRequest
 from planner.schemas.jobs import Job, JobPage, JobState, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
-from planner.schemas.plan_keeping import PlanFilters, PlanPage, StoredPlan
+from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
+from planner.schemas.plan_diffs import PlanDiff
+from planner.schemas.plan_keeping import (
+    EventFilters,
+    MoveName,
+    PinRequest,
+    PlanEvent,
+    PlanEventPage,
+    PlanFilters,
+    PlanName,
+    PlanNameList,
+    PlanPage,
+    PlanPin,
+    StoredPlan,
+)
 from planner.schemas.plans import (
     Bounds,
     BoundsRequest,
@@ -317,6 +331,10 @@ class Client(AbstractOperations):
         return self._at.post("/v1/plans", PlanDocument, request)
 
     @override
+    def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:
+        return self._at.post("/v1/plans/batch", PlanBatchAnswer, batch)
+
+    @override
     def list_plans(self, filters: PlanFilters | None = None, *, cursor: str | None = None, limit: int = 50) -> PlanPage:
         query = (filters or PlanFilters()).model_dump(mode="json", exclude_none=True) | {"cursor": cursor, "limit": limit}
         return self._at.get("/v1/plans", PlanPage, query)
@@ -328,6 +346,54 @@ class Client(AbstractOperations):
     @override
     def get_plan(self, plan: str) -> PlanDocument:
         return self._at.get(path_of("/v1/plans/{plan}", plan=plan), PlanDocument)
+
+    @override
+    def delete_plan(self, plan: str, *, why: str = "") -> None:
+        self._at.delete(path_of("/v1/plans/{plan}", plan=plan), {"why": why})
+
+    @override
+    def diff_plans(self, plan: str, other: str) -> PlanDiff:
+        return self._at.get(path_of("/v1/plans/{plan}/diff/{other}", plan=plan, other=other), PlanDiff)
+
+    @override
+    def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
+        return self._at.put(path_of("/v1/plans/{plan}/pin", plan=plan), PlanPin, request)
+
+    @override
+    def get_pin(self, plan: str) -> PlanPin:
+        return self._at.get(path_of("/v1/plans/{plan}/pin", plan=plan), PlanPin)
+
+    @override
+    def unpin_plan(self, plan: str, *, why: str = "") -> None:
+        self._at.delete(path_of("/v1/plans/{plan}/pin", plan=plan), {"why": why})
+
+    @override
+    def list_plan_names(self, model: str) -> PlanNameList:
+        return self._at.get(path_of("/v1/models/{model}/plan-names", model=model), PlanNameList)
+
+    @override
+    def get_plan_name(self, model: str, name: str) -> PlanName:
+        return self._at.get(path_of("/v1/models/{model}/plan-names/{name}", model=model, name=name), PlanName)
+
+    @override
+    def move_plan_name(self, model: str, name: str, request: MoveName) -> PlanName:
+        return self._at.put(path_of("/v1/models/{model}/plan-names/{name}", model=model, name=name), PlanName, request)
+
+    @override
+    def remove_plan_name(self, model: str, name: str, *, replaces: str | None = None, why: str = "") -> None:
+        path = path_of("/v1/models/{model}/plan-names/{name}", model=model, name=name)
+        self._at.delete(path, {"replaces": replaces, "why": why})
+
+    @override
+    def list_plan_events(
+        self, filters: EventFilters | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> PlanEventPage:
+        query = (filters or EventFilters()).model_dump(mode="json", exclude_none=True) | {"cursor": cursor, "limit": limit}
+        return self._at.get("/v1/plan-events", PlanEventPage, query)
+
+    def iter_plan_events(self, filters: EventFilters | None = None) -> Iterator[PlanEvent]:
+        """The whole trail, newest first, page by page."""
+        return _each(lambda cursor: self.list_plan_events(filters, cursor=cursor, limit=200))
 
     @override
     def export_plan(self, plan: str, target: str | None = None) -> dict[str, Any]:

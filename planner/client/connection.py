@@ -94,9 +94,13 @@ class Connection:
         answer = self._ask("POST", path, body=body)
         return self._document(schema, answer.content, path), answer.status == 201
 
-    def delete(self, path: str) -> None:
+    def put(self, path: str, schema: type[Document], body: BaseModel) -> Document:
+        """The document that is at a path from now on."""
+        return self._document(schema, self._ask("PUT", path, body=body).content, path)
+
+    def delete(self, path: str, query: Query = _NOTHING) -> None:
         """Delete what is at a path."""
-        self._ask("DELETE", path)
+        self._ask("DELETE", path, query=query)
 
     def events(self, path: str, schema: type[Document]) -> Generator[Document]:
         """The documents of server-sent events; a stream that breaks or ends is opened again where it was.

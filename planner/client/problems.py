@@ -7,11 +7,10 @@ import httpx2
 from pydantic import ValidationError
 
 from planner.client.errors import ServiceError, UnusableAnswerError
-from planner.errors import PlannerError, problem_code
+from planner.errors import TYPE_PREFIX, PlannerError, problem_code
 from planner.schemas.problems import Problem
 from sensitivity.errors import SensitivityError
 
-TYPE_PREFIX: Final = "urn:bitplan:problem:"
 Error = TypeVar("Error", bound=Exception)
 _SHOWN: Final = 200  # bytes of an answer that is no problem document
 

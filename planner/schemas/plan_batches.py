@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from planner.schemas.base import Schema
 from planner.schemas.plans import PlanDocument, PlanRequest, PlanSummary
-from planner.schemas.problems import Problem
 
 MOST_REQUESTS = 200
 
@@ -28,8 +27,18 @@ class PlanBatch(Schema):
     ] = "plans"
     deadline_seconds: Annotated[
         float,
-        Field(gt=0, le=600, description="for all requests together; one that is not reached in time gets a problem"),
+        Field(gt=0, le=240, description="for all requests together; one that is not reached in time gets a problem"),
     ] = 60.0
+
+
+class BatchProblem(Schema):
+    """Why there is no plan: the problem that POST /v1/plans would have answered, with its further members."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: Annotated[str, Field(description="stable identifier", examples=["urn:bitplan:problem:budget-below-floor"])]
+    title: Annotated[str, Field(description="the same for every problem of the type")]
+    detail: Annotated[str, Field(description="what is wrong, and what to do")]
 
 
 class BatchItem(Schema):
@@ -37,7 +46,7 @@ class BatchItem(Schema):
 
     plan: Annotated[PlanDocument | None, Field(description="the plan, where plans were asked for")] = None
     summary: Annotated[PlanSummary | None, Field(description="the plan in short, where summaries were asked for")] = None
-    problem: Annotated[Problem | None, Field(description="why there is no plan: what POST /v1/plans would have answered")] = None
+    problem: Annotated[BatchProblem | None, Field(description="why there is no plan")] = None
 
 
 class PlanBatchAnswer(Schema):

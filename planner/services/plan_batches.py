@@ -7,10 +7,12 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.errors import BatchLimitError, NotFoundError, PlannerError, StorageError
+from planner.errors import TYPE_PREFIX, BatchLimitError, NotFoundError, PlannerError, StorageError, problem_code, problem_title
+from planner.schemas.plan_batches import BatchItem, BatchProblem, PlanBatch, PlanBatchAnswer
 from planner.schemas.plans import PlanDocument, PlanRequest, Question
+from planner.services.plan_listing import summary_of
 from planner.services.plans import answer, store_plan
-from planner.services.posing import Prepared, prepare
+from planner.services.preparing import Prepared, prepare
 from sensitivity.errors import SensitivityError
 
 MOST_LAYERS: Final = 200_000
@@ -52,6 +54,27 @@ def store_plans(session: Session, outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [_stored(session, outcome) for outcome in outcomes]
 
 
+def batch_answer(batch: PlanBatch, outcomes: Sequence[Outcome]) -> PlanBatchAnswer:
+    """What a batch is answered with, once its plans are stored."""
+    items = [_item(batch, outcome) for outcome in outcomes]
+    planned = sum(item.problem is None for item in items)
+    return PlanBatchAnswer(items=items, planned=planned, failed=len(items) - planned)
+
+
+def _item(batch: PlanBatch, outcome: Outcome) -> BatchItem:
+    if not isinstance(outcome, PlanDocument):
+        return BatchItem(problem=_problem(outcome))
+    if batch.answers == "summaries":
+        return BatchItem(summary=summary_of(outcome))
+    return BatchItem(plan=outcome)
+
+
+def _problem(error: PlannerError | SensitivityError) -> BatchProblem:
+    fields = error.fields if isinstance(error, PlannerError) else {}
+    said = {"type": TYPE_PREFIX + problem_code(type(error)), "title": problem_title(type(error)), "detail": str(error)}
+    return BatchProblem.model_validate(fields | said)
+
+
 def _prepared(session: Session, request: PlanRequest, stop: solvers.Deadline) -> Prepared | PlannerError | SensitivityError:
     try:
         _check_time(stop)
@@ -86,7 +109,8 @@ def _stored(session: Session, outcome: Outcome) -> Outcome:
     if not isinstance(outcome, PlanDocument):
         return outcome
     try:
-        store_plan(session, outcome)
+        with session.begin_nested():
+            store_plan(session, outcome)
     except NotFoundError as error:
         return error
     return outcome

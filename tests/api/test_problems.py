@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import MAX_BODY_BYTES, create_app
-from api.problems import STATUS, TYPE_PREFIX
-from planner.errors import PlannerError, StorageError, problem_code
+from api.problems import STATUS
+from planner.errors import TYPE_PREFIX, PlannerError, StorageError, problem_code
 from planner.services import models
 from planner.settings import Settings
 from planner.storage.database import Database

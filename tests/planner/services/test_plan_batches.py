@@ -17,6 +17,7 @@ from planner.errors import (
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import models, plan_batches, plan_listing, plans
 from planner.services.plan_batches import Outcome, make_plans, store_plans
+from planner.services.preparing import prepare
 from planner.storage.database import Database
 from tests.planner.services.stored_plans import measured_model
 
@@ -93,8 +94,7 @@ def test_what_budgets_share_is_prepared_once(database: Database, toy: str, monke
         prepared.append(question.runtime)
         return prepare(session, question)
 
-    prepare = plan_batches.prepare
-    monkeypatch.setattr(plan_batches, "prepare", counted)
+    monkeypatch.setattr("planner.services.plan_batches.prepare", counted)
     budgets = [{"effective_bits": 3 + number / 10} for number in range(8)]
     asked = [{"model": "toy", "budget": budget, "runtime": runtime} for budget in budgets for runtime in ("generic", "vllm")]
     assert all(isinstance(outcome, PlanDocument) for outcome in made(database, *asked))

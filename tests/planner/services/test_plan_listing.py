@@ -23,7 +23,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 MODELS = ("toy", "other")
 RUNTIMES = ("generic", "vllm")
 PROBES = ("fisher", "kl")
-BUDGETS: tuple[dict[str, float], ...] = ({"effective_bits": 4.25}, {"effective_bits": 5.0}, {"file_bytes": 2**60 - 1}, {"file_bytes": 10_000})
+BUDGETS: tuple[dict[str, float], ...] = (
+    {"effective_bits": 4.25},
+    {"effective_bits": 5.0},
+    {"file_bytes": 2**60 - 1},
+    {"file_bytes": 10_000},
+)
 """2^60 − 1 is not a float64."""
 
 
