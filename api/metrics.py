@@ -6,6 +6,8 @@ own, while what comes from the database (``api.database_metrics``) is the same i
 
 import math
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -68,6 +70,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+        self._writing = CapacityLimiter(1)  # a thread of its own: many series take a while, and nobody else should wait
         self._queue = QueueCollector(database)
         self._registry.register(self._queue)
         self._registry.register(PoolCollector(database))
@@ -95,4 +98,4 @@ class Metrics:
     async def exposition(self) -> bytes:
         """All figures in Prometheus' text format, whose media type is ``MEDIA_TYPE``."""
         await self._queue.refresh()
-        return generate_latest(self._registry)
+        return await run_sync(generate_latest, self._registry, limiter=self._writing)
