@@ -29,6 +29,8 @@ from api.routes import (
     models,
     plan_names,
     plans,
+    searches,
+    workers,
 )
 from api.stopping import on_stop
 from api.tracing import telemetry
@@ -99,6 +101,8 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         plans,
         plan_names,
         frontiers,
+        searches,
+        workers,
     ):
         app.include_router(module.router)
     pages.install(app)

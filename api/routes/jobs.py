@@ -57,6 +57,20 @@ def cancel_job(job: Identity, database: DatabaseOf) -> Job:
         return jobs.cancel_job(session, job)
 
 
+@router.post("/{job}/pause")
+def pause_job(job: Identity, database: DatabaseOf) -> Job:
+    """Begin no further unit of a job until it is resumed; what runs now is kept. A finished job is a conflict."""
+    with database.session() as session:
+        return jobs.pause_job(session, job)
+
+
+@router.post("/{job}/resume")
+def resume_job(job: Identity, database: DatabaseOf) -> Job:
+    """Let a paused job go on. A finished job is a conflict."""
+    with database.session() as session:
+        return jobs.resume_job(session, job)
+
+
 @router.post("/{job}/retry", status_code=202)
 def retry_job(job: Identity, database: DatabaseOf) -> Job:
     """Queue a failed or cancelled job again; units that have a result are not run again."""
