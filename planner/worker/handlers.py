@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.cells import Cell
 from planner.jobs.handler import AbstractJobHandler, UnitSpec
-from planner.jobs.job import Job, JobState
+from planner.jobs.job import Job
 from planner.measuring import settings_of
 from planner.services.curve_rounding import CurveRounding
 from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.operating_points import AROUND, store_point
 from planner.storage.score_products import store_products
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow, UnitRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels, Loading
 from planner.worker.memory import peak_bytes, reset_peak
 from planner.worker.plan_rounding import plan_rounding
@@ -74,9 +73,13 @@ class SensitivityHandler(AbstractJobHandler):
             return
         probe = _probe(job)
         merged = probe.merge(in_order(results))
-        statistics = probe.completed(merged, sequences=_measured_sequences(session, job))
+        layers = {layer.name: layer for layer in load_layers(session, job.model_id)}
+        if job.failed:
+            statistics = _completed_in_part(probe, merged, [layers[name].block for name in job.payload["layers"]])
+        else:
+            statistics = probe.completed(merged, sequences=_sequences(session, job))
         formats = [get_cell_format(name) for name in job.payload["formats"]]
-        shapes = {layer.name: layer.shape for layer in load_layers(session, job.model_id)}
+        shapes = {name: layer.shape for name, layer in layers.items()}
         cells = cells_of(job.payload["layers"], formats, shapes, statistics)
         asked = job.payload.get("cells")
         if asked is not None:
@@ -136,12 +139,22 @@ def _sequences(session: Session, job: Job) -> int:
     return session.get_one(CalibrationSetRow, calibration).sequences if calibration else 0
 
 
-def _measured_sequences(session: Session, job: Job) -> int:
-    """Sequences that the results are about: all, but those of failed units."""
-    if not job.failed:
-        return _sequences(session, job)
-    done = select(UnitRow.payload).where(UnitRow.job_id == job.id, UnitRow.state == JobState.SUCCEEDED.value)
-    return len({index for payload in session.scalars(done) for index in payload["indices"]})
+def _completed_in_part(
+    probe: AbstractProbe[Any], merged: NDArray[np.float64], blocks: Sequence[int | None]
+) -> NDArray[np.float64]:
+    """Statistics of a run some of whose units failed: their sequences are no samples, not even of zero.
+
+    Args:
+        probe: what was run.
+        merged: of the units that succeeded.
+        blocks: block of each layer. A unit covers whole blocks, and every sequence passes some layer of each: the most samples
+            of a block's layers are the sequences that it was measured on.
+    """
+    most: dict[int | None, int] = {}
+    for block, samples in zip(blocks, merged[..., 0].max(axis=1, initial=0.0).tolist(), strict=True):
+        most[block] = max(most.get(block, 0), int(samples))
+    by_count = {count: probe.completed(merged, sequences=count) for count in set(most.values())}
+    return np.stack([by_count[most[block]][i] for i, block in enumerate(blocks)])
 
 
 def in_order(results: Sequence[tuple[str, NDArray[np.float64]]]) -> list[NDArray[np.float64]]:

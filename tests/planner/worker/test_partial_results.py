@@ -83,3 +83,16 @@ def test_a_failed_unit_of_sequences_costs_its_samples_and_counts_none_of_them_as
     job = measure(database, SubmitSensitivity(model=model, probe="fisher", formats=FORMATS, calibration=text), broken="000008")
     assert (job.state, job.done, job.failed) == (JobState.SUCCEEDED, 1, 1)
     assert set(samples(database, job).values()) == {8.0}
+
+
+def test_a_failed_unit_of_a_block_and_sequences_costs_the_samples_of_its_block_alone(database: Database, model: str) -> None:
+    cut = CreateCalibration(text=TEXT, sequences=16, sequence_length=8, held_out_sequences=1, held_out_length=8)
+    with database.session() as session:
+        text = calibrations.create(session, calibrations.prepare(cut))[0].id
+    request = SubmitSensitivity(model=model, probe="kl", formats=FORMATS, calibration=text, include=["*q_proj"])
+    job = measure(database, request, broken="000000-000001")
+    assert (job.state, job.failed) == (JobState.SUCCEEDED, 1)
+    found = samples(database, job)
+    less = {layer: found[layer] for layer in found if ".layers.1." in layer}
+    assert set(found.values()) - set(less.values()) == {16.0}
+    assert all(0 < count < 16 for count in less.values())
