@@ -8,6 +8,7 @@ from planner.cli.commands_importing import import_files
 from planner.cli.commands_linking import link
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
+from planner.cli.commands_plan_keeping import delete, diff, history, name, names, pin, unname, unpin, which
 from planner.cli.commands_planning import bounds, evaluate, export, frontier, plan, plans
 from planner.cli.commands_refining import refine
 from planner.cli.commands_running import demo, serve, worker, workers
@@ -30,6 +31,8 @@ app.add_typer(calibrations, name="calibrations")
 app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
+for keeping in (diff, name, unname, names, which, pin, unpin, history, delete):
+    plans.command()(keeping)
 app.add_typer(db, name="db")
 for command in (
     formats,

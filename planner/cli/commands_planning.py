@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from planner.budget import BudgetKind
 from planner.cli import options
 from planner.cli.following import follow
+from planner.cli.plan_batches import make_all, read_questions, show_all
 from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
 from planner.cli.workspace import open_database, operations
-from planner.errors import ExportError
+from planner.errors import ExportError, InvalidRequestError
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
@@ -55,6 +57,14 @@ def bounds(
 def plan(
     model: ModelName,
     bits: options.Bits = None,
+    batch_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--batch-file",
+            help="Plan every question of this file, a JSON object a line as POST /v1/plans takes it; what a line leaves out is "
+            "what the options say.",
+        ),
+    ] = None,
     file: options.File = None,
     memory: options.Memory = None,
     context: options.Context = 0,
@@ -80,28 +90,39 @@ def plan(
     allow_slack: Annotated[bool, typer.Option(help="Accept a budget above the largest plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Plan now, from stored curves: give one of --bits, --file, --memory."""
-    request = PlanRequest(
-        model=model,
-        budget=options.read_budget(bits, file, memory, context, batch, workspace),
-        formats=options.read_list(formats),
-        runtime=runtime,
-        probe=probe,
-        rounding=rounding,
-        shrinkage=shrinkage,
-        ignore=ignore,
-        pins=options.read_pairs(pin, "pin"),
-        floors=options.read_bits(floor, "floor"),
-        ceilings=options.read_bits(ceiling, "ceiling"),
-        menus=options.read_menus(menu),
-        experts=options.read_experts(experts),
-        counts=options.read_counts(count),
-        caution=caution,
-        alternatives=alternatives,
-        alternative_layers=alternative_layers,
-        allow_slack=allow_slack,
-    )
-    document = operations().create_plan(request)
+    """Plan now, from stored curves: give one of --bits, --file, --memory, or several budgets, or a file of questions."""
+    question: dict[str, Any] = {
+        "model": model,
+        "formats": options.read_list(formats),
+        "runtime": runtime,
+        "probe": probe,
+        "rounding": rounding,
+        "shrinkage": shrinkage,
+        "ignore": ignore,
+        "pins": options.read_pairs(pin, "pin"),
+        "floors": options.read_bits(floor, "floor"),
+        "ceilings": options.read_bits(ceiling, "ceiling"),
+        "menus": options.read_menus(menu),
+        "experts": options.read_experts(experts),
+        "counts": options.read_counts(count),
+        "caution": caution,
+        "alternatives": alternatives,
+        "alternative_layers": alternative_layers,
+        "allow_slack": allow_slack,
+    }
+    asked = (bits, file, memory)
+    if batch_file is not None:
+        if any(text is not None for text in asked):
+            msg = "--batch-file has budgets of its own: leave out --bits, --file and --memory"
+            raise InvalidRequestError(msg)
+        requests = read_questions(batch_file, question)
+    else:
+        budgets = options.read_budgets(*asked, context, batch, workspace)
+        requests = [PlanRequest.model_validate(question | {"budget": budget}) for budget in budgets]
+    if batch_file is not None or len(requests) > 1:
+        show_all(requests, make_all(operations(), requests), as_json=as_json)
+        return
+    document = operations().create_plan(requests[0])
     if as_json:
         show_json(document)
     else:
@@ -157,26 +178,53 @@ def frontier(
 
 @plans.command("list")
 def list_plans(
-    model: Annotated[str | None, typer.Option(help="Only plans of this model.")] = None, as_json: AsJson = False
+    model: Annotated[str | None, typer.Option(help="Only plans of this model.")] = None,
+    runtime: Annotated[str | None, typer.Option("--runtime", "-r", help="Only plans for this runtime.")] = None,
+    probe: Annotated[str | None, typer.Option(help="Only plans made with curves of this probe.")] = None,
+    budget_kind: Annotated[
+        BudgetKind | None, typer.Option("--budget-kind", help="Only plans whose budget limits this.", show_choices=True)
+    ] = None,
+    budget_min: Annotated[str | None, typer.Option(help="Least budget of that kind: 4.25, 20GB.")] = None,
+    budget_max: Annotated[str | None, typer.Option(help="Greatest budget of that kind.")] = None,
+    since: Annotated[str | None, typer.Option(help="Made then or later: 2026-11-28, 2026-11-28T09:30.")] = None,
+    until: Annotated[str | None, typer.Option(help="Made before.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only plans that bear this name now.")] = None,
+    pinned: Annotated[bool | None, typer.Option("--pinned/--not-pinned", help="Only plans that are pinned, or are not.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Stored plans, newest first."""
-    items = operations().list_plans(PlanFilters(model=model), limit=PAGE_LIMIT).items
+    """Stored plans, newest first: those that all given options say."""
+    filters = PlanFilters(
+        model=model,
+        runtime=runtime,
+        probe=probe,
+        budget_kind=budget_kind,
+        budget_min=options.read_number(budget_min, "budget-min"),
+        budget_max=options.read_number(budget_max, "budget-max"),
+        since=options.read_time(since, "since"),
+        until=options.read_time(until, "until"),
+        name=name,
+        pinned=pinned,
+    )
+    page = operations().list_plans(filters, limit=PAGE_LIMIT)
     if as_json:
-        show_json([item.model_dump(mode="json") for item in items])
+        show_json([item.model_dump(mode="json") for item in page.items])
         return
+    kept = any(p.names or p.pinned for p in page.items)
     rows = [
         [
             p.id,
             f"{p.effective_bits:.4f}",
             in_bytes(p.file_bytes),
             f"{p.predicted_loss:.4g}",
-            f"{p.gap:.1e}",
+            ", ".join([*p.names, *(["pinned"] if p.pinned else [])]) if kept else f"{p.gap:.1e}",
             p.runtime,
             f"{p.probe}, {p.rounding}",
         ]
-        for p in items
+        for p in page.items
     ]
-    show_table("plans", ["id", "bits", "file", "predicted", "gap", "runtime", "curves"], rows)
+    show_table("plans", ["id", "bits", "file", "predicted", "kept as" if kept else "gap", "runtime", "curves"], rows)
+    if page.next is not None:
+        say(f"these are the newest {PAGE_LIMIT}; older ones with --until")
 
 
 @plans.command("show")

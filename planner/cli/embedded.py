@@ -277,7 +277,9 @@ class Embedded(AbstractOperations):
 
     @override
     def create_plan(self, request: PlanRequest) -> PlanDocument:
-        return self._write(plans.create_plan, request)
+        found = self._read(plans.make_plan, request)
+        self._write(plans.store_plan, found)
+        return found
 
     @override
     def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
@@ -53,9 +54,14 @@ ReuseRatio = Annotated[
     float,
     typer.Option("--reuse-ratio", help="A cell did not move where its layer's change is below this share of the rounding error."),
 ]
-Bits = Annotated[float | None, typer.Option("--bits", "-b", help="Budget in effective bits per planned weight.")]
-File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the file: 20GB, 18.5GiB, 123456.")]
-Memory = Annotated[str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace.")]
+Bits = Annotated[
+    str | None,
+    typer.Option("--bits", "-b", help="Budget in effective bits per planned weight; several, comma-separated, make a table."),
+]
+File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the file: 20GB, 18.5GiB, 123456; or several.")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace; or several.")
+]
 Context = Annotated[int, typer.Option("--context", "-c", help="Tokens in the KV cache of one sequence, for --memory.")]
 Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory.")]
 Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
@@ -78,16 +84,58 @@ def read_bytes(text: str) -> int:
     return int(float(match.group(1)) * _UNITS[unit])
 
 
-def read_budget(bits: float | None, file: str | None, memory: str | None, context: int, batch: int, workspace: str) -> BudgetSpec:
-    """The one budget that was given."""
-    return BudgetSpec(
-        effective_bits=bits,
-        file_bytes=None if file is None else read_bytes(file),
-        resident_bytes=None if memory is None else read_bytes(memory),
-        context=context,
-        batch=batch,
-        workspace_bytes=read_bytes(workspace),
-    )
+def read_number(text: str | None, option: str) -> float | None:
+    """A plain number, or bytes with their unit.
+
+    Raises:
+        InvalidRequestError: neither.
+    """
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return float(read_bytes(text))
+    except InvalidRequestError as error:
+        msg = f"cannot read --{option} {text!r}: write a number of bits, or bytes such as 20GB"
+        raise InvalidRequestError(msg) from error
+
+
+def read_time(text: str | None, option: str) -> datetime | None:
+    """A moment in the words of ISO 8601; by this machine's clock where no zone is given.
+
+    Raises:
+        InvalidRequestError: written otherwise.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError) as error:
+        msg = f"cannot read --{option} {text!r}: write 2026-11-28 or 2026-11-28T09:30"
+        raise InvalidRequestError(msg) from error
+
+
+def read_budgets(
+    bits: str | None, file: str | None, memory: str | None, context: int, batch: int, workspace: str
+) -> list[BudgetSpec]:
+    """Budgets of the one kind that was given, comma-separated.
+
+    Raises:
+        InvalidRequestError: none or several kinds, or a value that cannot be read.
+    """
+    given = {"--bits": bits, "--file": file, "--memory": memory}
+    options = [option for option, text in given.items() if text is not None]
+    values = read_list(given[options[0]]) if len(options) == 1 else None
+    if not values:
+        msg = f"give exactly one of {', '.join(given)}, with one budget or several, comma-separated"
+        raise InvalidRequestError(msg)
+    kind = {"--bits": "effective_bits", "--file": "file_bytes", "--memory": "resident_bytes"}[options[0]]
+    rest = {"context": context, "batch": batch, "workspace_bytes": read_bytes(workspace)}
+    numbers = [value if kind == "effective_bits" else read_bytes(value) for value in values]
+    return [BudgetSpec.model_validate({kind: number} | rest) for number in numbers]
 
 
 StreamingChoice = Annotated[

@@ -1,9 +1,11 @@
 """How budgets and pairs are read from the command line."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
-from planner.cli.options import read_bits, read_budget, read_bytes, read_counts, read_pairs, read_values
+from planner.cli.options import read_bits, read_budgets, read_bytes, read_counts, read_number, read_pairs, read_time, read_values
 from planner.errors import InvalidRequestError
 
 
@@ -29,15 +31,31 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_exactly_one_budget() -> None:
-    assert read_budget(None, None, "1GB", 4096, 2, "10MB").model_dump(exclude_none=True) == {
+    (found,) = read_budgets(None, None, "1GB", 4096, 2, "10MB")
+    assert found.model_dump(exclude_none=True) == {
         "resident_bytes": 10**9,
         "context": 4096,
         "batch": 2,
         "workspace_bytes": 10**7,
     }
-    for bits, file in ((None, None), (4.0, "1GB")):
-        with pytest.raises(ValidationError, match="exactly one"):
-            read_budget(bits, file, None, 0, 1, "0")
+    assert [one.effective_bits for one in read_budgets("4.25, 5", None, None, 0, 1, "0")] == [4.25, 5]
+    assert [one.file_bytes for one in read_budgets(None, "1GB,2GiB", None, 0, 1, "0")] == [10**9, 2**31]
+    for bits, file in ((None, None), ("4.0", "1GB"), ("", None)):
+        with pytest.raises(InvalidRequestError, match="exactly one"):
+            read_budgets(bits, file, None, 0, 1, "0")
+    for bits in ("four", "nan", "-1"):
+        with pytest.raises(ValidationError, match="effective_bits"):
+            read_budgets(bits, None, None, 0, 1, "0")
+
+
+def test_numbers_and_times() -> None:
+    assert (read_number("4.25", "x"), read_number("20GB", "x"), read_number(None, "x")) == (4.25, 20e9, None)
+    with pytest.raises(InvalidRequestError, match="--budget-min 'four'"):
+        read_number("four", "budget-min")
+    assert read_time("2026-11-28T09:30+00:00", "x") == datetime(2026, 11, 28, 9, 30, tzinfo=UTC)
+    assert read_time("2026-11-28", "x") == datetime(2026, 11, 28).astimezone()
+    with pytest.raises(InvalidRequestError, match="--since 'yesterday'"):
+        read_time("yesterday", "since")
 
 
 def test_pairs() -> None:

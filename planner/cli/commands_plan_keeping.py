@@ -1,0 +1,170 @@
+"""`bitplan plans diff`, `name`, `unname`, `names`, `which`, `pin`, `unpin`, `history` and `delete`."""
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
+from planner.cli.workspace import operations
+from planner.schemas.plan_diffs import GroupChange, PlanDiff
+from planner.schemas.plan_keeping import EventFilters, MoveName, PinRequest, PlanEvent
+from planner.services.pagination import PAGE_LIMIT
+
+PlanId = Annotated[str, typer.Argument(help="Plan id.")]
+ModelName = Annotated[str, typer.Argument(help="Model id or name.")]
+Name = Annotated[str, typer.Argument(help="Name of a plan, such as production; unique within the model.")]
+Why = Annotated[str, typer.Option("--why", help="Reason, for the trail.")]
+Replaces = Annotated[
+    str | None, typer.Option("--replaces", help="Only if this plan bears the name now; 'none': only if no plan does.")
+]
+NOBODY = "none"
+
+
+def diff(
+    plan: PlanId,
+    other: Annotated[str, typer.Argument(help="Id of the plan to compare it with.")],
+    most: Annotated[int, typer.Option("--layers", min=0, help="So many of the changes, those of the most bits first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What changes from a plan to another one: layers, sizes, losses, and what was asked."""
+    found = operations().diff_plans(plan, other)
+    if as_json:
+        show_json(found)
+    else:
+        _show_diff(found, most)
+
+
+def name(plan: PlanId, called: Name, why: Why = "", replaces: Replaces = None, as_json: AsJson = False) -> None:
+    """Let a name of the plan's model stand for this plan, whichever bore it before."""
+    bitplan = operations()
+    expected = {} if replaces is None else {"replaces": None if replaces == NOBODY else replaces}
+    request = MoveName.model_validate({"plan": plan, "why": why} | expected)
+    moved = bitplan.move_plan_name(bitplan.get_plan(plan).model, called, request)
+    if as_json:
+        show_json(moved)
+    else:
+        say(f"{called} is plan {moved.plan} (version {moved.version} of the name)")
+
+
+def unname(model: ModelName, called: Name, why: Why = "", replaces: Replaces = None, as_json: AsJson = False) -> None:
+    """Take a name away from the plan that bears it."""
+    operations().remove_plan_name(model, called, replaces=replaces, why=why)
+    if as_json:
+        show_json({"model": model, "name": called, "plan": None})
+    else:
+        say(f"no plan of {model} is called {called} now")
+
+
+def names(model: ModelName, as_json: AsJson = False) -> None:
+    """Names that plans of a model bear now."""
+    found = operations().list_plan_names(model)
+    if as_json:
+        show_json(found)
+        return
+    rows = [[_signed(item.name, item.who, item.why), item.plan, f"{item.since:%Y-%m-%d %H:%M}"] for item in found.items]
+    show_table("names", ["name", "plan", "since"], rows)
+
+
+def which(model: ModelName, called: Name, as_json: AsJson = False) -> None:
+    """Id of the plan that bears a name: for scripts."""
+    found = operations().get_plan_name(model, called)
+    if as_json:
+        show_json(found)
+    else:
+        out.print(found.plan, highlight=False)
+
+
+def pin(plan: PlanId, why: Why = "", as_json: AsJson = False) -> None:
+    """Keep a plan from being deleted."""
+    pinned = operations().pin_plan(plan, PinRequest(why=why))
+    if as_json:
+        show_json(pinned)
+    else:
+        say(f"plan {plan} is pinned since {pinned.since:%Y-%m-%d %H:%M} by {pinned.who}")
+
+
+def unpin(plan: PlanId, why: Why = "", as_json: AsJson = False) -> None:
+    """Let a plan be deleted again."""
+    operations().unpin_plan(plan, why=why)
+    if as_json:
+        show_json({"plan": plan, "pinned": False})
+    else:
+        say(f"plan {plan} is not pinned now")
+
+
+def delete(plan: PlanId, why: Why = "", as_json: AsJson = False) -> None:
+    """Forget a plan with its evaluations; one that is pinned or bears a name stays."""
+    operations().delete_plan(plan, why=why)
+    if as_json:
+        show_json({"plan": plan, "deleted": True})
+    else:
+        say(f"plan {plan} is deleted")
+
+
+def history(
+    plan: Annotated[str | None, typer.Argument(help="Only of this plan.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model's plans.")] = None,
+    called: Annotated[str | None, typer.Option("--name", help="Only of this name of the model.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who named, pinned or deleted which plan, when and why; newest first."""
+    page = operations().list_plan_events(EventFilters(model=model, name=called, plan=plan), limit=PAGE_LIMIT)
+    if as_json:
+        show_json(page)
+        return
+    show_table("history", ["what", "plan", "when"], [_line(event) for event in page.items])
+    if page.next is not None:
+        say(f"these are the newest {PAGE_LIMIT} lines; --json and GET /v1/plan-events have the rest")
+
+
+def _line(event: PlanEvent) -> list[str]:
+    what = event.action if event.name is None else f"{event.action} {event.name} v{event.version}"
+    return [_signed(what, event.who, event.why), event.plan, f"{event.at:%Y-%m-%d %H:%M}"]
+
+
+def _signed(what: str, who: str, why: str) -> str:
+    return escape(f"{what}, by {who}{f': {why}' if why else ''}")
+
+
+def _show_diff(found: PlanDiff, most: int) -> None:
+    plans = (found.plan, found.other)
+    unit = found.plan.predicted.unit
+    loss = "" if found.loss_change is None else f"{found.loss_change:+.4g} {unit}"
+    rows = [
+        ["plan", *(one.id for one in plans), ""],
+        ["model", *(escape(one.model_name) for one in plans), ""],
+        ["runtime", *(one.runtime for one in plans), ""],
+        ["effective bits", *(f"{one.size.effective_bits:.4f}" for one in plans), ""],
+        ["file", *(in_bytes(one.size.file_bytes) for one in plans), f"{found.file_bytes_change:+,} bytes"],
+        ["resident", *(in_bytes(one.size.resident_bytes) for one in plans), f"{found.resident_bytes_change:+,} bytes"],
+        ["predicted loss", *(f"{one.predicted.loss:.4g}" for one in plans), loss],
+        ["layers changed", "", f"{len(found.changed)} of {found.layers}", f"{found.bits_change:+,} bits"],
+    ]
+    show_table("", ["what", "plan", "other", "change"], rows)
+    moves = Counter((change.format, change.other_format) for change in found.changed)
+    if moves:
+        show_table("moves", ["from", "to", "layers"], [[*move, str(count)] for move, count in moves.most_common()])
+    largest = sorted(found.groups, key=lambda group: -abs(group.bits_change))[:most]
+    if largest:
+        show_table("largest changes", ["layers", "bits", f"loss ({unit})"], [_group_row(found, group) for group in largest])
+    for fact in found.facts:
+        _say(f"{fact.field}: {fact.value} → {fact.other}")
+    for layers, where in ((found.only_in_plan, "the plan"), (found.only_in_other, "the other plan")):
+        if layers:
+            _say(f"only {where} quantizes {', '.join(layers[:5])}{' …' if len(layers) > 5 else ''}")
+    for note in found.notes:
+        _say(f"note: {note}")
+
+
+def _say(text: str) -> None:
+    out.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _group_row(found: PlanDiff, group: GroupChange) -> list[str]:
+    moves = {(change.format, change.other_format) for change in found.changed if change.layer in group.layers}
+    formats = ", ".join(f"{here} → {there}" for here, there in sorted(moves))
+    more = f" and {len(group.layers) - 1} tied to it" if len(group.layers) > 1 else ""
+    loss = "" if group.loss_change is None else f"{group.loss_change:+.3g}"
+    return [f"{group.layers[0]}{more}: {formats}", f"{group.bits_change:+,}", loss]
