@@ -1,14 +1,26 @@
-"""What an operator may set: environment variables ``BITPLAN_…``, read once where a process starts."""
+"""What an operator may set: environment variables ``BITPLAN_…``, read once where a process starts.
+
+What others must not see in a process's environment may be in files: with ``BITPLAN_SECRETS_DIR``, the content of
+``bitplan_database_url`` in that folder is the variable of that name, unless the variable itself is set.
+"""
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from planner.errors import InvalidRequestError
 from planner.jobs.workers import LABEL_PATTERN
+
+SECRETS_DIR: Final = "BITPLAN_SECRETS_DIR"
 
 
 def default_data_dir() -> Path:
@@ -75,7 +87,10 @@ class Settings(BaseSettings):
     model_roots: Annotated[
         tuple[Path, ...] | None,
         NoDecode,
-        Field(description=f"folders that models may be registered from over REST, joined by {os.pathsep!r}; all if unset"),
+        Field(
+            description=f"folders that requests may name files of, joined by {os.pathsep!r}; workers open models of these alone. "
+            "Unset: any for requests from the service's own machine, none for others'"
+        ),
     ] = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="least severity that is logged")] = (
         "INFO"
@@ -103,6 +118,26 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then variables, then the files of ``BITPLAN_SECRETS_DIR``.
+
+        Raises:
+            InvalidRequestError: there is no such folder: without its secrets, another database would be taken.
+        """
+        folder = os.environ.get(SECRETS_DIR) or None
+        if folder is not None and not Path(folder).is_dir():
+            msg = f"{SECRETS_DIR} is {folder}, which is no folder: make it, or unset the variable"
+            raise InvalidRequestError(msg)
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
     @property
     def resolved_database_url(self) -> str:

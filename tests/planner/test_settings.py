@@ -51,3 +51,21 @@ def test_labels_of_a_worker_are_joined_by_commas(monkeypatch: pytest.MonkeyPatch
     assert (given.worker_labels, given.port) == (frozenset({"cpu"}), 81)
     with pytest.raises(InvalidRequestError, match="WORKER_LABELS"):
         Settings.load(worker_labels="no label")
+
+
+def test_a_secret_is_read_from_its_file_and_a_variable_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bitplan_database_url").write_text("postgresql://me:secret@host/name\n")
+    (tmp_path / "of_another_program").write_text("x")
+    monkeypatch.setenv("BITPLAN_SECRETS_DIR", str(tmp_path))
+    settings = Settings.load()
+    assert settings.resolved_database_url == "postgresql://me:secret@host/name"
+    assert "secret@" not in repr(settings)
+    assert Settings.load(host="localhost").resolved_database_url == "postgresql://me:secret@host/name"
+    monkeypatch.setenv("BITPLAN_DATABASE_URL", "postgresql://other/name")
+    assert Settings.load().resolved_database_url == "postgresql://other/name"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BITPLAN_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(InvalidRequestError, match="which is no folder"):
+        Settings.load()
