@@ -9,8 +9,14 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 from api import openapi, problems
+from api.access import Access
+from api.admission import Admission
+from api.callers import Keyring
+from api.entity_tags import EntityTags
+from api.housekeeping import housekeeping
 from api.job_watch import JobWatch
 from api.metrics import Metrics
 from api.observing import Observed
@@ -33,8 +39,9 @@ from api.routes import (
     workers,
 )
 from api.stopping import on_stop
+from api.token_buckets import TokenBuckets
 from api.tracing import telemetry
-from api.web import pages
+from api.web import pages, sign_in
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.versions import BITPLAN_VERSION
@@ -64,7 +71,8 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         current_default_thread_limiter().total_tokens = THREADS
         let_go = partial(get_running_loop().call_soon_threadsafe, app.state.watch.close)
         with on_stop(let_go):
-            yield
+            async with housekeeping(used, app.state.keyring):
+                yield
         if database is None:
             used.close()
 
@@ -83,8 +91,14 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.metrics = Metrics(used)
     app.state.readiness = CapacityLimiter(1)
     app.state.watch = JobWatch(used)
-    problems.install(app)
+    app.state.keyring = Keyring(used)
+    app.state.buckets = _buckets(settings)
+    foreseen = problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(EntityTags)
+    app.add_middleware(Access, keyring=app.state.keyring, buckets=app.state.buckets, require_key=settings.require_key)
+    app.add_middleware(Admission, max_requests=settings.max_requests, seconds=settings.request_seconds)
+    app.add_middleware(ExceptionMiddleware, handlers=foreseen)
     app.add_middleware(RequestContext)
     app.add_middleware(Observed, metrics=app.state.metrics)  # the last is the outermost: it sees what others refuse
     for module in (
@@ -106,8 +120,14 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     ):
         app.include_router(module.router)
     pages.install(app)
+    app.include_router(sign_in.router)
     openapi.install(app)
     return app
+
+
+def _buckets(settings: Settings) -> TokenBuckets | None:
+    rate = settings.requests_per_second
+    return TokenBuckets(rate, max(1.0, 2 * rate)) if rate else None
 
 
 def _operation_id(route: APIRoute) -> str:

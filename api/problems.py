@@ -20,14 +20,17 @@ from starlette.responses import Response
 from api.request_context import request_id
 from planner.errors import (
     TYPE_PREFIX,
+    AccessError,
     BudgetError,
     ConflictError,
     ExportError,
+    ForbiddenError,
     InvalidRequestError,
     NotFoundError,
     PlannerError,
     SchemaVersionError,
     StorageError,
+    UnauthenticatedError,
     problem_code,
     problem_title,
 )
@@ -35,6 +38,8 @@ from sensitivity.errors import ModelChangedError, SensitivityError
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[Exception], int] = {
+    UnauthenticatedError: 401,
+    AccessError: 403,
     NotFoundError: 404,
     ConflictError: 409,
     InvalidRequestError: 422,
@@ -47,6 +52,7 @@ STATUS: dict[type[Exception], int] = {
 }
 _LOG = structlog.get_logger("api")
 _RESERVED = {"type", "title", "status", "detail", "request_id"}
+_CHALLENGE = 'Bearer realm="bitplan"'
 _UNAVAILABLE = "the database does not answer as it should; try again in a moment. The log of the service says why"
 
 
@@ -61,8 +67,12 @@ class InternalProblem(StatusProblem):
         super().__init__(detail="the service failed at this request; report the request_id to its operator")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+def install(app: FastAPI) -> dict[type[Exception], ExceptionHandler]:
+    """Answer every error with a problem document.
+
+    Returns:
+        The handlers of errors that are foreseen, for a middleware outside of the application's own.
+    """
     handler = new_exception_handler(
         unhandled_wrappers={"default": InternalProblem},
         handlers={PlannerError: _domain_problem, SensitivityError: _domain_problem},
@@ -71,8 +81,10 @@ def install(app: FastAPI) -> None:
         pre_hooks=[_log],
         post_hooks=[_with_request_id],
     )
-    for kind in (Exception, PlannerError, SensitivityError, HTTPException, RequestValidationError):
+    foreseen = (PlannerError, SensitivityError, HTTPException, RequestValidationError)
+    for kind in (Exception, *foreseen):
         app.add_exception_handler(kind, handler)
+    return dict.fromkeys(foreseen, handler)
 
 
 def _status_of(error: Exception) -> int:
@@ -87,9 +99,18 @@ def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Except
         type_=TYPE_PREFIX + problem_code(type(error)),
         detail=_UNAVAILABLE if unavailable else str(error),
         status=_status_of(error),
-        headers={"retry-after": "5"} if unavailable else None,
+        headers={"retry-after": "5"} if unavailable else _challenge(error),
         **{} if unavailable else {name: value for name, value in fields.items() if name not in _RESERVED},
     )
+
+
+def _challenge(error: Exception) -> dict[str, str] | None:
+    """Which key would be good enough (RFC 6750 §3)."""
+    if isinstance(error, UnauthenticatedError):
+        return {"www-authenticate": _CHALLENGE}
+    if isinstance(error, ForbiddenError) and "scope" in error.fields:
+        return {"www-authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{error.fields["scope"]}"'}
+    return None
 
 
 def _http_problem(_handler: ExceptionHandler, request: Request, error: HTTPException) -> Problem:

@@ -8,7 +8,11 @@ PlannerError
 │   ├── PinConflictError      pins, floors, ceilings and menus that leave a layer group without a format
 │   ├── CountConflictError    counts that no plan keeps together
 │   ├── BatchLimitError       a request of a batch that there was no time or no room for
-│   └── InvalidImportError    a file that cannot be imported
+│   ├── InvalidImportError    a file that cannot be imported
+│   └── IdempotencyKeyReusedError
+├── AccessError
+│   ├── UnauthenticatedError  no API key where one is needed, or one that is not valid
+│   └── ForbiddenError        a key without the scope of the request
 ├── BudgetError
 │   ├── BudgetBelowFloorError
 │   └── BudgetAboveCeilingError
@@ -87,6 +91,30 @@ class InvalidImportError(InvalidRequestError):
     """A file of another tool that cannot be imported: damaged, of an unknown kind, or of another model."""
 
     code = "invalid-import"
+
+
+class IdempotencyKeyReusedError(InvalidRequestError):
+    """An idempotency key that another request was sent with."""
+
+    code = "idempotency-key-reused"
+
+
+class AccessError(PlannerError):
+    """A request that this caller may not make."""
+
+    code = "access"
+
+
+class UnauthenticatedError(AccessError):
+    """No API key where one is needed, or one that is not valid."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(AccessError):
+    """A key without the scope of the request, or a request that another site made a browser send."""
+
+    code = "forbidden"
 
 
 class BudgetError(PlannerError):

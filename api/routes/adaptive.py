@@ -4,13 +4,16 @@ from fastapi import APIRouter, Response
 
 from api.answers import json_answer
 from api.dependencies import DatabaseOf
+from api.endpoint import Endpoint, needs
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveStep
+from planner.schemas.keys import AccessScope
 from planner.services import adaptive
 
-router = APIRouter(prefix="/v1/adaptive-steps", tags=["jobs"])
+router = APIRouter(prefix="/v1/adaptive-steps", tags=["jobs"], route_class=Endpoint)
 
 
 @router.post("", response_model=AdaptiveStep)
+@needs(AccessScope.PLAN)
 def next_step(request: AdaptiveRequest, database: DatabaseOf) -> Response:
     """Which exact cells the plans of some budgets hang on: computed now from stored cells, not kept.
 

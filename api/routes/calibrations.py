@@ -3,13 +3,16 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
+from api.endpoint import Endpoint, immutable, needs
 from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCalibration
+from planner.schemas.keys import AccessScope
 from planner.services import calibrations
 
-router = APIRouter(prefix="/v1/calibrations", tags=["calibrations"])
+router = APIRouter(prefix="/v1/calibrations", tags=["calibrations"], route_class=Endpoint)
 
 
 @router.post("", status_code=201, responses={200: {"model": Calibration, "description": "This set exists already"}})
+@needs(AccessScope.MEASURE)
 def create_calibration(request: CreateCalibration, database: DatabaseOf, settings: SettingsOf, response: Response) -> Calibration:
     """Keep a text and how to cut it. The same text cut in the same way is the same set."""
     prepared = calibrations.prepare(request, roots=settings.model_roots)
@@ -28,6 +31,7 @@ def list_calibrations(database: DatabaseOf, cursor: Cursor = None, limit: Limit 
 
 
 @router.get("/{calibration}")
+@immutable
 def get_calibration(calibration: ModelKey, database: DatabaseOf) -> Calibration:
     """One calibration set, without its text."""
     with database.read_session() as session:

@@ -6,16 +6,19 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api.answers import json_answer
 from api.dependencies import DatabaseOf, ModelKey
+from api.endpoint import Endpoint, needs
 from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.jobs import Job
+from planner.schemas.keys import AccessScope
 from planner.schemas.plans import FormatName
 from planner.services import drift
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)
 
 
 @router.post("/{model}/drifts", status_code=202)
+@needs(AccessScope.MEASURE)
 def submit_drift(model: ModelKey, request: SubmitDrift, database: DatabaseOf, response: Response) -> Job:
     """Queue the comparison of a model's weights with those of another checkpoint. What was compared before is done at once."""
     with database.session() as session:

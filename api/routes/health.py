@@ -7,6 +7,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.dependencies import DatabaseOf
+from api.endpoint import needs
 from api.metrics import MEDIA_TYPE, Metrics
 from planner.errors import StorageError
 from planner.schemas.problems import Health
@@ -26,12 +27,14 @@ async def _readiness(request: Request) -> CapacityLimiter:
 
 
 @router.get("/healthz")
+@needs(None)
 async def healthz() -> Health:
     """The process answers."""
     return Health(version=VERSION)
 
 
 @router.get("/readyz")
+@needs(None)
 async def readyz(database: DatabaseOf, limiter: Annotated[CapacityLimiter, Depends(_readiness)]) -> Health:
     """The database answers in time and has this version's schema; else a 503 problem whose type says which of them is amiss."""
     try:

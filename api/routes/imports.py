@@ -3,13 +3,16 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import DatabaseOf, ModelKey
+from api.endpoint import Endpoint, needs
 from planner.schemas.imports import ImportDocument, ImportRequest
+from planner.schemas.keys import AccessScope
 from planner.services import imports
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)
 
 
 @router.post("/{model}/imports", status_code=201)
+@needs(AccessScope.MEASURE)
 def import_files(model: ModelKey, request: ImportRequest, database: DatabaseOf, response: Response) -> ImportDocument:
     """Import exllamav2's measurement, auto-round's scheme cache or mlx-lm's sensitivities as cells, or EvoPress' as a plan.
 

@@ -8,18 +8,21 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.dependencies import Cursor, DatabaseOf, Identity, Limit, WatchOf
+from api.endpoint import Endpoint, needs
 from api.job_watch import JobEvent
 from planner.jobs.job import JobState
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity
+from planner.schemas.keys import AccessScope
 from planner.services import jobs
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Endpoint)
 LastEventId = Annotated[
     str | None, Header(max_length=200, description="`id` of the last event that the client has; the stream goes on after it")
 ]
 
 
 @router.post("", status_code=202)
+@needs(AccessScope.MEASURE)
 def submit_job(request: SubmitSensitivity, database: DatabaseOf, response: Response) -> Job:
     """Queue a sensitivity job. What was measured before is not measured again unless `force` is set."""
     with database.session() as session:
@@ -51,6 +54,7 @@ def get_job(job: Identity, database: DatabaseOf) -> Job:
 
 
 @router.post("/{job}/cancel")
+@needs(AccessScope.MEASURE)
 def cancel_job(job: Identity, database: DatabaseOf) -> Job:
     """Stop a job between two units; what it finished so far is kept. A finished job is a conflict."""
     with database.session() as session:
@@ -58,6 +62,7 @@ def cancel_job(job: Identity, database: DatabaseOf) -> Job:
 
 
 @router.post("/{job}/pause")
+@needs(AccessScope.MEASURE)
 def pause_job(job: Identity, database: DatabaseOf) -> Job:
     """Begin no further unit of a job until it is resumed; what runs now is kept. A finished job is a conflict."""
     with database.session() as session:
@@ -65,6 +70,7 @@ def pause_job(job: Identity, database: DatabaseOf) -> Job:
 
 
 @router.post("/{job}/resume")
+@needs(AccessScope.MEASURE)
 def resume_job(job: Identity, database: DatabaseOf) -> Job:
     """Let a paused job go on. A finished job is a conflict."""
     with database.session() as session:
@@ -72,6 +78,7 @@ def resume_job(job: Identity, database: DatabaseOf) -> Job:
 
 
 @router.post("/{job}/retry", status_code=202)
+@needs(AccessScope.MEASURE)
 def retry_job(job: Identity, database: DatabaseOf) -> Job:
     """Queue a failed or cancelled job again; units that have a result are not run again."""
     with database.session() as session:

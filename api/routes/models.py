@@ -6,12 +6,14 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.answers import json_answer
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
+from api.endpoint import Endpoint, needs
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
+from planner.schemas.keys import AccessScope
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
 from planner.schemas.plans import Bounds, BoundsRequest, FormatName
 from planner.services import curves, models, plans
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)
 CurvesFormat = Annotated[
     Literal["json", "csv"] | None, Query(alias="format", description="json or csv; by default what Accept asks for")
 ]
@@ -39,6 +41,7 @@ def wants_csv(representation: CurvesFormat = None, accept: Annotated[str | None,
 
 
 @router.post("", status_code=201, responses={200: {"model": Model, "description": "These files are registered already"}})
+@needs(AccessScope.MEASURE)
 def register_model(request: RegisterModel, database: DatabaseOf, settings: SettingsOf, response: Response) -> Model:
     """Register a checkpoint: reads its configuration and headers, not its weights. The same files give the same model."""
     description = models.inspect(request.source, revision=request.revision, roots=settings.model_roots)
@@ -64,6 +67,7 @@ def get_model(model: ModelKey, database: DatabaseOf) -> Model:
 
 
 @router.delete("/{model}", status_code=204)
+@needs(AccessScope.ADMIN)
 def delete_model(model: ModelKey, database: DatabaseOf) -> None:
     """Forget a model with its layers, cells, jobs, plans and evaluations; the files stay."""
     with database.session() as session:
@@ -93,6 +97,7 @@ def get_bounds(
 
 
 @router.post("/{model}/bounds")
+@needs(AccessScope.READ)
 def ask_bounds(model: ModelKey, request: BoundsRequest, database: DatabaseOf) -> Bounds:
     """Smallest and largest plan before any measuring, under pins, floors, ceilings and menus."""
     with database.read_session() as session:

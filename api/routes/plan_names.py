@@ -5,7 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import ActorOf, DatabaseOf, Limit, ModelKey, PlanName, Reason
+from api.endpoint import needs
 from planner.schemas import plan_keeping
+from planner.schemas.keys import AccessScope
 from planner.schemas.plan_keeping import EventFilters, MoveName, PlanEventPage, PlanId, PlanNameList
 from planner.services import plan_names, plan_trail
 
@@ -37,6 +39,7 @@ def get_plan_name(model: ModelKey, name: PlanName, database: DatabaseOf) -> plan
     "/models/{model}/plan-names/{name}",
     responses={201: {"model": plan_keeping.PlanName, "description": "No plan bore the name before"}},
 )
+@needs(AccessScope.PLAN)
 def move_plan_name(
     model: ModelKey, name: PlanName, request: MoveName, database: DatabaseOf, who: ActorOf, response: Response
 ) -> plan_keeping.PlanName:
@@ -48,6 +51,7 @@ def move_plan_name(
 
 
 @router.delete("/models/{model}/plan-names/{name}", status_code=204)
+@needs(AccessScope.PLAN)
 def remove_plan_name(
     model: ModelKey,
     name: PlanName,

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from api.answers import json_answer
 from api.dependencies import ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason
+from api.endpoint import Endpoint, immutable, needs
 from planner.schemas.jobs import Job
+from planner.schemas.keys import AccessScope
 from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
 from planner.schemas.plan_diffs import PlanDiff
 from planner.schemas.plan_keeping import PinRequest, PlanFilters, PlanPage, PlanPin
@@ -20,7 +22,7 @@ from planner.schemas.plans import (
 from planner.services import evaluations, exporting, plan_batches, plan_diffs, plan_listing, plan_pins, plans, refining
 from planner.services.evaluations import EvaluationPage
 
-router = APIRouter(prefix="/v1/plans", tags=["plans"])
+router = APIRouter(prefix="/v1/plans", tags=["plans"], route_class=Endpoint)
 
 
 class PlanQuery(PlanFilters):
@@ -31,6 +33,7 @@ class PlanQuery(PlanFilters):
 
 
 @router.post("", status_code=201, response_model=PlanDocument)
+@needs(AccessScope.PLAN)
 def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
     """Plan now, from stored curves: the best assignment within the budget, with its proof."""
     with database.read_session() as session:
@@ -42,6 +45,7 @@ def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
 
 
 @router.post("/batch", response_model=PlanBatchAnswer)
+@needs(AccessScope.PLAN)
 def create_plans(request: PlanBatch, database: DatabaseOf) -> Response:
     """Plan many times now: answers in order, each a plan or a problem; one that fails does not spoil the others."""
     with database.read_session() as session:
@@ -59,6 +63,7 @@ def list_plans(query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> Pl
 
 
 @router.get("/{plan}", response_model=PlanDocument)
+@immutable
 def get_plan(plan: Identity, database: DatabaseOf) -> Response:
     """One plan, whole."""
     with database.read_session() as session:
@@ -66,6 +71,7 @@ def get_plan(plan: Identity, database: DatabaseOf) -> Response:
 
 
 @router.delete("/{plan}", status_code=204)
+@needs(AccessScope.ADMIN)
 def delete_plan(plan: Identity, database: DatabaseOf, who: ActorOf, why: Reason = "") -> None:
     """Forget a plan with its evaluations. One that is pinned or bears a name stays."""
     with database.session() as session:
@@ -80,6 +86,7 @@ def diff_plans(plan: Identity, other: Identity, database: DatabaseOf) -> PlanDif
 
 
 @router.put("/{plan}/pin")
+@needs(AccessScope.PLAN)
 def pin_plan(plan: Identity, request: PinRequest, database: DatabaseOf, who: ActorOf) -> PlanPin:
     """Keep a plan from being deleted. A plan that is pinned already keeps its pin as it is."""
     with database.session() as session:
@@ -94,6 +101,7 @@ def get_pin(plan: Identity, database: DatabaseOf) -> PlanPin:
 
 
 @router.delete("/{plan}/pin", status_code=204)
+@needs(AccessScope.PLAN)
 def unpin_plan(plan: Identity, database: DatabaseOf, who: ActorOf, why: Reason = "") -> None:
     """Let a plan be deleted again."""
     with database.session() as session:
@@ -101,6 +109,7 @@ def unpin_plan(plan: Identity, database: DatabaseOf, who: ActorOf, why: Reason =
 
 
 @router.get("/{plan}/export")
+@immutable
 def export_plan(
     plan: Identity,
     database: DatabaseOf,
@@ -120,6 +129,7 @@ def export_plan(
 
 
 @router.post("/{plan}/measure", status_code=202)
+@needs(AccessScope.MEASURE)
 def measure_around_plan(plan: Identity, request: MeasureAroundRequest, database: DatabaseOf, response: Response) -> Job:
     """Queue a measurement of what single changes of the plan would change: what `refine` makes the next plan from."""
     with database.session() as session:
@@ -134,6 +144,7 @@ def measure_around_plan(plan: Identity, request: MeasureAroundRequest, database:
     response_model=PlanDocument,
     responses={200: {"model": PlanDocument, "description": "No change of the plan is surely better: it stays"}},
 )
+@needs(AccessScope.PLAN)
 def refine_plan(plan: Identity, request: RefineRequest, database: DatabaseOf) -> Response:
     """The next plan: the same question, answered by a short step from this plan that is surely better, if there is one."""
     with database.read_session() as session:
@@ -146,6 +157,7 @@ def refine_plan(plan: Identity, request: RefineRequest, database: DatabaseOf) ->
 
 
 @router.post("/{plan}/evaluate", status_code=202)
+@needs(AccessScope.MEASURE)
 def evaluate_plan(plan: Identity, request: EvaluateRequest, database: DatabaseOf, response: Response) -> Job:
     """Queue a measurement of the plan on held-out text, beside uniform under the same budget."""
     with database.session() as session:

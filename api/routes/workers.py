@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from api.dependencies import DatabaseOf
+from api.endpoint import Endpoint
 from planner.schemas.workers import WorkerList
 from planner.services import workers
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"])
+router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=Endpoint)
 
 
 @router.get("")

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 from sqlalchemy.orm import Session
 
 from api.dependencies import DatabaseOf, ModelKey
+from api.endpoint import needs
 from api.web import heat_map
-from api.web.formatting import FILTERS
+from api.web.rendering import render
 from planner.errors import NotFoundError
 from planner.schemas.curves import ProbeSettingDocument
 from planner.schemas.jobs import Job
@@ -25,8 +25,6 @@ from sensitivity.formats.families import get_cell_format
 _HERE = Path(__file__).parent
 _SHOWN = 20
 _USUAL_BITS = 4
-_templates = Jinja2Templates(directory=_HERE / "templates")
-_templates.env.filters.update(FILTERS)
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
@@ -63,7 +61,7 @@ def home(request: Request, database: DatabaseOf) -> HTMLResponse:
         found = models.list_models(session, limit=200)
         recent = jobs.list_jobs(session, limit=_SHOWN)
     names = {model.id: model.name for model in found.items}
-    return _render(request, "home.html", models=found.items, jobs=recent.items, names=names, live=_live(recent.items))
+    return render(request, "home.html", models=found.items, jobs=recent.items, names=names, live=_live(recent.items))
 
 
 @router.get("/models/{model}")
@@ -82,20 +80,17 @@ def show_model(
             lines = _plan_lines(session, found.id)
             sensitivity = _sensitivity(session, found.id, setting, candidate)
     except NotFoundError as error:
-        return _render(request, "missing.html", status_code=404, message=str(error))
-    return _render(
+        return render(request, "missing.html", status_code=404, message=str(error))
+    return render(
         request, "model.html", model=found, jobs=recent, lines=lines, sensitivity=sensitivity, names={}, live=_live(recent)
     )
 
 
 @router.get("/docs")
+@needs(None)
 def docs(request: Request) -> HTMLResponse:
     """The OpenAPI document as a page; it needs nothing from elsewhere."""
-    return _render(request, "docs.html", document=request.app.openapi())
-
-
-def _render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
-    return _templates.TemplateResponse(request, template, context, status_code=status_code)
+    return render(request, "docs.html", document=request.app.openapi())
 
 
 def _live(recent: Sequence[Job]) -> bool:

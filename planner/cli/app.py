@@ -1,10 +1,11 @@
-"""The `bitplan` command. Every command calls the services that REST calls; `--json` prints the same documents."""
+"""The `bitplan` command. Commands ask for the operations that REST has; `--json` prints the same documents."""
 
 import typer
 
 from planner.cli.commands_curves import curves
 from planner.cli.commands_database import db
 from planner.cli.commands_importing import import_files
+from planner.cli.commands_keys import keys
 from planner.cli.commands_linking import link
 from planner.cli.commands_measuring import calibrations, jobs, measure
 from planner.cli.commands_models import formats, models, runtimes
@@ -31,6 +32,7 @@ app.add_typer(calibrations, name="calibrations")
 app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
+app.add_typer(keys, name="keys")
 for keeping in (diff, name, unname, names, which, pin, unpin, history, delete):
     plans.command()(keeping)
 app.add_typer(db, name="db")

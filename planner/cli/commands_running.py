@@ -20,11 +20,14 @@ def serve(
     """The REST service and its page, with one supervised worker."""
     import uvicorn
 
+    from planner.services.keys import check_listening
     from planner.worker.supervisor import supervised_worker
 
     database = open_database()
-    configure_service_logs(settings())
     host, port = host or settings().host, settings().port if port is None else port
+    with database.read_session() as session:
+        check_listening(session, host, require_key=settings().require_key)
+    configure_service_logs(settings())
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
     with supervised_worker(settings(), enabled=not no_worker):
         uvicorn.run("api.app:create_app", factory=True, host=host, port=port, log_config=None, access_log=False)

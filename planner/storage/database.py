@@ -7,9 +7,11 @@ is READ ONLY.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ class Database:
         self.memory = Memory(MEMORY_BYTES)
         trace_statements(self.engine)
         self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
+        self._joined: Callable[[], Session] | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -74,8 +77,39 @@ class Database:
         Raises:
             StorageError: the database cannot be reached, is read-only, full, locked, or has no schema.
         """
+        if self._joined is not None:
+            with self._translated():
+                session = self._joined()
+                with session.begin_nested():
+                    yield session
+            return
         with self._translated(), Session(self.engine, expire_on_commit=False, info={_OWNER: self}) as session, session.begin():
             yield session
+
+    @contextmanager
+    def one_transaction(self, at_begin: Callable[[Session], None]) -> Iterator["Database"]:
+        """This database, with every write session of the block in one transaction: committed at its end, or rolled back.
+
+        The transaction begins with the first write session, so what is read and computed before keeps no other writer
+        waiting. Each write session is a savepoint of it. The block belongs to one thread.
+
+        Args:
+            at_begin: called in the transaction before anything else is written.
+
+        Raises:
+            StorageError: as for ``session``.
+        """
+        joined = copy(self)
+        with self._translated(), ExitStack() as ends:
+
+            @cache
+            def begin() -> Session:
+                session = ends.enter_context(self.session())
+                at_begin(session)
+                return session
+
+            joined._joined = begin
+            yield joined
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:

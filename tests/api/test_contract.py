@@ -1,12 +1,14 @@
-"""The service fuzzed against its own OpenAPI document: short, deterministic, on SQLite."""
+"""The service fuzzed against its own OpenAPI document, with a key that may do everything: short, deterministic, on SQLite."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -18,6 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
+from planner.schemas.keys import AccessScope
+from planner.services.keys import create_key
 from planner.settings import Settings
 from planner.storage.database import Database
 from tests import synthetic
@@ -52,9 +56,21 @@ _SHORT = settings(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The document of a service, and who may ask it."""
+
+    schema: schemathesis.BaseSchema
+    headers: dict[str, str]
+
+    def strategy(self, operation: tuple[str, str], mode: GenerationMode) -> st.SearchStrategy[Case[Any]]:
+        method, path = operation
+        return self.schema[path][method].as_strategy(generation_mode=mode)
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
-    """The document of a service over a database with one measured model; streams are left to their own test."""
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service over a database with one measured model, asked from elsewhere; streams are left to their own test."""
     folder = tmp_path_factory.mktemp("fuzzing")
     database = Database(f"sqlite:///{folder / 'bitplan.db'}")
     database.upgrade()
@@ -62,36 +78,38 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.B
     with database.session() as session:
         synthetic.add_model(session, described)
         synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
-    app = create_app(Settings(data_dir=folder, model_roots=(folder,)), database)
-    yield schemathesis.openapi.from_asgi("/openapi.json", app)
+        key = create_key(session, "fuzzing", [AccessScope.ADMIN]).key
+    app = create_app(Settings(data_dir=folder, model_roots=(folder,), requests_per_second=0), database)
+    yield Service(schemathesis.openapi.from_asgi("/openapi.json", app), {"authorization": f"Bearer {key}"})
     database.close()
 
 
 @pytest.mark.parametrize(("operation", "mode"), _MODES)
-def test_whatever_comes_is_answered_as_documented(
-    service: schemathesis.BaseSchema, operation: tuple[str, str], mode: GenerationMode
-) -> None:
-    method, path = operation
-
+def test_whatever_comes_is_answered_as_documented(service: Service, operation: tuple[str, str], mode: GenerationMode) -> None:
     @_SHORT
-    @given(case=service[path][method].as_strategy(generation_mode=mode))
+    @given(case=service.strategy(operation, mode))
     def check(case: Case[Any]) -> None:
-        case.call_and_validate(checks=[*_CONTRACT, negative_data_rejection])
+        case.call_and_validate(headers=service.headers, checks=[*_CONTRACT, negative_data_rejection])
 
     check()
 
 
 @pytest.mark.parametrize("operation", [item for item in OPERATIONS if item[0] != "DELETE"])
-def test_a_model_that_exists_is_answered_as_documented(service: schemathesis.BaseSchema, operation: tuple[str, str]) -> None:
-    method, path = operation
-
+def test_a_model_that_exists_is_answered_as_documented(service: Service, operation: tuple[str, str]) -> None:
     @_SHORT
-    @given(case=service[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
+    @given(case=service.strategy(operation, GenerationMode.POSITIVE))
     def check(case: Case[Any]) -> None:
         if "model" in case.path_parameters:
             case.path_parameters["model"] = "toy"
         if isinstance(case.body, dict) and "model" in case.body:
             case.body["model"] = "toy"
-        case.call_and_validate(checks=_CONTRACT)
+        case.call_and_validate(headers=service.headers, checks=_CONTRACT)
 
     check()
+
+
+@pytest.mark.parametrize("operation", [item for item in OPERATIONS if _DOCUMENTED[item]["security"]])
+def test_nobody_without_a_key_is_answered(service: Service, operation: tuple[str, str]) -> None:
+    method, path = operation
+    answer = service.schema[path][method].Case(path_parameters=dict.fromkeys(("model", "plan", "job"), "x")).call()
+    assert answer.status_code == 401

@@ -15,6 +15,7 @@ from planner.services import models
 from planner.settings import Settings
 from planner.storage.database import Database
 from sensitivity.errors import SensitivityError
+from tests.api.conftest import local_client
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def plain(sqlite_template: Path, tmp_path: Path) -> Iterator[TestClient]:
     """A service over an empty SQLite database."""
     database = Database(f"sqlite:///{tmp_path / 'plain.db'}")
     database.upgrade()
-    with TestClient(create_app(Settings(data_dir=tmp_path), database), raise_server_exceptions=False) as opened:
+    with local_client(create_app(Settings(data_dir=tmp_path), database)) as opened:
         yield opened
     database.close()
 
@@ -73,7 +74,7 @@ def test_a_database_that_is_away_is_503_and_is_not_described(plain: TestClient, 
 
 def test_an_empty_database_is_not_ready(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'empty.db'}")
-    with TestClient(create_app(Settings(data_dir=tmp_path), database), raise_server_exceptions=False) as client:
+    with local_client(create_app(Settings(data_dir=tmp_path), database)) as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/readyz").status_code == 503
         assert client.get("/v1/models").status_code == 503

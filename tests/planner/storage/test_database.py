@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm import Session
 
 from planner.errors import StorageError
 from planner.storage.database import Database
@@ -175,3 +176,44 @@ def test_a_full_disk_keeps_nothing_half_written(sqlite_template: Path, tmp_path:
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM calibration_sets").fetchone() == (0,)
     connection.close()
+
+
+def test_write_sessions_of_one_transaction_are_committed_together(database: Database) -> None:
+    begun: list[Session] = []
+    with database.one_transaction(begun.append) as joined:
+        with joined.read_session() as session:
+            assert session.scalar(select(func.count()).select_from(CalibrationSetRow)) == 0
+        assert begun == []
+        for number in range(2):
+            with joined.session() as session:
+                session.add(calibration_row("ab"[number]))
+        assert len(begun) == 1
+        assert count(database) == 0
+    assert count(database) == 2
+
+
+def _write_and_fail(database: Database, name: str) -> None:
+    with database.session() as session:
+        session.add(calibration_row(name))
+        session.flush()
+        raise ZeroDivisionError
+
+
+def test_one_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.one_transaction(lambda _session: None) as joined:
+        _write_and_fail(joined, "a")
+    assert count(database) == 0
+
+
+def test_a_write_session_that_fails_does_not_undo_the_others_of_its_transaction(database: Database) -> None:
+    with database.one_transaction(lambda _session: None) as joined:
+        with joined.session() as session:
+            session.add(calibration_row("a"))
+        with pytest.raises(ZeroDivisionError):
+            _write_and_fail(joined, "b")
+    assert count(database) == 1
+
+
+def test_one_transaction_without_a_write_session_begins_none(database: Database) -> None:
+    with database.one_transaction(lambda _session: pytest.fail("nothing is written")):
+        pass
