@@ -11,6 +11,7 @@ from api.app import create_app
 from planner.settings import Settings
 from planner.storage import versions
 from planner.storage.database import Database
+from tests.api.conftest import local_client
 
 
 def test_a_service_that_can_work_is_ready(client: TestClient) -> None:
@@ -34,7 +35,7 @@ def test_a_schema_of_another_version_is_the_reason(client: TestClient, database:
 
 def test_a_database_that_is_away_is_the_reason(tmp_path: Path) -> None:
     database = Database("postgresql+psycopg://someone:hidden@127.0.0.1:1/nowhere")
-    with TestClient(create_app(Settings(data_dir=tmp_path), database), raise_server_exceptions=False) as client:
+    with local_client(create_app(Settings(data_dir=tmp_path), database)) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:bitplan:problem:storage")
         assert answer.headers["retry-after"] == "5"

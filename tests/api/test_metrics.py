@@ -27,7 +27,7 @@ from planner.settings import Settings
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, WorkerRow, utc_now
 from planner.telemetry import PlanReport
-from tests.api.conftest import Measured
+from tests.api.conftest import Measured, local_client
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -45,16 +45,6 @@ def scraped(client: TestClient) -> Figures:
 
 def figure(figures: Figures, name: str, **labels: str) -> float | None:
     return figures.get((name, frozenset(labels.items())))
-
-
-@pytest.fixture
-def plain(sqlite_template: Path, tmp_path: Path) -> Iterator[TestClient]:
-    """A service over an empty SQLite database."""
-    shutil.copyfile(sqlite_template, tmp_path / "plain.db")
-    database = Database(f"sqlite:///{tmp_path / 'plain.db'}")
-    with TestClient(create_app(Settings(data_dir=tmp_path), database), raise_server_exceptions=False) as opened:
-        yield opened
-    database.close()
 
 
 def test_requests_are_counted_by_template_and_status(plain: TestClient) -> None:
@@ -77,7 +67,7 @@ def test_requests_are_counted_by_template_and_status(plain: TestClient) -> None:
 @given(paths=st.lists(st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30), max_size=5))
 def test_no_path_becomes_a_label(another: TestClient, paths: list[str]) -> None:
     for path in paths:
-        another.get(f"http://testserver/v1/jobs/{path}")
+        another.get(f"/v1/jobs/{path}")
     routes = {dict(labels)["route"] for name, labels in scraped(another) if name == "bitplan_http_requests_total"}
     assert routes <= {"other", "/metrics", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/events"}
 
@@ -88,7 +78,7 @@ def another(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("another")
     shutil.copyfile(sqlite_template, folder / "another.db")
     database = Database(f"sqlite:///{folder / 'another.db'}")
-    with TestClient(create_app(Settings(data_dir=folder), database), raise_server_exceptions=False) as opened:
+    with local_client(create_app(Settings(data_dir=folder), database)) as opened:
         yield opened
     database.close()
 

@@ -1,7 +1,6 @@
 """One log line a request: what an operator looks for, and no secret."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +8,6 @@ import structlog
 from fastapi.testclient import TestClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import LogCapture
-
-from api.app import create_app
-from planner.settings import Settings
-from planner.storage.database import Database
 
 
 @pytest.fixture
@@ -24,36 +19,29 @@ def logged() -> Iterator[list[Any]]:
     structlog.reset_defaults()
 
 
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[TestClient]:
-    """A service over a database without tables."""
-    database = Database(f"sqlite:///{tmp_path / 'plain.db'}")
-    with TestClient(create_app(Settings(data_dir=tmp_path), database), raise_server_exceptions=False) as opened:
-        yield opened
-    database.close()
-
-
 def test_a_request_is_one_line(plain: TestClient, logged: list[Any]) -> None:
-    secret = {"authorization": "Bearer c4nary", "x-api-key": "c4nary", "cookie": "c4nary=c4nary", "x-request-id": "r-1"}
-    plain.get("/v1/formats?token=c4nary", headers=secret)
+    plain.get("/v1/formats?token=c4nary", headers={"x-api-key": "c4nary", "cookie": "c4nary=c4nary", "x-request-id": "r-1"})
     (line,) = [entry for entry in logged if entry["event"] == "request"]
-    assert line | {"duration_ms": 0, "status": 200, "actor": None} == {
+    assert line["duration_ms"] > 0
+    assert {name: value for name, value in line.items() if name not in ("duration_ms", "actor")} == {
         "event": "request",
         "log_level": "info",
         "request_id": "r-1",
         "method": "GET",
         "route": "/v1/formats",
         "status": 200,
-        "duration_ms": 0,
-        "actor": None,
     }
-    assert line["duration_ms"] > 0
+    plain.get("/v1/formats", headers={"authorization": "Bearer c4nary"})
+    assert [entry["event"] for entry in logged] == ["request", "request"]
     assert "c4nary" not in repr(logged)
 
 
-def test_what_is_logged_on_the_way_has_the_id_of_the_request(plain: TestClient, logged: list[Any]) -> None:
+def test_what_is_logged_on_the_way_has_the_id_of_the_request(
+    plain: TestClient, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.services.models.list_models", lambda *_args, **_kwargs: 1 / 0)
     plain.get("/v1/models", headers={"x-request-id": "r-2"})
-    assert [entry["event"] for entry in logged] == ["request failed", "request"]
+    assert [entry["event"] for entry in logged] == ["request", "request failed"]
     assert {entry["request_id"] for entry in logged} == {"r-2"}
     plain.get("/healthz")
     assert logged[-1]["log_level"] == "debug"
