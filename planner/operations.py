@@ -275,7 +275,7 @@ class AbstractOperations(ABC):
         """The next plan, stored: a short step from this one that is surely better; this one itself where there is none."""
 
     @abstractmethod
-    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+    def search_plan(self, plan: str, request: SearchRequest) -> Job:
         """Queue an evolutionary search from a plan."""
 
     @abstractmethod

@@ -36,7 +36,7 @@ def search(
         seed=seed,
         label=label,
     )
-    job = bitplan.submit_search(plan_id, request)
+    job = bitplan.search_plan(plan_id, request)
     if not detach:
         job = follow(bitplan, job.id, quiet=as_json)
     if as_json:

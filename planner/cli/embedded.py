@@ -352,7 +352,7 @@ class Embedded(AbstractOperations):
         return found
 
     @override
-    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+    def search_plan(self, plan: str, request: SearchRequest) -> Job:
         return self._write(searching.submit_search, plan, request)
 
     @override

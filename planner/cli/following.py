@@ -24,8 +24,12 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
     if not job.state.is_final:
         with closing(bitplan.follow_job(job_id)) as states, _bar(quiet=quiet) as progress:
             task = progress.add_task(_label(job), total=job.total)
-            for job in states:
-                progress.update(task, description=_label(job), total=job.total, completed=job.done)
+            try:
+                for job in states:
+                    progress.update(task, description=_label(job), total=job.total, completed=job.done)
+            except KeyboardInterrupt:
+                say(f"job {job_id} has not ended: `bitplan jobs follow {job_id}` goes on with it, `jobs cancel` ends it")
+                raise
     if job.state is not JobState.SUCCEEDED:
         msg = f"job {job.id} {job.state}: {job.reason or 'no reason was given'}"
         raise JobFailedError(msg, job=job.id, state=job.state.value)

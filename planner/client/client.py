@@ -123,6 +123,10 @@ class Client(AbstractOperations):
         """The service can do its work; raises ``StorageError`` otherwise."""
         return self._at.get("/readyz", Health)
 
+    def metrics(self) -> str:
+        """What the service counts and measures of itself, as text for Prometheus."""
+        return self._at.get_text("/metrics")
+
     @override
     def list_formats(self) -> FormatList:
         return self._at.get("/v1/formats", FormatList)
@@ -408,7 +412,7 @@ class Client(AbstractOperations):
         return self._at.post(path_of("/v1/plans/{plan}/refine", plan=plan), PlanDocument, request)
 
     @override
-    def submit_search(self, plan: str, request: SearchRequest) -> Job:
+    def search_plan(self, plan: str, request: SearchRequest) -> Job:
         return self._at.post(path_of("/v1/plans/{plan}/search", plan=plan), Job, request)
 
     @override
