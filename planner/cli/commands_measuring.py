@@ -189,7 +189,8 @@ def list_jobs(as_json: AsJson = False) -> None:
         show_json(page)
         return
     rows = [
-        [j.id, j.kind, j.state.value, f"{j.done}/{j.total if j.total is not None else '?'}", j.reason or ""] for j in page.items
+        [j.id, j.kind, j.state.value, f"{j.done}/{j.total if j.total is not None else '?'}", j.reason or j.waits_for or ""]
+        for j in page.items
     ]
     show_table("jobs", ["id", "kind", "state", "units", "reason"], rows)
 
@@ -201,7 +202,7 @@ def show(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson
     if as_json:
         show_json(job)
     else:
-        out.print(f"{job.id} {job.kind} {job.state} {job.done}/{job.total} {job.reason or ''}", highlight=False)
+        out.print(f"{job.id} {job.kind} {job.state} {job.done}/{job.total} {job.reason or job.waits_for or ''}", highlight=False)
 
 
 @jobs.command("follow")
