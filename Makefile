@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-fast check serve clean bench solver-report sensitivity-report kill-test
+.PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -29,11 +29,17 @@ test: $(STAMP) ## linters, types, import contracts, and the whole test suite (re
 test-fast: $(STAMP) ## the suite without the real model
 	$(BIN)/python -m pytest -m 'not real and not benchmark'
 
-check: $(STAMP) ## ruff, mypy --strict, import contracts
+check: $(STAMP) ## ruff, mypy --strict, import contracts, dependencies (pins and licences; no network)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PIP) check
+	$(BIN)/python -m tests.dependency_audit
+
+audit: $(STAMP) ## known vulnerabilities of the pinned packages; asks a database on the network and fails where it is not reached
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'; }
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 bench: $(STAMP) ## the recorded ratios of tests/benchmarks
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
