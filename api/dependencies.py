@@ -1,9 +1,12 @@
 """What endpoints ask for: the database and the settings of this process."""
 
+from collections.abc import Sequence
+from pathlib import Path as FilePath
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
 
+from api.callers import is_local
 from api.job_watch import JobWatch
 from planner.schemas.plan_keeping import NAME_PATTERN
 from planner.services.pagination import PAGE_LIMIT
@@ -24,13 +27,20 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
+async def _roots(request: Request) -> Sequence[FilePath] | None:
+    """The operator's; without any, every path for requests of this machine, whose sender could read it anyway, else none."""
+    settings = await _settings(request)
+    return settings.model_roots if settings.model_roots is not None else None if is_local(request.scope) else ()
+
+
 async def _actor(request: Request) -> str:
     return getattr(request.state, "actor", LOCAL)
 
 
 DatabaseOf = Annotated[Database, Depends(_database)]
 WatchOf = Annotated[JobWatch, Depends(_watch)]
-SettingsOf = Annotated[Settings, Depends(_settings)]
+RootsOf = Annotated[Sequence[FilePath] | None, Depends(_roots)]
+"""Folders that the request may name files of; ``None`` for every path."""
 ActorOf = Annotated[str, Depends(_actor)]
 """Who asks, for trails: what authentication left in ``request.state.actor``."""
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]

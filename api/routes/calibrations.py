@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
+from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, RootsOf
 from api.endpoint import Endpoint, immutable, needs
 from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCalibration
 from planner.schemas.keys import AccessScope
@@ -13,9 +13,9 @@ router = APIRouter(prefix="/v1/calibrations", tags=["calibrations"], route_class
 
 @router.post("", status_code=201, responses={200: {"model": Calibration, "description": "This set exists already"}})
 @needs(AccessScope.MEASURE)
-def create_calibration(request: CreateCalibration, database: DatabaseOf, settings: SettingsOf, response: Response) -> Calibration:
+def create_calibration(request: CreateCalibration, database: DatabaseOf, roots: RootsOf, response: Response) -> Calibration:
     """Keep a text and how to cut it. The same text cut in the same way is the same set."""
-    prepared = calibrations.prepare(request, roots=settings.model_roots)
+    prepared = calibrations.prepare(request, roots=roots)
     with database.session() as session:
         calibration, created = calibrations.create(session, prepared)
     response.status_code = 201 if created else 200

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.answers import json_answer
-from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, SettingsOf
+from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, RootsOf
 from api.endpoint import Endpoint, needs
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.keys import AccessScope
@@ -42,9 +42,9 @@ def wants_csv(representation: CurvesFormat = None, accept: Annotated[str | None,
 
 @router.post("", status_code=201, responses={200: {"model": Model, "description": "These files are registered already"}})
 @needs(AccessScope.MEASURE)
-def register_model(request: RegisterModel, database: DatabaseOf, settings: SettingsOf, response: Response) -> Model:
+def register_model(request: RegisterModel, database: DatabaseOf, roots: RootsOf, response: Response) -> Model:
     """Register a checkpoint: reads its configuration and headers, not its weights. The same files give the same model."""
-    description = models.inspect(request.source, revision=request.revision, roots=settings.model_roots)
+    description = models.inspect(request.source, revision=request.revision, roots=roots)
     with database.session() as session:
         model, created = models.register(session, description, name=request.name)
     response.status_code = 201 if created else 200

@@ -112,9 +112,12 @@ def _read(request: CreateCalibration, roots: Sequence[Path] | None) -> tuple[str
             raise CalibrationError(msg)
         return request.text, _INLINE
     source = request.source or BUILTIN
-    if source != BUILTIN:
-        confine(source, roots)
-    return read_text(source)
+    if source == BUILTIN:
+        return read_text(source)
+    confine(source, roots)
+    read = read_text(source)
+    confine(source, roots)  # a link may have come in its place meanwhile
+    return read
 
 
 def _refuse_short(text: str, spec: CalibrationSpec) -> None:
