@@ -1,5 +1,6 @@
 """Who is let in: this machine until the first key exists, then keys with the scope of what they ask for; nobody else, ever."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -178,6 +179,19 @@ def test_the_document_says_which_scope_an_operation_needs(here: TestClient) -> N
     assert set(document["components"]["securitySchemes"]) == {"key", "cookie"}
     assert document["paths"]["/v1/frontiers"]["post"]["security"] == [{"key": ["plan"]}, {"cookie": ["plan"]}]
     assert document["paths"]["/healthz"]["get"]["security"] == []
+
+
+def test_no_operation_but_health_answers_without_a_key(app: FastAPI) -> None:
+    nobody = elsewhere(app)
+    operations = [
+        (method, path, operation["security"])
+        for path, methods in nobody.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert {path for _, path, security in operations if not security} == {"/healthz", "/readyz"}
+    for method, path, security in operations:
+        answer = nobody.request(method, re.sub(r"{\w+}", "x", path))
+        assert answer.status_code == (401 if security else 200), path
 
 
 class Clock:

@@ -106,10 +106,3 @@ def test_a_model_that_exists_is_answered_as_documented(service: Service, operati
         case.call_and_validate(headers=service.headers, checks=_CONTRACT)
 
     check()
-
-
-@pytest.mark.parametrize("operation", [item for item in OPERATIONS if _DOCUMENTED[item]["security"]])
-def test_nobody_without_a_key_is_answered(service: Service, operation: tuple[str, str]) -> None:
-    method, path = operation
-    answer = service.schema[path][method].Case(path_parameters=dict.fromkeys(("model", "plan", "job"), "x")).call()
-    assert answer.status_code == 401
