@@ -169,7 +169,7 @@ CREATE TABLE public.plan_documents (
 CREATE TABLE public.plan_events (
     id bigint NOT NULL,
     at timestamp with time zone NOT NULL,
-    who character varying(100) NOT NULL,
+    who character varying(300) NOT NULL,
     action character varying(20) NOT NULL,
     model_id character varying(64) NOT NULL,
     plan_id character varying(32) NOT NULL,
@@ -191,13 +191,13 @@ CREATE TABLE public.plan_names (
     plan_id character varying(32) NOT NULL,
     version integer NOT NULL,
     since timestamp with time zone NOT NULL,
-    who character varying(100) NOT NULL,
+    who character varying(300) NOT NULL,
     why character varying(500) NOT NULL
 );
 CREATE TABLE public.plan_pins (
     plan_id character varying(32) NOT NULL,
     since timestamp with time zone NOT NULL,
-    who character varying(100) NOT NULL,
+    who character varying(300) NOT NULL,
     why character varying(500) NOT NULL
 );
 CREATE TABLE public.plans (
@@ -387,6 +387,7 @@ CREATE INDEX ix_plan_events_plan_id_id ON public.plan_events USING btree (plan_i
 CREATE INDEX ix_plan_names_name ON public.plan_names USING btree (name);
 CREATE INDEX ix_plan_names_plan_id ON public.plan_names USING btree (plan_id);
 CREATE INDEX ix_plans_budget_kind_budget_value ON public.plans USING btree (budget_kind, budget_value);
+CREATE INDEX ix_plans_budget_kind_created_at_id ON public.plans USING btree (budget_kind, created_at, id);
 CREATE INDEX ix_plans_created_at_id ON public.plans USING btree (created_at, id);
 CREATE INDEX ix_plans_model_id_created_at_id ON public.plans USING btree (model_id, created_at, id);
 CREATE INDEX ix_plans_probe_created_at_id ON public.plans USING btree (probe, created_at, id);

@@ -222,7 +222,7 @@ INSERT INTO "plan_documents" VALUES('6dc8055277446e3363ae63d8','{"id":"6dc805527
 CREATE TABLE plan_events (
 	id INTEGER NOT NULL, 
 	at DATETIME NOT NULL, 
-	who VARCHAR(100) NOT NULL, 
+	who VARCHAR(300) NOT NULL, 
 	action VARCHAR(20) NOT NULL, 
 	model_id VARCHAR(64) NOT NULL, 
 	plan_id VARCHAR(32) NOT NULL, 
@@ -240,7 +240,7 @@ CREATE TABLE plan_names (
 	plan_id VARCHAR(32) NOT NULL, 
 	version INTEGER NOT NULL, 
 	since DATETIME NOT NULL, 
-	who VARCHAR(100) NOT NULL, 
+	who VARCHAR(300) NOT NULL, 
 	why VARCHAR(500) NOT NULL, 
 	CONSTRAINT pk_plan_names PRIMARY KEY (model_id, name), 
 	CONSTRAINT fk_plan_names_model_id_models FOREIGN KEY(model_id) REFERENCES models (id), 
@@ -250,7 +250,7 @@ INSERT INTO "plan_names" VALUES('0f53133ce57ca8e8937bb4b1c15a33ef9594704e1c11abd
 CREATE TABLE plan_pins (
 	plan_id VARCHAR(32) NOT NULL, 
 	since DATETIME NOT NULL, 
-	who VARCHAR(100) NOT NULL, 
+	who VARCHAR(300) NOT NULL, 
 	why VARCHAR(500) NOT NULL, 
 	CONSTRAINT pk_plan_pins PRIMARY KEY (plan_id), 
 	CONSTRAINT fk_plan_pins_plan_id_plans FOREIGN KEY(plan_id) REFERENCES plans (id)
@@ -337,6 +337,7 @@ CREATE INDEX ix_plans_created_at_id ON plans (created_at, id);
 CREATE INDEX ix_plans_model_id_created_at_id ON plans (model_id, created_at, id);
 CREATE INDEX ix_plans_runtime_created_at_id ON plans (runtime, created_at, id);
 CREATE INDEX ix_plans_probe_created_at_id ON plans (probe, created_at, id);
+CREATE INDEX ix_plans_budget_kind_created_at_id ON plans (budget_kind, created_at, id);
 CREATE INDEX ix_plans_budget_kind_budget_value ON plans (budget_kind, budget_value);
 CREATE INDEX ix_plan_names_plan_id ON plan_names (plan_id);
 CREATE INDEX ix_plan_names_name ON plan_names (name);
