@@ -1,7 +1,8 @@
 """What Prometheus reads at `/metrics`. Labels are route templates, states and names from our own lists: never ids or paths.
 
-Every app has a registry of its own. The figures are those of one process: behind several API processes each is a target of its
-own, while what comes from the database (``api.database_metrics``) is the same in all of them.
+Every app has a registry of its own, so the figures are those of one process; services on several ports are a target each. With
+`bitplan serve --processes N` a scrape shows whichever process took it: serve several ports where rates matter. What comes from
+the database (``api.database_metrics``) is the same in all of them.
 """
 
 import math

@@ -68,12 +68,12 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Served]:
+def serve(folder: Path, *, blocks: int = 32) -> Iterator[Served]:
     """Start the service over a new SQLite database; the socket listens before the process begins, so nobody waits for it."""
     url = f"sqlite:///{folder / 'bitplan.db'}"
     database = Database(url)
     database.upgrade()
-    described = synthetic.description(blocks=32, hidden=256)
+    described = synthetic.description(blocks=blocks, hidden=256)
     with database.session() as session:
         synthetic.add_model(session, described)
         synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))

@@ -234,7 +234,7 @@ def test_a_fault_of_ours_leaves_nobody_waiting(database: Database, measured: Mea
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Database, str]]:
     """A service as a process of its own, and a running job in it."""
     folder: Path = tmp_path_factory.mktemp("events")
-    with serve(folder) as running:
+    with serve(folder, blocks=1) as running:
         database = Database(f"sqlite:///{folder / 'bitplan.db'}")
         yield running, database, add_job(database, running.client.get("/v1/models").json()["items"][0]["id"], total=5)
         database.close()

@@ -63,7 +63,7 @@ def test_requests_are_counted_by_template_and_status(plain: TestClient) -> None:
     assert figure(figures, "bitplan_database_connections", state="in_use") == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(paths=st.lists(st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30), max_size=5))
 def test_no_path_becomes_a_label(another: TestClient, paths: list[str]) -> None:
     for path in paths:
