@@ -8,7 +8,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.budget import Budget, Footprint
 from planner.errors import CountConflictError, NotFoundError
 from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
 from planner.services.caveats import notes_on_luck
@@ -16,7 +15,7 @@ from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, notes_on_errors, plan_document
 from planner.services.planning_inputs import no_model, select_layers
-from planner.services.posing import Posed, legal_classes, pose_counts, size_of
+from planner.services.posing import legal_classes, pose_counts, size_of
 from planner.services.preparing import Prepared, prepare
 from planner.solving import (
     Alternative,
@@ -100,7 +99,7 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     if not request.allow_slack:
         check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
     counts = pose_counts(request.counts, classes)
-    solved = _solve(request, budget, selected.footprint, posed, counts)
+    solved = _solve(request, prepared, counts)
     together = limit = None
     if inputs.products is not None:
         together = plan_cross_terms(session, selected.model.id, inputs.products, posed.classes, solved.proved.choice)
@@ -125,19 +124,26 @@ def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternativ
     )
 
 
-def _solve(request: PlanRequest, budget: Budget, footprint: Footprint, posed: Posed, counts: Sequence[PosedCount]) -> Solved:
-    rows = rows_of(counts)
-    try:
-        return solve_plan(
-            posed.classes,
-            posed.curves,
-            budget.layer_bits(footprint),
-            deadline=request.deadline_seconds,
-            counts=rows,
-            caution=request.caution,
-        )
-    except CountConflictError:
-        refuse_conflict(posed.classes, rows, budget, footprint, deadline=request.deadline_seconds)
+def _solve(request: PlanRequest, prepared: Prepared, counts: Sequence[PosedCount]) -> Solved:
+    """The answer, from memory if the question was answered with a proven plan before."""
+    posed, footprint, budget = prepared.posed, prepared.selected.footprint, request.budget.budget()
+    rows, bits = rows_of(counts), budget.layer_bits(footprint)
+
+    def solve() -> Solved:
+        try:
+            return solve_plan(
+                posed.classes, posed.curves, bits, deadline=request.deadline_seconds, counts=rows, caution=request.caution
+            )
+        except CountConflictError:
+            refuse_conflict(posed.classes, rows, budget, footprint, deadline=request.deadline_seconds)
+
+    asked = (bits, request.caution, *(count.model_dump_json() for count in request.counts))
+    return prepared.solutions.recall(asked, solve, size=_kept_bytes)
+
+
+def _kept_bytes(solved: Solved) -> int | None:
+    """Only what is proven is kept: more time would find nothing better."""
+    return solved.bytes if solved.proved.status is solvers.Status.OPTIMAL else None
 
 
 def store_plan(session: Session, document: PlanDocument) -> str:

@@ -16,9 +16,13 @@ from planner.services.planning_inputs import Inputs, Selected, load_inputs, sele
 from planner.services.posing import Posed, legal_classes, pose
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
+from planner.storage.memory import Memory
 
 LAYER_BYTES: Final = 600
 """About what the facts of one layer take: its name, its shape, its place in a group."""
+
+SOLUTIONS_BYTES: Final = 2**20
+"""What the remembered solutions of one question may take: about 200 of 224 layers, one of 44,544."""
 
 _FIELDS: Final = frozenset(Question.model_fields) - {"model"}
 
@@ -54,12 +58,17 @@ class Prepared:
         """What lies outside of the menu."""
         return OutsideFormats(self.question, self.selected, self.inputs, self.posed)
 
+    @cached_property
+    def solutions(self) -> Memory:
+        """Proven plans by what is asked for them: the budget, the counts and the caution."""
+        return Memory(SOLUTIONS_BYTES)
+
     @property
     def bytes(self) -> int:
         """About what this can come to take."""
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
         tables = 8 * self.classes.sizes.nbytes  # losses and errors, as measured and expected, here and with wider menus
-        others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes)
+        others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
         return sum(part.bytes for part in curves if part is not None) + others
 
 

@@ -43,6 +43,14 @@ class Solved:
     fragile: NDArray[np.bool_]
 
     @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        proved = self.proved
+        direction = 0 if proved.direction is None else proved.direction.nbytes
+        mine = self.prices.nbytes + self.next_up.nbytes + self.fragile.nbytes
+        return mine + proved.choice.nbytes + proved.multipliers.nbytes + direction
+
+    @property
     def price(self) -> float:
         """Loss that one more stored bit would save, at the margin."""
         return float(self.proved.multipliers[0])

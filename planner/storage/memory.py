@@ -42,14 +42,14 @@ class Memory:
         return self._bytes
 
     def recall(
-        self, key: Hashable, make: Callable[[], Value], *, size: Callable[[Value], int], version: Hashable = None
+        self, key: Hashable, make: Callable[[], Value], *, size: Callable[[Value], int | None], version: Hashable = None
     ) -> Value:
         """The value of a key, made if it is not known in this version; raises what ``make`` raises, and keeps nothing then.
 
         Args:
             key: what is asked for; keys of one kind always have values of one type.
             make: makes the value; it must read facts of ``version`` or later ones.
-            size: about how many bytes a value takes.
+            size: about how many bytes a value takes; ``None`` for one that is not worth keeping.
             version: of the facts behind it; equal versions mean equal values.
         """
         with self._lock:
@@ -58,7 +58,9 @@ class Memory:
                 self._kept.move_to_end(key)
                 return cast(Value, found.value)
         value = make()
-        self._keep(key, _Kept(version, value, size(value)))
+        taken = size(value)
+        if taken is not None:
+            self._keep(key, _Kept(version, value, taken))
         return value
 
     def _keep(self, key: Hashable, new: _Kept) -> None:

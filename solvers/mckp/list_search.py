@@ -11,7 +11,6 @@ knapsack problem*) written in reduced costs.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from solvers.arrays import Floats, Integers
 from solvers.mckp.moves import Corner, Moves
@@ -123,9 +122,11 @@ def _extend(
     parents = size.shape[0]
     size = np.concatenate((size, (size + moves.size[run, None]).ravel()))
     cost = np.concatenate((cost, (cost + moves.cost[run, None]).ravel()))
-    origin = np.flatnonzero(_bounds(size, cost, corner.slack, rates) < gap)
-    origin = origin[size[origin].argsort(kind="stable")]
-    size, cost = size[origin], cost[origin]
+    origin = (_bounds(size, cost, corner.slack, rates) < gap).nonzero()[0]
+    size = size[origin]
+    order = size.argsort(kind="stable")
+    origin, size = origin[order], size[order]
+    cost = cost[origin]
     kept = find_undominated(size, cost - corner.multiplier * size)
     return size[kept], cost[kept], Step(origin[kept], parents, run.start)
 
@@ -146,14 +147,14 @@ def _narrowed(
     return size[kept], cost[kept], Step(step.origin[kept], step.parents, step.start)
 
 
-def find_undominated(size: Integers, loss: Floats) -> NDArray[np.bool_]:
-    """Of states sorted by size, those with less loss than all before them, and of equal sizes the last of these."""
-    kept = np.ones(size.shape[0], dtype=bool)
-    if size.shape[0] < 2:
-        return kept
-    np.less(loss[1:], np.minimum.accumulate(loss)[:-1], out=kept[1:])
-    twins = size[1:] == size[:-1]
-    if twins.any():
-        rows = np.flatnonzero(kept)
-        kept[rows[:-1][np.diff(size[rows]) == 0]] = False
-    return kept
+def find_undominated(size: Integers, loss: Floats) -> Integers:
+    """Positions, of states sorted by size: those with less loss than all before them, and of equal sizes the last of these."""
+    better = np.empty(size.shape[0], dtype=bool)
+    better[:1] = True
+    np.less(loss[1:], np.minimum.accumulate(loss)[:-1], out=better[1:])
+    kept: Integers = better.nonzero()[0]
+    sizes = size[kept]
+    last = np.empty(kept.shape[0], dtype=bool)
+    last[-1:] = True
+    np.not_equal(sizes[1:], sizes[:-1], out=last[:-1])
+    return kept if last.all() else kept[last]

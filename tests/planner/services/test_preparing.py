@@ -76,6 +76,25 @@ def test_plans_from_memory_are_those_of_a_process_that_remembers_nothing(databas
             assert _facts(_plan(database, **asked)) == _facts(_plan(other, **asked))
 
 
+def test_a_question_that_was_answered_is_not_solved_again(database: Database) -> None:
+    _measure(database)
+    first, again = _plan(database), _plan(database)
+    assert first.id != again.id
+    assert first.proof.solve_seconds == again.proof.solve_seconds
+    assert _facts(first) == _facts(again)
+    solutions = _prepared(database).solutions
+    assert len(solutions) == 1
+    for fields in ({"budget": {"effective_bits": 5}}, {"counts": [{"above_bits": 4, "at_most": 5}]}):
+        assert _plan(database, **fields).proof.status == "optimal"
+    assert len(solutions) == 3
+
+
+def test_a_plan_that_was_not_proven_in_time_is_solved_again(database: Database) -> None:
+    _measure(database)
+    assert _plan(database, deadline_seconds=1e-9).proof.status != "optimal"
+    assert _plan(database).proof.status == "optimal"
+
+
 def test_cells_that_another_process_writes_are_seen_at_once(database: Database, other: Database) -> None:
     setting = _measure(database)
     before = _plan(database)

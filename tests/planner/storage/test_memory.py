@@ -34,6 +34,12 @@ def test_the_least_recently_used_is_forgotten_first_and_what_is_too_large_is_not
     assert (len(memory), memory.bytes) == (2, 100)
 
 
+def test_what_is_not_worth_keeping_is_made_again() -> None:
+    memory = Memory(100)
+    assert [memory.recall("a", iter([number]).__next__, size=lambda _: None) for number in (1, 2)] == [1, 2]
+    assert len(memory) == 0
+
+
 def test_an_error_is_raised_again_each_time_and_leaves_nothing() -> None:
     memory = Memory(100)
     for _ in range(2):
