@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test
+.PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test load-test
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -52,6 +52,9 @@ sensitivity-report: $(STAMP) ## curves and plans on the real model (MODEL=, TEXT
 
 kill-test: $(STAMP) ## kill -9, SIGSTOP, crashed databases, full disks, cut cables while a job runs (SEED=); ends with ok: or short:
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.kill $(if $(SEED),--seed $(SEED))
+
+load-test: $(STAMP) ## plans a second under load, SQLite and PostgreSQL (needs wrk; ARGS='--seconds 60 --large'); ok: or short:
+	$(BIN)/python -m tests.load $(ARGS)
 
 serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
 	$(BIN)/bitplan serve

@@ -11,11 +11,17 @@ from planner.cli.workspace import open_database, operations, settings
 from planner.logs import configure_service_logs
 from planner.settings import Settings
 
+_PATIENCE_SECONDS = 60
+"""A process that does not answer for so long is replaced; uvicorn's five are fewer than a start takes on a busy machine."""
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BITPLAN_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (BITPLAN_PORT).")] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; workers run elsewhere.")] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that answer; each has metrics, rate limits and memory of its own.")
+    ] = 1,
 ) -> None:
     """The REST service and its page, with one supervised worker."""
     import uvicorn
@@ -30,7 +36,16 @@ def serve(
     configure_service_logs(settings())
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
     with supervised_worker(settings(), enabled=not no_worker):
-        uvicorn.run("api.app:create_app", factory=True, host=host, port=port, log_config=None, access_log=False)
+        uvicorn.run(
+            "api.app:create_app" if processes == 1 else "api.process:create_process_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=processes,
+            timeout_worker_healthcheck=_PATIENCE_SECONDS,
+            log_config=None,
+            access_log=False,
+        )
 
 
 def worker(
