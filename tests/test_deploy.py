@@ -156,3 +156,19 @@ def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:
     files = sorted(str(path) for path in tmp_path.iterdir())
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_notes_name_commands_variables_and_figures_that_exist() -> None:
+    notes = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    said = [line for block in re.findall(r"```sh\n(.*?)```", notes, re.DOTALL) for line in block.splitlines()]
+    inline = [line for line in re.findall(r"`(bitplan [^`]+)`", notes) if "ID" not in line]
+    assert len(said) + len(inline) > 10
+    for line in {*said, *inline}:
+        program, *arguments = line.split()
+        assert program == "bitplan"
+        parse([*arguments, "NAME"] if arguments[-1] in ("backup", "delete") else arguments)
+    assert all(map(known_variable, set(re.findall(r"BITPLAN_[A-Z_]+", notes))))
+    source = "".join((DEPLOY.parent / "api" / name).read_text() for name in ("metrics.py", "database_metrics.py"))
+    figures = {name.removesuffix("_total") for name in re.findall(r"`[^`]*?(bitplan_(?!database_url)[a-z_]+)", notes)}
+    assert len(figures) > 5
+    assert not [name for name in figures if f'"{name}"' not in source]
