@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,6 @@ SQLITE_BLOWS = Blows(worker_kills=6, freezes=0, api_kills=3, crashes=0)
 LEASE_SECONDS = 4.0
 SMALL_UNITS = 60
 UNIT_SECONDS = 0.1
-TOKENS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ def _read_only_postgresql(arena: Arena) -> Outcome:
 
 
 def run(scenarios: Iterator[Scenario], names: list[str]) -> Iterator[Outcome]:
-    """Outcomes of the scenarios with these words in their names, each printed at once."""
+    """Outcomes of the scenarios whose names match one of the patterns, each printed at once."""
     for scenario in scenarios:
-        if names and not any(name in scenario.name for name in names):
+        if not any(fnmatch(scenario.name, name) for name in names):
             continue
         if scenario.needs_root and not may_mount():
             outcome = Outcome.failed(scenario.name, "left out: it mounts disks or makes network namespaces, which needs root")
@@ -111,7 +111,7 @@ def closing_line(outcomes: list[Outcome], seconds: float) -> str:
 def main() -> None:
     """Run, print, and exit with 1 if anything is short."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill", description=__doc__)
-    parser.add_argument("names", nargs="*", help="words of scenarios' names; all by default")
+    parser.add_argument("names", nargs="*", default=["*"], help="scenarios, such as 'sqlite' or 'clock-*'; all by default")
     parser.add_argument("--units", type=int, default=400, help="of the jobs with random accidents")
     parser.add_argument("--seed", type=int, default=0, help="of the random accidents")
     parser.add_argument("--warm", action="store_true", help="fork processes from one that has imported everything")
@@ -120,7 +120,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bitplan-kill-"))
     begin = time.monotonic()
     outcomes: list[Outcome] = []
-    with Arena(folder / "long", options.units, LEASE_SECONDS, cold=not options.warm, tokens=TOKENS) as arena:
+    with Arena(folder / "long", options.units, LEASE_SECONDS, heavy=True, cold=not options.warm) as arena:
         outcomes += run(random_accidents(arena, options.seed), options.names)
     with Arena(folder / "short", SMALL_UNITS, LEASE_SECONDS, unit_seconds=UNIT_SECONDS) as arena:
         outcomes += run(single_faults(arena), options.names)

@@ -27,15 +27,15 @@ class Arena:
         units: of the job.
         lease_seconds: of all workers.
         unit_seconds: what each unit sleeps besides its work, so that accidents meet units half done.
-        tokens: of a sequence.
-        cold: processes are new interpreters, as an operator starts them, and their units do not sleep.
+        heavy: units take a sixth of a second of a processor instead of milliseconds.
+        cold: processes are new interpreters, as an operator starts them.
     """
 
     folder: Path
     units: int
     lease_seconds: float
     unit_seconds: float = 0.0
-    tokens: int = 16
+    heavy: bool = False
     cold: bool = False
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Arena:
     @cached_property
     def workload(self) -> Workload:
         """The job."""
-        return Workload.create(self.folder / "model", units=self.units, tokens=self.tokens)
+        return Workload.create(self.folder / "model", units=self.units, heavy=self.heavy)
 
     @cached_property
     def reference(self) -> Record:
@@ -71,7 +71,7 @@ class Arena:
             site.serve()
             job = site.submit(self.workload)
             site.work()
-            site.end(job, seconds=60 + self.units)
+            site.end(job, seconds=600 + self.units)
             return read(site.url, job)
 
     def sqlite(self, name: str) -> str:

@@ -75,7 +75,7 @@ def full_disk_postgresql(arena: Arena) -> Outcome:
 def read_only_postgresql(arena: Arena, postgres: Postgres) -> Outcome:
     """The server is a standby for a while: it answers, and refuses to write."""
     fault = Fault(postgres.demote, postgres.promote, _READ_ONLY, "the server was a standby")
-    with arena.site("read-only-postgresql", postgres.url()) as site:
+    with arena.site("read-only-postgresql", postgres.new_database("standby")) as site:
         return _endure(arena, site, fault)
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from tests.kill.site import free_port
 
 LOOPBACK = "127.0.0.1"
@@ -31,9 +34,15 @@ class Postgres:
     port: int = field(default_factory=free_port)
     _server: Any = None
 
-    def url(self, address: str = LOOPBACK) -> str:
-        """The server's database by one of its addresses."""
-        return f"postgresql+psycopg://postgres@{address}:{self.port}/postgres"
+    def url(self, address: str = LOOPBACK, database: str = "postgres") -> str:
+        """One of the server's databases by one of its addresses."""
+        return f"postgresql+psycopg://postgres@{address}:{self.port}/{database}"
+
+    def new_database(self, name: str) -> str:
+        """URL of a new, empty database."""
+        with psycopg.connect(host=LOOPBACK, port=self.port, user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(database=name)
 
     def start(self) -> None:
         """Start it and wait until it answers; after a crash that includes its recovery."""

@@ -16,7 +16,7 @@ import psutil
 from tests.kill.starter import Order
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.15
 """Between two looks at something: who looks all the time takes the processor from what is looked at."""
 ONE_THREAD = {

@@ -19,7 +19,7 @@ _SLACK_SECONDS = 1.0  # the pause of a worker that found nothing to do, twice
 
 def disturbed_postgresql(arena: Arena, postgres: Postgres, *, blows: Blows, seed: int) -> Outcome:
     """Three workers and a service on PostgreSQL, all of which die and come back."""
-    with arena.site("postgresql", postgres.url()) as site:
+    with arena.site("postgresql", postgres.new_database("disturbed")) as site:
         return _disturbed(arena, site, Chaos(site, blows, seed, postgres))
 
 
@@ -36,7 +36,7 @@ def _disturbed(arena: Arena, site: Site, chaos: Chaos, *, workers: int = WORKERS
         for _ in range(workers):
             site.work()
     start, watch = time.monotonic(), Watch(site.url, job)
-    chaos.run(job, watch, seconds=120 + 2 * arena.units)
+    chaos.run(job, watch, seconds=600 + arena.units)
     return arena.settle(site, job, watch, start=start, facts=f"seed {chaos.seed}: {chaos}")
 
 

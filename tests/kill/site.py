@@ -173,7 +173,11 @@ class Site:
             found.update(self.look(job) or {})
             return bool(found) and JobState(found["state"]).is_final
 
-        wait(ended, f"job {job} has not ended: {found}", seconds=seconds)
+        try:
+            wait(ended, f"job {job} ends", seconds=seconds)
+        except TimeoutError as error:
+            msg = f"{error}; it is {found}"
+            raise TimeoutError(msg) from error
         return found
 
     def _work_directory(self, name: str) -> Path:

@@ -8,6 +8,7 @@ session of its own and runs the command line itself, as the console script would
 """
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -26,12 +27,13 @@ import api.app
 from planner.cli import app as command_line
 from planner.jobs.handler import UnitSpec
 from planner.jobs.job import Job
+from planner.storage import versions
 from planner.worker import process
 from planner.worker.handlers import SensitivityHandler
 
 TROUBLE = "KILL_TEST_TROUBLE"
 _CLONE_NEWNET = 0x40000000
-_PRELOADED = (api.app, uvicorn)  # commands import these when they run
+_PRELOADED = (api.app, uvicorn, versions)  # commands import these when they run
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _enter(network: str) -> None:
 def main() -> None:
     """Fork a command for each order until the standard input ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end are nobody's to wait for
+    gc.freeze()  # or the first collection of each child copies every page
     for line in sys.stdin:
         given: dict[str, Any] = json.loads(line)
         pid = os.fork()

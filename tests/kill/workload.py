@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sensitivity.probes.fisher import UNIT_SEQUENCES
 from tests.tiny_models import tiny_llama
@@ -19,17 +19,19 @@ class Workload:
     Attributes:
         model: folder of a checkpoint.
         units: of the job.
-        tokens: of each sequence; the work of a unit grows with it.
+        tokens: of each sequence.
     """
 
     model: Path
     units: int
-    tokens: int = 16
+    tokens: int
 
     @classmethod
-    def create(cls, folder: Path, *, units: int, tokens: int = 16) -> "Workload":
-        """A model of one block is written into a new folder."""
-        return cls(tiny_llama(folder, blocks=1, vocab=256), units, tokens)
+    def create(cls, folder: Path, *, units: int, heavy: bool) -> Self:
+        """A model is written into a new folder: units take milliseconds, or, if heavy, a sixth of a second of a processor."""
+        if heavy:
+            return cls(tiny_llama(folder, blocks=2, hidden=128, ffn=256), units, tokens=256)
+        return cls(tiny_llama(folder, blocks=1), units, tokens=16)
 
     def registration(self) -> dict[str, Any]:
         """Body of ``POST /v1/models``."""
