@@ -10,15 +10,15 @@ from api.endpoint import is_immutable
 
 TAGGED = "/v1/"
 _IMMUTABLE = "private, max-age=86400, immutable"
-_ASK_AGAIN = "private, no-cache"
 _NOT_WITHOUT_BODY = ("content-length", "content-type")
 
 
 @final
 class EntityTags:
-    """ASGI middleware: an ``ETag`` and a ``Cache-Control`` on what a GET under ``/v1`` finds, and 304 for ``If-None-Match``.
+    """ASGI middleware: an ``ETag`` on what a GET under ``/v1`` finds, and 304 for ``If-None-Match``.
 
-    The tag is a digest of the answer, so it is right for whatever the answer depends on. A stream has none.
+    The tag is a digest of the answer, so it is right for whatever the answer depends on. What never changes may be kept
+    without asking again. A stream has no tag.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,7 +52,8 @@ def _tagged(start: Message, body: Message, wanted: str, *, immutable: bool) -> M
     etag = f'"{hashlib.sha256(body.get("body", b"")).hexdigest()[:32]}"'
     headers = MutableHeaders(scope=start)
     headers["etag"] = etag
-    headers.setdefault("cache-control", _IMMUTABLE if immutable else _ASK_AGAIN)
+    if immutable:
+        headers["cache-control"] = _IMMUTABLE
     headers.add_vary_header("accept, authorization, cookie")
     if not _names(wanted, etag):
         return body

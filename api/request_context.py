@@ -15,6 +15,7 @@ _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
+    "cache-control": "private, no-cache",  # answers depend on who asks
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
