@@ -49,7 +49,7 @@ class PlanSearch:
 
     @classmethod
     def read(cls, payload: Mapping[str, Any]) -> Self:
-        """The search that a job's payload describes, as ``as_json`` wrote it."""
+        """The search that ``as_json`` wrote into the payload of a job."""
         loss = [[np.inf if value is None else value for value in row] for row in payload["loss"]]
         return cls(
             problem=Problem(loss=np.array(loss, dtype=np.float64), sizes=payload["sizes"], budgets=payload["budgets"]),
@@ -63,7 +63,7 @@ class PlanSearch:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for the payload of a job."""
+        """Everything, to be stored in the payload of a job."""
         return {
             "loss": [[value if isfinite(value) else None for value in row] for row in self.problem.loss.tolist()],
             "sizes": self.problem.sizes.tolist(),

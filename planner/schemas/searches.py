@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from planner.schemas.base import Schema
+from planner.schemas.base import Reference, Schema
 from planner.schemas.jobs import Label
 
 
@@ -12,9 +12,8 @@ class SearchRequest(Schema):
     """Search for a better plan of the same question by measuring: what layers do together is in no curve."""
 
     calibration: Annotated[
-        str | None,
+        Reference | None,
         Field(
-            max_length=64,
             description="calibration set: its sequences are what choices are measured on, its held-out part decides; by default "
             "that of the plan's curves",
         ),

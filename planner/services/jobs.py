@@ -35,6 +35,9 @@ from sensitivity.rounding_facts import RTN, get_rounding_facts
 
 SENSITIVITY = "sensitivity"
 EVALUATION = "evaluation"
+FOR_WORKERS = "for_workers"
+"""Part of a payload that documents leave out: long tables which tell people nothing."""
+
 _SHOWN_FAILURES = 20
 _NOTHING_MISSING = "every cell asked for is measured already, or taken over; set force to measure again"
 
@@ -255,7 +258,7 @@ def _document(session: Session, job: Snapshot, workers: Sequence[SeenWorker] | N
         priority=job.terms.priority,
         label=job.terms.label,
         memory_bytes=job.terms.memory_bytes,
-        request=dict(job.payload),
+        request={name: value for name, value in job.payload.items() if name != FOR_WORKERS},
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -47,7 +47,10 @@ def submit_search(session: Session, plan_id: str, request: SearchRequest) -> Job
         "rounding_calibration_id": rounding.calibration_id,
         "question": question.model_dump(mode="json"),
         "generations": request.generations,
-        **_search(session, document, question, request, text).as_json(),
+        "offspring": request.offspring,
+        "token_forwards": request.token_forwards,
+        "seed": request.seed,
+        jobs.FOR_WORKERS: _search(session, document, question, request, text).as_json(),
     }
     same = jobs.find_unfinished(session, kind=REFINEMENT, model_id=document.model, payload=payload)
     terms = Terms(priority=request.priority, label=request.label, sequential=True)

@@ -13,6 +13,7 @@ from planner.jobs.job import Job
 from planner.jobs.rows import results_of
 from planner.plan_search import PlanSearch, nothing_left
 from planner.services.curve_rounding import CurveRounding
+from planner.services.jobs import FOR_WORKERS
 from planner.services.searching import store_found
 from planner.storage.tables import CalibrationSetRow, JobRow
 from planner.worker.handlers import EVALUATION_CHUNK, evaluation_row
@@ -52,7 +53,7 @@ class RefinementHandler(AbstractJobHandler):
         Raises:
             PermanentError: another version of the program began the job, or no fitness is finite.
         """
-        search = PlanSearch.read(job.payload)
+        search = PlanSearch.read(job.payload[FOR_WORKERS])
         with self.models.database.read_session() as session:
             known = _measured(results_of(session, job.id))
         if "indices" in unit.payload:
@@ -64,7 +65,7 @@ class RefinementHandler(AbstractJobHandler):
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Store what was found as a plan if it is better on the held-out text; say in the job what came of it."""
         self._roundings.pop(job.id, None)
-        search = PlanSearch.read(job.payload)
+        search = PlanSearch.read(job.payload[FOR_WORKERS])
         found, _ = search.go_on(_measured(results), nothing_left, generations=job.payload["generations"])
         before, after = summed([array for key, array in results if key.startswith("h")])
         kl_before, kl_after = summarise(before).kl, summarise(after).kl

@@ -35,7 +35,7 @@ from tests.tiny_models import tiny_llama
 FORMATS = ["INT2_G32", "INT3_G32", "INT4_G32", "INT6_G32"]
 TEXT = " ".join(f"The {n}th sentence says that {n} and {n * n} are numbers." for n in range(300))
 CUT = CreateCalibration(text=TEXT, sequences=8, sequence_length=16, held_out_sequences=6, held_out_length=16)
-SEARCH = SearchRequest(generations=4, offspring=4, seed=1)
+SEARCH = SearchRequest(generations=3, offspring=4, seed=1)
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -92,7 +92,7 @@ def test_a_search_finds_a_plan_that_keeps_everything_and_is_better_on_held_out_t
     work(database)
     found = outcome(database, job)
     assert found["held_out_kl"] < found["held_out_kl_before"]
-    assert found["generations"] == 4
+    assert found["generations"] == 3
     with database.read_session() as session:
         better = plans.get_plan(session, found["plan"])
         (evaluated,) = session.scalars(select(EvaluationRow).where(EvaluationRow.plan_id == better.id))
@@ -141,7 +141,11 @@ def test_what_cannot_be_searched_is_refused(database: Database, plan: PlanDocume
 
 
 def test_values_that_belong_to_another_search_are_noticed(database: Database, plan: PlanDocument, asked: SearchRequest) -> None:
-    described = PlanSearch.read(search(database, plan, asked).request)
+    job = search(database, plan, asked)
+    assert jobs.FOR_WORKERS not in job.request
+    assert (job.request["offspring"], job.request["seed"]) == (4, 1)
+    with database.read_session() as session:
+        described = PlanSearch.read(SqlJobEngine(database).get(session, job.id).payload[jobs.FOR_WORKERS])
 
     def ones(choices: NDArray[np.int64], _sample: Sample) -> NDArray[np.float64]:
         return np.arange(float(len(choices)))
