@@ -5,12 +5,14 @@ from typing import final
 
 import structlog
 from anyio import CancelScope
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_context import request_id
 
 MAX_HEADER_BYTES = 16 * 2**10
+_STREAM = "text/event-stream"
 _ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOG = structlog.get_logger("api")
 
@@ -19,7 +21,8 @@ _LOG = structlog.get_logger("api")
 class Admission:
     """ASGI middleware: a bound of the requests under way, of their headers, and of the time until an answer begins.
 
-    Health and metrics are always answered: nobody should take a busy service for a dead one. A stream counts until it ends.
+    Health and metrics are always answered: nobody should take a busy service for a dead one. A stream of
+    events counts until it has begun: it may last for hours and costs nothing meanwhile, and ``api.job_watch`` bounds it.
     """
 
     def __init__(self, app: ASGIApp, *, max_requests: int, seconds: float) -> None:
@@ -61,6 +64,8 @@ class Admission:
             if not late:
                 if not begun.done():
                     begun.set_result(None)
+                    if _begins_stream(message):
+                        self._under_way.discard(working)
                 await send(message)
 
         async def work() -> None:
@@ -83,6 +88,12 @@ class Admission:
         working.add_done_callback(lambda ended: _log_late(ended, scope))
         detail = f"no answer within {self._seconds:g} s; send an Idempotency-Key with a POST, so that it can be repeated safely"
         raise HTTPException(503, detail, {"retry-after": "5"})
+
+
+def _begins_stream(message: Message) -> bool:
+    return message["type"] == "http.response.start" and Headers(raw=message["headers"]).get("content-type", "").startswith(
+        _STREAM
+    )
 
 
 def _log_late(ended: asyncio.Task[None], scope: Scope) -> None:

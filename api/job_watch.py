@@ -16,6 +16,7 @@ from planner.services.job_progress import progress_of, version_of
 from planner.storage.database import Database
 
 POLL_SECONDS = 0.5
+MAX_FOLLOWERS = 1_000
 _log = structlog.get_logger("api")
 
 
@@ -76,6 +77,11 @@ class JobWatch:
         self._followed: dict[str, _Followed] = {}
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further follower is taken: each keeps a connection."""
+        return sum(followed.followers for followed in self._followed.values()) >= MAX_FOLLOWERS
 
     async def find(self, job: str) -> JobEvent:
         """The job as it is now.

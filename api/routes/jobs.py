@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.dependencies import Cursor, DatabaseOf, Identity, Limit, WatchOf
@@ -87,6 +87,9 @@ def retry_job(job: Identity, database: DatabaseOf) -> Job:
 
 async def _first(job: Identity, watch: WatchOf, response: Response, last_event_id: LastEventId = None) -> JobEvent:
     """The job, found before the stream begins: an unknown one is still an ordinary problem."""
+    if watch.is_full:
+        detail = "as many clients follow jobs as the service takes on; ask for GET /v1/jobs/{job} in a while instead"
+        raise HTTPException(503, detail, {"retry-after": "30"})
     first = await watch.find(job)
     if first.is_final and first.version == last_event_id:
         response.status_code = 204  # by which the standard tells a browser's EventSource to come no more

@@ -15,12 +15,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import delete, event, update
 
 from api import job_watch
+from api.app import create_app
 from api.job_watch import JobWatch
 from planner.errors import StorageError
 from planner.services.job_progress import progress_of
+from planner.settings import Settings
 from planner.storage.database import Database
 from planner.storage.tables import JobRow
-from tests.api.conftest import Measured
+from tests.api.conftest import Measured, local_client
 from tests.api.serving import Served, serve
 
 
@@ -94,6 +96,24 @@ def test_a_silent_stream_is_kept_alive(
             if line.startswith(":"):
                 change(database, job, state="failed")
         assert line == ""
+
+
+def test_streams_take_no_place_of_requests_and_have_a_bound_of_their_own(
+    database: Database, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_watch, "MAX_FOLLOWERS", 2)
+    job = add_job(database, measured.model)
+    path = f"/v1/jobs/{job}/events"
+    with local_client(create_app(Settings(data_dir=tmp_path, max_requests=1), database)) as client:
+        with client.stream("GET", path) as first, client.stream("GET", path) as second:
+            streams = [read(first), read(second)]
+            assert [next(events)[0] for events in streams] == ["running.0.0."] * 2
+            assert client.get(f"/v1/jobs/{job}").status_code == 200
+            refused = client.get(path)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+            assert refused.headers["content-type"] == "application/problem+json"
+            change(database, job, state="failed")
+            assert [[identity for identity, _ in events] for events in streams] == [["failed.0.0."]] * 2
 
 
 def test_events_of_an_unknown_job_are_a_problem(client: TestClient) -> None:
