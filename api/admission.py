@@ -21,8 +21,8 @@ _LOG = structlog.get_logger("api")
 class Admission:
     """ASGI middleware: a bound of the requests under way, of their headers, and of the time until an answer begins.
 
-    Health and metrics are always answered: nobody should take a busy service for a dead one. A stream of
-    events counts until it has begun: it may last for hours and costs nothing meanwhile, and ``api.job_watch`` bounds it.
+    Health and metrics are always answered: nobody should take a busy service for a dead one. A stream of events counts until it
+    has begun: it may last for hours and costs next to nothing meanwhile, and ``api.job_watch`` has a bound of its own.
     """
 
     def __init__(self, app: ASGIApp, *, max_requests: int, seconds: float) -> None:
@@ -91,9 +91,9 @@ class Admission:
 
 
 def _begins_stream(message: Message) -> bool:
-    return message["type"] == "http.response.start" and Headers(raw=message["headers"]).get("content-type", "").startswith(
-        _STREAM
-    )
+    if message["type"] != "http.response.start":
+        return False
+    return Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM)
 
 
 def _log_late(ended: asyncio.Task[None], scope: Scope) -> None:

@@ -104,16 +104,19 @@ def test_streams_take_no_place_of_requests_and_have_a_bound_of_their_own(
     monkeypatch.setattr(job_watch, "MAX_FOLLOWERS", 2)
     job = add_job(database, measured.model)
     path = f"/v1/jobs/{job}/events"
-    with local_client(create_app(Settings(data_dir=tmp_path, max_requests=1), database)) as client:
-        with client.stream("GET", path) as first, client.stream("GET", path) as second:
-            streams = [read(first), read(second)]
-            assert [next(events)[0] for events in streams] == ["running.0.0."] * 2
-            assert client.get(f"/v1/jobs/{job}").status_code == 200
-            refused = client.get(path)
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
-            assert refused.headers["content-type"] == "application/problem+json"
-            change(database, job, state="failed")
-            assert [[identity for identity, _ in events] for events in streams] == [["failed.0.0."]] * 2
+    with (
+        local_client(create_app(Settings(data_dir=tmp_path, max_requests=1), database)) as client,
+        client.stream("GET", path) as first,
+        client.stream("GET", path) as second,
+    ):
+        streams = [read(first), read(second)]
+        assert [next(events)[0] for events in streams] == ["running.0.0."] * 2
+        assert client.get(f"/v1/jobs/{job}").status_code == 200
+        refused = client.get(path)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+        assert refused.headers["content-type"] == "application/problem+json"
+        change(database, job, state="failed")
+        assert [[identity for identity, _ in events] for events in streams] == [["failed.0.0."]] * 2
 
 
 def test_events_of_an_unknown_job_are_a_problem(client: TestClient) -> None:
