@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from planner.errors import BudgetError, PlannerError, problem_code
+from planner.errors import BudgetError, PlannerError, UnauthenticatedError, problem_code
 from sensitivity.errors import SensitivityError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -39,23 +40,30 @@ class ReportingGroup(TyperGroup):
         except ValidationError as error:
             message = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
             _fail("invalid-request", message, {}, BAD_INPUT)
-        except SensitivityError as error:
-            _fail(problem_code(type(error)), str(error), {}, BAD_INPUT)
-        except PlannerError as error:
-            _fail(error.code, str(error), error.fields, _exit_code(error))
+        except (PlannerError, SensitivityError) as error:
+            fields = error.fields if isinstance(error, PlannerError) else {}
+            _fail(problem_code(type(error)), str(error), fields, _exit_code(error), notes=_notes(error))
 
 
-def _exit_code(error: PlannerError) -> int:
+def _notes(error: Exception) -> list[str]:
+    """The request id of an answer of a service, to search its logs for, and where a command takes a key from."""
+    takes_key = ["a command takes the key from BITPLAN_API_KEY, or from the file of --key-file"]
+    return [*getattr(error, "__notes__", ()), *(takes_key if isinstance(error, UnauthenticatedError) else [])]
+
+
+def _exit_code(error: PlannerError | SensitivityError) -> int:
     if isinstance(error, BudgetError):
         return BUDGET
     return JOB_FAILED if isinstance(error, JobFailedError) else BAD_INPUT
 
 
-def _fail(code: str, message: str, fields: dict[str, object], exit_code: int) -> None:
+def _fail(code: str, message: str, fields: dict[str, object], exit_code: int, *, notes: Sequence[str] = ()) -> None:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": code, "detail": message, **fields}, default=str) + "\n")
     else:
         err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+        for note in notes:
+            err.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -34,7 +34,6 @@ def choose_service(
 ) -> None:
     """Choose who answers the command that follows. A key comes from a file or ``BITPLAN_API_KEY``: others see arguments."""
     if not url:
-        _SERVICE.set(None)
         return
     from planner.client import Client
 
@@ -44,7 +43,7 @@ def choose_service(
     if key is not None and address.scheme == "http" and address.hostname not in _LOOPBACK:
         say("warning: the API key goes over the network unencrypted; give a URL that begins with https://")
     context.call_on_close(client.close)
-    _SERVICE.set(client)
+    context.call_on_close(partial(_SERVICE.reset, _SERVICE.set(client)))
 
 
 def operations() -> AbstractOperations:

@@ -272,10 +272,11 @@ def _curves(remote: Remote, folder: Path) -> None:
 
 def test_a_key_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sent: list[str | None] = []
+    answers: list[httpx2.Response] = []
 
     def recorded(request: httpx2.Request) -> httpx2.Response:
         sent.append(request.headers.get("authorization"))
-        return httpx2.Response(200, json={"items": []})
+        return answers.pop() if answers else httpx2.Response(200, json={"items": []})
 
     monkeypatch.delenv("BITPLAN_API_KEY", raising=False)
     monkeypatch.setattr("planner.client.Client", partial(Client, transport=httpx2.MockTransport(recorded)))
@@ -289,5 +290,10 @@ def test_a_key_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPa
     told = RUNNER.invoke(app, ["--url", "http://elsewhere", "formats", "--json"])
     assert "unencrypted" in told.stderr
     monkeypatch.setattr("sys.argv", ["bitplan"])
+    problem = {"type": "urn:bitplan:problem:unauthenticated", "title": "T", "status": 401, "detail": "this needs a key"}
+    answers.append(httpx2.Response(401, json=problem | {"request_id": "r7"}))
+    told = RUNNER.invoke(app, [*there, "formats"])
+    assert (told.exit_code, told.stderr.splitlines()[:2]) == (2, ["error: this needs a key", "request id r7"])
+    assert "--key-file" in told.stderr
     refused = RUNNER.invoke(app, [*there, "--key-file", str(tmp_path / "none"), "formats"])
     assert (refused.exit_code, "cannot read an API key" in refused.stderr) == (2, True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.client import Client, Retries, ServiceError, UnreachableError, UnusableAnswerError
@@ -220,6 +220,7 @@ def test_a_url_of_no_service(url: str) -> None:
     assert "canary" not in str(raised.value)
 
 
+@settings(max_examples=50)
 @given(st.text(min_size=1) | st.sampled_from([".", "..", "../keys", "a/b", "\udc80", "%2e%2e", "a?b#c"]))
 def test_a_key_of_a_path_stays_one_segment(key: str) -> None:
     try:
@@ -261,6 +262,7 @@ def test_the_service_says_when(header: str | None, pause: float | None) -> None:
     assert pauses == ([] if pause is None else [pause])
 
 
+@settings(max_examples=50)
 @given(attempt=st.integers(1, 10_000), uniform=st.floats(0, 1, exclude_max=True))
 def test_pauses_stay_within_their_limits(attempt: int, uniform: float) -> None:
     pauses: list[float] = []
