@@ -101,8 +101,9 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.add_middleware(ExceptionMiddleware, handlers=foreseen)
     app.add_middleware(RequestContext)
     app.add_middleware(Observed, metrics=app.state.metrics)  # the last is the outermost: it sees what others refuse
-    for module in (
+    for module in (  # routes are tried in this order: what is asked by the hundred comes first
         health,
+        plans,
         catalogue,
         models,
         links,
@@ -112,7 +113,6 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         calibrations,
         imports,
         jobs,
-        plans,
         plan_names,
         frontiers,
         searches,
