@@ -6,13 +6,14 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
 
 import httpx2
+from pydantic import ValidationError
 from typing_extensions import override
 
 from planner.client.addresses import path_of
 from planner.client.connection import Connection
 from planner.client.retries import Retries
 from planner.curve_tools.movement import DEFAULT_RATIO
-from planner.errors import InvalidRequestError
+from planner.errors import InvalidImportError, InvalidRequestError
 from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveStep
 from planner.schemas.base import Page, Schema
@@ -22,6 +23,7 @@ from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
+from planner.schemas.imports import TEXT_LIMIT as IMPORT_LIMIT
 from planner.schemas.imports import ImportDocument, ImportedFile, ImportRequest
 from planner.schemas.jobs import Job, JobPage, JobState, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
@@ -327,7 +329,14 @@ class Client(AbstractOperations):
         from planner.importers.source import read_source
 
         sources = [read_source(path) for path in files]
-        sent = [ImportedFile(name=source.name, text=source.text) for source in sources]
+        try:
+            sent = [ImportedFile(name=source.name, text=source.text) for source in sources]
+        except (InvalidImportError, ValidationError) as error:
+            msg = (
+                f"a request carries texts of at most {IMPORT_LIMIT:,} characters, and importance matrices need the weights: "
+                f"import {', '.join(source.name for source in sources)} where the service has its database and models, without --url"
+            )
+            raise InvalidImportError(msg) from error
         return self.import_files(model, ImportRequest(files=sent, tool=tool, options=dict(options or {})))
 
     @override

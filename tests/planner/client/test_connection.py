@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from planner.client import Client, Retries, ServiceError, UnreachableError, UnusableAnswerError
 from planner.client.addresses import path_of
-from planner.errors import BudgetBelowFloorError, InvalidRequestError, NotFoundError, PlannerError
+from planner.errors import BudgetBelowFloorError, InvalidImportError, InvalidRequestError, NotFoundError, PlannerError
+from planner.schemas.calibrations import TEXT_LIMIT, CreateCalibration
 from planner.schemas.links import LinkRequest
 from planner.schemas.plans import BudgetSpec, PlanRequest
 from sensitivity.errors import UnknownFormatError
@@ -196,6 +198,18 @@ def test_pages_are_walked_to_the_end() -> None:
     asked = Asked(ok(plan), ok({"items": [], "next": None}))
     assert list(asked.client.iter_plans()) == []
     assert [request.url.params.get("cursor") for request in asked.script.requests] == [None, "c2"]
+
+
+def test_files_that_no_request_carries(tmp_path: Path) -> None:
+    long, matrix = tmp_path / "long.txt", tmp_path / "imatrix.gguf"
+    long.write_text("word " * (TEXT_LIMIT // 5 + 1))
+    matrix.write_bytes(b"GGUF\xff\xff")
+    nobody = Asked()
+    with pytest.raises(InvalidRequestError, match="on the machine of the service"):
+        nobody.client.add_calibration(CreateCalibration(source=str(long)))
+    with pytest.raises(InvalidImportError, match=r"import imatrix\.gguf where the service has its database and models"):
+        nobody.client.add_imports("toy", [matrix])
+    assert nobody.script.requests == []
 
 
 def test_a_key_is_sent_and_shown_nowhere() -> None:
