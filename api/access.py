@@ -97,9 +97,9 @@ class Access:
                 sign_in = RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
                 await sign_in(scope, receive, send)
                 return
-            if operation is not None:
-                _refuse_without_scope(caller, operation, scope)
         set_caller(scope, caller)
+        if operation is not None and operation.needs is not None:
+            _refuse_without_scope(caller, operation, scope)
         await self.app(scope, receive, send)
 
     def _operation(self, scope: Scope) -> Operation | None:

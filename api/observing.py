@@ -6,6 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+from api.callers import client_address
 from api.metrics import UNROUTED, Metrics
 from api.request_context import request_id
 from planner.telemetry import plan_listener
@@ -59,5 +60,6 @@ class Observed:
             route=route,
             status=status,
             duration_ms=round(seconds * 1e3, 2),
+            client=client_address(scope),
             actor=scope.get("state", {}).get("actor"),
         )

@@ -1,6 +1,8 @@
 """One log line a request: what an operator looks for, and no secret."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,13 @@ import structlog
 from fastapi.testclient import TestClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import LogCapture
+
+from api.app import create_app
+from planner.schemas.keys import AccessScope
+from planner.services import keys
+from planner.settings import Settings
+from planner.storage.database import Database
+from tests.api.conftest import local_client
 
 
 @pytest.fixture
@@ -30,10 +39,26 @@ def test_a_request_is_one_line(plain: TestClient, logged: list[Any]) -> None:
         "method": "GET",
         "route": "/v1/formats",
         "status": 200,
+        "client": "127.0.0.1",
     }
     plain.get("/v1/formats", headers={"authorization": "Bearer c4nary"})
     assert [entry["event"] for entry in logged] == ["request", "request"]
+    assert (logged[-1]["status"], logged[-1]["actor"]) == (401, None)
     assert "c4nary" not in repr(logged)
+
+
+def test_who_is_refused_is_named_by_the_prefix_of_the_key(tmp_path: Path, sqlite_template: Path, logged: list[Any]) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "keys.db")
+    database = Database(f"sqlite:///{tmp_path / 'keys.db'}")
+    with database.session() as session:
+        made = keys.create_key(session, name="reader", scopes={AccessScope.READ})
+    with local_client(create_app(Settings(data_dir=tmp_path), database)) as client:
+        refused = client.post("/v1/plans", json={}, headers={"authorization": f"Bearer {made.key}"})
+    database.close()
+    assert refused.status_code == 403
+    (line,) = [entry for entry in logged if entry["event"] == "request"]
+    assert line["actor"] == f"reader ({made.prefix})"
+    assert made.key not in repr(logged)
 
 
 def test_what_is_logged_on_the_way_has_the_id_of_the_request(
