@@ -332,9 +332,10 @@ class Client(AbstractOperations):
         try:
             sent = [ImportedFile(name=source.name, text=source.text) for source in sources]
         except (InvalidImportError, ValidationError) as error:
+            names = ", ".join(source.name for source in sources)
             msg = (
                 f"a request carries texts of at most {IMPORT_LIMIT:,} characters, and importance matrices need the weights: "
-                f"import {', '.join(source.name for source in sources)} where the service has its database and models, without --url"
+                f"import {names} where the service has its database and models, without --url"
             )
             raise InvalidImportError(msg) from error
         return self.import_files(model, ImportRequest(files=sent, tool=tool, options=dict(options or {})))
