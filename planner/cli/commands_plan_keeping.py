@@ -1,6 +1,7 @@
 """`bitplan plans diff`, `name`, `unname`, `names`, `which`, `pin`, `unpin`, `history` and `delete`."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -63,7 +64,7 @@ def names(model: ModelName, as_json: AsJson = False) -> None:
     if as_json:
         show_json(found)
         return
-    rows = [[_signed(item.name, item.who, item.why), item.plan, f"{item.since:%Y-%m-%d %H:%M}"] for item in found.items]
+    rows = [[_signed(item.name, item.who, item.why), item.plan, _when(item.since)] for item in found.items]
     show_table("names", ["name", "plan", "since"], rows)
 
 
@@ -82,7 +83,7 @@ def pin(plan: PlanId, why: Why = "", as_json: AsJson = False) -> None:
     if as_json:
         show_json(pinned)
     else:
-        say(f"plan {plan} is pinned since {pinned.since:%Y-%m-%d %H:%M} by {pinned.who}")
+        say(f"plan {plan} is pinned since {_when(pinned.since)} by {pinned.who}")
 
 
 def unpin(plan: PlanId, why: Why = "", as_json: AsJson = False) -> None:
@@ -121,7 +122,12 @@ def history(
 
 def _line(event: PlanEvent) -> list[str]:
     what = event.action if event.name is None else f"{event.action} {event.name} v{event.version}"
-    return [_signed(what, event.who, event.why), event.plan, f"{event.at:%Y-%m-%d %H:%M}"]
+    return [_signed(what, event.who, event.why), event.plan, _when(event.at)]
+
+
+def _when(moment: datetime) -> str:
+    """By this machine's clock, as ``--since`` is read."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _signed(what: str, who: str, why: str) -> str:

@@ -1,6 +1,7 @@
 """Names of a model's plans: each is borne by one plan at a time, and every move of it is a line of the trail."""
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from planner.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -49,10 +50,14 @@ def move_name(session: Session, model: str, name: str, request: MoveName, *, who
     if row is None:
         _check_room(session, owner)
         row = PlanNameRow(model_id=owner.id, name=name)
-    event = record_name(session, plan, name, "named", supersedes=current, who=who, why=request.why)
-    row.plan_id, row.version, row.since, row.who, row.why = plan.id, event.version or 1, event.at, event.who, event.why
-    session.add(row)
-    session.flush()
+    try:
+        event = record_name(session, plan, name, "named", supersedes=current, who=who, why=request.why)
+        row.plan_id, row.version, row.since, row.who, row.why = plan.id, event.version or 1, event.at, event.who, event.why
+        session.add(row)
+        session.flush()
+    except IntegrityError as error:  # a row that is not there yet cannot be locked: of two that give a new name one is late
+        msg = f"the name {name!r} was given by somebody else at this moment: look where it is now, and try again"
+        raise ConflictError(msg, name=name) from error
     return _document(row), current is None
 
 

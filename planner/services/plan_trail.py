@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from planner.errors import ConflictError, InvalidRequestError
+from planner.errors import InvalidRequestError
 from planner.schemas.plan_keeping import Action, EventFilters, PlanEvent, PlanEventPage
 from planner.services.pagination import PAGE_LIMIT
 from planner.services.planning_inputs import find_model
@@ -39,15 +38,11 @@ def record_name(
     """Add the next line about a name of the plan's model.
 
     Raises:
-        ConflictError: another transaction added it first.
+        IntegrityError: another transaction added it at this moment.
     """
     newest = select(func.max(PlanEventRow.version)).where(PlanEventRow.model_id == plan.model_id, PlanEventRow.name == name)
     version = (session.scalar(newest) or 0) + 1
-    try:
-        return _add(session, plan, action=action, who=who, why=why, name=name, version=version, supersedes=supersedes)
-    except IntegrityError as error:
-        msg = f"the name {name!r} was moved by somebody else at this moment: look where it is now, and try again"
-        raise ConflictError(msg, name=name) from error
+    return _add(session, plan, action=action, who=who, why=why, name=name, version=version, supersedes=supersedes)
 
 
 def list_events(

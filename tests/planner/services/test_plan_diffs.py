@@ -13,6 +13,8 @@ from planner.storage.database import Database
 from tests import synthetic
 from tests.planner.services.stored_plans import measured_model, stored_plan
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""A matter of documents: what is read of a database, other tests read of both."""
 OTHERS: list[dict[str, Any]] = [
     {},
     {"runtime": "vllm"},
@@ -37,7 +39,6 @@ def diff(database: Database, plan: str, other: str) -> PlanDiff:
         return plan_diffs.diff_plans(session, plan, other)
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # a matter of documents alone
 @settings(
     max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -118,6 +118,7 @@ def test_names_are_a_model_s_own(database: Database, toy: str) -> None:
     assert len(trail(database, model="other")) == 1
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_has_room_for_so_many_names(database: Database, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_names, "MOST_NAMES", 2)
     plan = stored_plan(database).id
@@ -139,6 +140,19 @@ def test_what_is_kept_is_not_deleted_by_anybody(database: Database, toy: str, wh
         models.delete_model(session, "toy")
     with pytest.raises(IntegrityError), database.session() as session:  # whoever forgets to ask
         session.execute(delete(PlanRow).where(PlanRow.id == plan))
+    with database.read_session() as session:
+        assert plans.get_plan(session, plan).id == plan
+
+
+def test_a_plan_that_is_kept_at_the_last_moment_keeps_its_model(
+    database: Database, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = stored_plan(database).id
+    with database.session() as session:
+        plan_pins.pin_plan(session, plan, PinRequest(), who=LOCAL)
+    monkeypatch.setattr(models, "refuse_kept_plans", lambda *_: None)  # it looked just before
+    with pytest.raises(ConflictError, match="at this moment"), database.session() as session:
+        models.delete_model(session, "toy")
     with database.read_session() as session:
         assert plans.get_plan(session, plan).id == plan
 
