@@ -1,0 +1,52 @@
+"""Following a job: what is said on the way, and what becomes of one that is left."""
+
+from collections.abc import Generator
+from typing import cast
+
+import pytest
+
+from planner.cli.following import follow
+from planner.cli.reporting import JobFailedError
+from planner.operations import AbstractOperations
+from planner.schemas.jobs import Job
+from tests.planner.client.test_connection import job
+
+
+class States:
+    """A job that goes through some states; whoever follows it may be interrupted."""
+
+    def __init__(self, *states: tuple[str, int], interrupted: bool = False) -> None:
+        self.states = [Job.model_validate_json(job(*state)) for state in states]
+        self.interrupted = interrupted
+        self.left = False
+
+    def get_job(self, _job: str) -> Job:
+        return self.states[0]
+
+    def follow_job(self, _job: str) -> Generator[Job]:
+        try:
+            yield from self.states
+            if self.interrupted:
+                raise KeyboardInterrupt
+        finally:
+            self.left = True
+
+
+def followed(states: States) -> Job:
+    return follow(cast(AbstractOperations, states), "j", quiet=False)
+
+
+def test_the_job_as_it_ended() -> None:
+    assert followed(States(("queued", 0), ("running", 2), ("succeeded", 5))).done == 5
+    assert followed(States(("succeeded", 5))).done == 5
+    with pytest.raises(JobFailedError, match="job j cancelled") as raised:
+        followed(States(("running", 1), ("cancelled", 1)))
+    assert raised.value.fields == {"job": "j", "state": "cancelled"}
+
+
+def test_a_job_that_is_left_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    states = States(("running", 1), interrupted=True)
+    with pytest.raises(KeyboardInterrupt):
+        followed(states)
+    assert states.left
+    assert "bitplan jobs follow j" in capsys.readouterr().err
