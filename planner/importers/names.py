@@ -17,6 +17,7 @@ _ROUTERS: Final = re.compile(r".*\.(mlp|block_sparse_moe)\.(gate|router|shared_e
 _GGUF_ROUTERS: Final = re.compile(r"blk\.\d+\.ffn_gate_inp(_shexp)?")
 _EXPERT: Final = re.compile(r".+\.(\d{1,5})\.\w+\.experts\.(\d{1,6})\.(\w+)")
 _ROLES: Final = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
+_LONGEST: Final = 500
 _COMPARED: Final = 2000
 """Names that an unknown one is compared with: enough for a hint."""
 _PROJECTIONS: Final = ("gate_proj", "up_proj", "down_proj")
@@ -70,6 +71,8 @@ class ModelNames:
         Raises:
             InvalidImportError: the model has nothing of that name.
         """
+        if len(name) > _LONGEST:
+            file.refuse(f"a name of a layer has {len(name):,} characters", key=name)
         layer = self.by_name.get(name) or self._expert(name)
         if layer is None and not self.is_no_layer(name):
             self.refuse(name, file)

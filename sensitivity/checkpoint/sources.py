@@ -7,9 +7,11 @@ from typing import Final
 
 from sensitivity.checkpoint.description import SourceKind
 from sensitivity.checkpoint.gguf_header import is_gguf
+from sensitivity.checkpoint.untrusted import shown
 from sensitivity.errors import NoWeightsError, SourceNotFoundError
 
 _HUB_ID: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_REVISION: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _FILES: Final = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
 
 
@@ -67,13 +69,16 @@ def _gguf(path: Path, revision: str | None) -> Place:
 
 
 def _snapshot(source: str, revision: str | None) -> Place:
+    if revision is not None and not _REVISION.fullmatch(revision):  # it becomes a path in the cache
+        msg = f"{shown(revision)} is no revision of {source}: give a branch, a tag or a commit"
+        raise SourceNotFoundError(msg)
     # Imported here: only hub ids need it, and the request path should not pay for it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = snapshot_download(source, revision=revision, allow_patterns=_FILES, local_files_only=True)
-    except (LocalEntryNotFoundError, HFValidationError, FileNotFoundError) as error:
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         wanted = source if revision is None else f"{source} --revision {revision}"
         msg = f"{source!r} is neither a path nor in the local hub cache: run `hf download {wanted}` first, or check the name"
         raise SourceNotFoundError(msg) from error

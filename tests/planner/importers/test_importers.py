@@ -271,6 +271,8 @@ def test_measurements_that_cannot_be(edit: dict[str, Any], message: str) -> None
         ('[["lm_head", ' + "9" * 5000 + "]]", "no usable JSON"),
         ('[["lm_head", ' + "9" * 400 + "]]", "is not a number from"),
         ("[" * 100_000, "nested too deeply|no usable JSON"),
+        ('[["' + "x" * 1000 + '.mlp.gate", 1]]', "a name of a layer has 1,009 characters"),
+        ("[" + "[]," * 2_000_000 + "[]]", "more than 2,097,152 values"),
         ('{"a": 1, "a": 2}', "key 'a' appears twice"),
     ],
 )

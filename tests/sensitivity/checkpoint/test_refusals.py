@@ -127,6 +127,20 @@ def test_a_hub_id_that_is_not_cached_says_how_to_get_it(monkeypatch: pytest.Monk
         describe("nobody/nothing", revision="v1")
 
 
+@pytest.mark.parametrize("revision", ["../../secret", "main/../../x", "", "a\0b", "x" * 200, "/etc", "-x"])
+def test_a_revision_that_is_no_name_is_never_looked_up(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it was looked up"))
+    with pytest.raises(SourceNotFoundError, match="is no revision of me/tiny"):
+        describe("me/tiny", revision=revision)
+
+
+@pytest.mark.parametrize("source", ["../tiny", "me/../tiny", "me/.tiny", "mé/tiny", "me/" + "x" * 97, "me/tiny/more", "-me/tiny"])
+def test_what_is_no_hub_id_is_never_looked_up(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it was looked up"))
+    with pytest.raises(SourceNotFoundError, match="no directory or file"):
+        describe(source)
+
+
 def test_a_hub_id_that_is_cached_is_found_with_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--me--tiny"
