@@ -62,7 +62,11 @@ class Metrics:
         )
         self._plans = Counter("bitplan_plans", "Plans made, by what was proven of them.", ["status"], registry=self._registry)
         self._solve_seconds = Histogram(
-            "bitplan_solve_seconds", "Wall time of the solve that a plan rests on.", ["solver"], buckets=_SOLVE_SECONDS, registry=self._registry
+            "bitplan_solve_seconds",
+            "Wall time of the solve that a plan rests on.",
+            ["solver"],
+            buckets=_SOLVE_SECONDS,
+            registry=self._registry,
         )
         self._gaps = Histogram(
             "bitplan_plan_gap", "(objective - lower bound) / |objective| of a plan.", buckets=_GAPS, registry=self._registry

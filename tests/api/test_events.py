@@ -26,6 +26,9 @@ from tests.api.conftest import Measured, local_client
 from tests.api.serving import Served, serve
 
 
+one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # what is asked is asked of both below
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_watch, "POLL_SECONDS", 0.01)
@@ -86,6 +89,7 @@ def test_who_comes_back_is_told_only_what_is_new(client: TestClient, measured: M
         assert [identity for identity, _ in read(answer)] == ["succeeded.2.0.2"]
 
 
+@one_database
 def test_a_silent_stream_is_kept_alive(
     client: TestClient, measured: Measured, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +102,7 @@ def test_a_silent_stream_is_kept_alive(
         assert line == ""
 
 
+@one_database
 def test_streams_take_no_place_of_requests_and_have_a_bound_of_their_own(
     database: Database, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +124,7 @@ def test_streams_take_no_place_of_requests_and_have_a_bound_of_their_own(
         assert [[identity for identity, _ in events] for events in streams] == [["failed.0.0."]] * 2
 
 
+@one_database
 def test_events_of_an_unknown_job_are_a_problem(client: TestClient) -> None:
     answer = client.get("/v1/jobs/0123/events")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
@@ -178,6 +184,7 @@ def _counted(function: Callable[..., Any], calls: list[int]) -> Callable[..., An
     return counting
 
 
+@one_database
 def test_who_is_slow_gets_the_newest(database: Database, measured: Measured) -> None:
     job = add_job(database, measured.model, total=9)
 
@@ -197,6 +204,7 @@ def test_who_is_slow_gets_the_newest(database: Database, measured: Measured) -> 
     followed(database, run)
 
 
+@one_database
 def test_followers_wait_for_a_database_that_is_away(
     database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +229,7 @@ def test_followers_wait_for_a_database_that_is_away(
     followed(database, run)
 
 
+@one_database
 def test_a_deleted_job_and_a_service_that_stops_end_the_stream(database: Database, measured: Measured) -> None:
     gone, stays = add_job(database, measured.model), add_job(database, measured.model)
 
@@ -241,6 +250,7 @@ def test_a_deleted_job_and_a_service_that_stops_end_the_stream(database: Databas
     followed(database, run)
 
 
+@one_database
 def test_a_fault_of_ours_leaves_nobody_waiting(database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     job = add_job(database, measured.model)
     monkeypatch.setattr(job_watch, "progress_of", lambda *_args: 1 / 0)
