@@ -1,10 +1,11 @@
 """What every budget of a planning question shares: prepared once, and remembered while no cell of the model is written."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from planner.build import Classes
@@ -17,12 +18,15 @@ from planner.services.posing import Posed, legal_classes, pose
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.memory import Memory
+from planner.storage.tables import ModelRow, ProbeSettingRow
 
 LAYER_BYTES: Final = 600
 """About what the facts of one layer take: its name, its shape, its place in a group."""
 
 SOLUTIONS_BYTES: Final = 2**20
 """What the remembered solutions of one question may take: about 200 of 224 layers, one of 44,544."""
+
+RowT = TypeVar("RowT", ModelRow, ProbeSettingRow)
 
 _FIELDS: Final = frozenset(Question.model_fields) - {"model"}
 
@@ -93,4 +97,11 @@ def _prepare(session: Session, model: str, question: Question, version: Hashable
     selected = select_layers(session, model, question)
     inputs = load_inputs(session, selected, question, version)
     classes = legal_classes(selected, question, [fmt.name for fmt in inputs.curves.formats], inputs)
-    return Prepared(question, selected, inputs, classes)
+    own = replace(selected, model=_copy(selected.model)), replace(inputs, setting=_copy(inputs.setting))
+    return Prepared(question, *own, classes)
+
+
+def _copy(row: RowT) -> RowT:
+    """The same facts in a row that no session knows: one that is remembered must not expire with somebody's transaction."""
+    mapper = inspect(type(row))
+    return type(row)(**{column.key: getattr(row, column.key) for column in mapper.column_attrs})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from planner.cells import Cell
-from planner.errors import NotFoundError, UnmeasuredError
+from planner.errors import BudgetAboveCeilingError, NotFoundError, UnmeasuredError
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import models
 from planner.services.plans import make_plan
@@ -93,6 +93,14 @@ def test_a_plan_that_was_not_proven_in_time_is_solved_again(database: Database) 
     _measure(database)
     assert _plan(database, deadline_seconds=1e-9).proof.status != "optimal"
     assert _plan(database).proof.status == "optimal"
+
+
+def test_what_is_remembered_outlives_a_transaction_that_is_rolled_back(database: Database) -> None:
+    _measure(database)
+    with pytest.raises(BudgetAboveCeilingError), database.session() as session:
+        make_plan(session, _asked(budget={"effective_bits": 40}))
+    plan = _plan(database)
+    assert (plan.model_name, plan.provenance.probe) == ("toy", "fisher")
 
 
 def test_cells_that_another_process_writes_are_seen_at_once(database: Database, other: Database) -> None:
