@@ -25,7 +25,6 @@ from planner.storage.tables import JobRow
 from tests.api.conftest import Measured, local_client
 from tests.api.serving import Served, serve
 
-
 one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # what is asked is asked of both below
 
 
