@@ -76,7 +76,7 @@ class PlanName(Schema):
     plan: Annotated[str, Field(description="id of the plan that bears it")]
     version: Annotated[int, Field(description="how many times the name was given or taken away, this time included")]
     since: Annotated[datetime, Field(description="when the plan was given the name")]
-    who: Annotated[str, Field(description="who gave it: prefix of an API key, or 'local'")]
+    who: Annotated[str, Field(description="who gave it: name and prefix of an API key, or 'local'")]
     why: Annotated[str, Field(description="the reason that was given")]
 
 
@@ -97,7 +97,7 @@ class PlanPin(Schema):
 
     plan: Annotated[str, Field(description="id of the plan")]
     since: Annotated[datetime, Field(description="when it was pinned")]
-    who: Annotated[str, Field(description="who pinned it: prefix of an API key, or 'local'")]
+    who: Annotated[str, Field(description="who pinned it: name and prefix of an API key, or 'local'")]
     why: Annotated[str, Field(description="the reason that was given")]
 
 
@@ -106,7 +106,7 @@ class PlanEvent(Schema):
 
     id: Annotated[int, Field(description="number of the line; later lines have larger ones")]
     at: Annotated[datetime, Field(description="when, by the database's clock")]
-    who: Annotated[str, Field(description="prefix of an API key, or 'local'")]
+    who: Annotated[str, Field(description="name and prefix of an API key, or 'local'")]
     action: Annotated[Action, Field(description="what was done")]
     model: Annotated[str, Field(description="id of the model")]
     plan: Annotated[str, Field(description="id of the plan that it was done to")]

@@ -26,7 +26,7 @@ def move_name(session: Session, model: str, name: str, request: MoveName, *, who
         model: id or name of the model.
         name: the name.
         request: plan, reason, and what the name has to be on.
-        who: prefix of an API key, or ``plan_trail.LOCAL``.
+        who: name and prefix of an API key, or ``plan_trail.LOCAL``.
 
     Returns:
         The name, and whether no plan bore it before.
@@ -69,7 +69,7 @@ def remove_name(session: Session, model: str, name: str, *, replaces: str | None
         model: id or name of the model.
         name: the name.
         replaces: plan that has to bear it now; ``None`` takes it away from whichever does.
-        who: prefix of an API key, or ``plan_trail.LOCAL``.
+        who: name and prefix of an API key, or ``plan_trail.LOCAL``.
         why: the reason.
 
     Raises:

@@ -29,7 +29,7 @@ def pin_plan(session: Session, plan_id: str, request: PinRequest, *, who: str) -
         session: a write transaction.
         plan_id: the plan.
         request: the reason.
-        who: prefix of an API key, or ``plan_trail.LOCAL``.
+        who: name and prefix of an API key, or ``plan_trail.LOCAL``.
 
     Raises:
         NotFoundError: no such plan.

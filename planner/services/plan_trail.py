@@ -26,7 +26,7 @@ def record(session: Session, plan: PlanRow, action: Action, *, who: str, why: st
         session: a write transaction.
         plan: the plan that something is done to.
         action: what is done.
-        who: prefix of an API key, or ``LOCAL``.
+        who: name and prefix of an API key, or ``LOCAL``.
         why: the reason.
     """
     return _add(session, plan, action=action, who=who, why=why)

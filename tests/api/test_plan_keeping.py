@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from planner.schemas.keys import AccessScope
+from planner.services import keys
+from planner.storage.database import Database
 from tests.api.conftest import Measured
 
 REQUEST = {"model": "toy", "budget": {"effective_bits": 4.25}}
@@ -82,6 +85,17 @@ def test_a_name_is_given_moved_and_taken_away(client: TestClient, measured: Meas
     assert client.delete(f"/v1/plans/{second}", params={"why": "space"}).status_code == 204
     problem(client.get(f"/v1/plans/{second}"), 404, "not-found")
     assert client.get("/v1/plan-events", params={"plan": second}).json()["items"][0]["why"] == "space"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_trail_names_the_key(client: TestClient, measured: Measured, database: Database) -> None:
+    plan = make(client)
+    with database.session() as session:
+        key = keys.create_key(session, "release robot", [AccessScope.PLAN])
+    named = client.put(NAME, json={"plan": plan}, headers={"authorization": f"Bearer {key.key}"})
+    assert named.json()["who"] == f"release robot ({key.prefix})"
+    refused = client.delete(f"/v1/plans/{plan}", headers={"authorization": f"Bearer {key.key}"})
+    problem(refused, 403, "forbidden")  # deleting is the administrator's
 
 
 def test_a_pin_keeps_a_plan(client: TestClient, measured: Measured) -> None:
