@@ -11,7 +11,7 @@ from planner.solving import Solved
 MOST_KEPT: Final = 8192
 """Choices that one question keeps. A plan of 224 layers has twice as many choices; the largest models make theirs anew."""
 
-KEPT_BYTES: Final = 1500
+KEPT_BYTES: Final = 1000
 """About what one of them takes: a validated document of a handful of fields, and its place in a dictionary."""
 
 Made = TypeVar("Made")

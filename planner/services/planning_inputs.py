@@ -206,8 +206,8 @@ class _ModelCurves:
 
     @property
     def bytes(self) -> int:
-        """Memory of the arrays; those that both curves share count twice."""
-        return self.measured.bytes + self.expected.bytes
+        """Memory of the arrays; both curves share the status, and all if nothing is shrunk."""
+        return self.measured.bytes + self.expected.bytes - self.measured.status.nbytes
 
 
 def load_inputs(session: Session, selected: Selected, request: Question, version: Hashable) -> Inputs:
