@@ -127,11 +127,11 @@ def test_a_request_that_fails_after_it_wrote_leaves_nothing(
     assert asked.post("/v1/plans", json=PLAN, headers=KEY).status_code == 201
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "ä", "a\tb"])
-def test_a_key_that_cannot_be_kept_is_refused(asked: TestClient, stored: Database, key: str) -> None:
-    answer = asked.post("/v1/plans", json=PLAN, headers=[(b"idempotency-key", key.encode("latin-1"))])
-    assert (answer.status_code, rows(stored, PlanRow)) == (422, 0)
-    assert "fresh UUID" in answer.json()["detail"]
+def test_a_key_that_cannot_be_kept_is_refused(asked: TestClient, stored: Database) -> None:
+    for key in ("", "x" * 256, "ä", "a\tb"):
+        answer = asked.post("/v1/plans", json=PLAN, headers=[(b"idempotency-key", key.encode("latin-1"))])
+        assert (answer.status_code, rows(stored, PlanRow)) == (422, 0)
+        assert "fresh UUID" in answer.json()["detail"]
 
 
 def test_clients_at_once_with_one_key_get_one_plan_and_with_many_keys_many(asked: TestClient, stored: Database) -> None:

@@ -187,9 +187,9 @@ def test_headers_that_are_too_large_are_a_problem(service: Database, tmp_path: P
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("path", [f"/v1/models/{text}" for text in ("%00", "%ff%fe", "%", "%zz", "?cursor=%ff")])
-def test_a_path_that_is_badly_encoded_is_a_problem(service: Database, tmp_path: Path, path: str) -> None:
+def test_a_path_that_is_badly_encoded_is_a_problem(service: Database, tmp_path: Path) -> None:
     with local_client(create_app(Settings(data_dir=tmp_path), service)) as client:
-        answer = client.get(path)
-    assert answer.status_code in (404, 422)
-    assert answer.headers["content-type"] == PROBLEM
+        for text in ("/%00", "/%ff%fe", "/%", "/%zz", "?cursor=%ff"):
+            answer = client.get(f"/v1/models{text}")
+            assert answer.status_code in (404, 422), text
+            assert answer.headers["content-type"] == PROBLEM
