@@ -1,6 +1,7 @@
 """The version of the schema: upgrade to this bitplan's, and refuse any other."""
 
 import logging
+from functools import cache
 
 from alembic import command
 from alembic.config import Config
@@ -19,7 +20,7 @@ def upgrade(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
     config = _config()
     current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and not _known(ScriptDirectory.from_config(config), current):
+    if current is not None and not _known(_scripts(), current):
         raise _newer(current)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
@@ -27,7 +28,7 @@ def upgrade(connection: Connection) -> None:
 
 def check(connection: Connection) -> None:
     """Raise ``SchemaVersionError`` unless the schema is exactly this version's."""
-    script = ScriptDirectory.from_config(_config())
+    script = _scripts()
     current = MigrationContext.configure(connection).get_current_revision()
     if current == script.get_current_head():
         return
@@ -38,6 +39,12 @@ def check(connection: Connection) -> None:
         raise _newer(current)
     msg = f"the database is of an older version ({current}); run `bitplan db upgrade`"
     raise SchemaVersionError(msg, current=current, wanted=script.get_current_head())
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, read once: whoever asks whether the service is ready asks often."""
+    return ScriptDirectory.from_config(_config())
 
 
 def _config() -> Config:
