@@ -214,9 +214,18 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _drop_read_only(failure: ExceptionContext) -> None:
-    """A connection that was opened while the file could only be read stays so for good: the next session gets a new one."""
-    if "readonly database" in str(failure.original_exception):
-        failure.is_disconnect = True
+    """Close every connection that was opened while the file could only be read: such a one stays so for good.
+
+    Connections of a process share their view of the WAL, so a new one is no better while an old one is open; and an old one is
+    open until its cursors are closed, which SQLAlchemy leaves to the garbage collector when a connection is gone.
+    """
+    if "readonly database" not in str(failure.original_exception) or failure.engine is None:
+        return
+    running = failure.execution_context
+    if running is not None and running.cursor is not None:
+        running.cursor.close()
+    failure.is_disconnect = True
+    failure.engine.dispose()
 
 
 def _begin_sqlite(connection: Connection) -> None:

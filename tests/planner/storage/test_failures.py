@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url, text
@@ -34,13 +35,14 @@ def test_the_advice_fits_the_error(error: Exception, advice: str) -> None:
     assert "secret" not in said
 
 
-def test_a_connection_that_could_not_write_is_not_used_again(tmp_path: Path) -> None:
+def test_connections_that_could_not_write_are_closed(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'bitplan.db'}")
     database.upgrade()
-    with database.read_session() as session:
-        before = session.connection().connection.driver_connection
+    with database.read_session() as session, database.read_session() as other:
+        session.connection(), other.connection()
     with pytest.raises(StorageError, match="readonly database"), database.read_session() as session:
         session.execute(text("DELETE FROM jobs"))
+    assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))] == []
     with database.session() as session:
-        assert session.connection().connection.driver_connection is not before
+        assert session.scalar(text("SELECT 1")) == 1
     database.close()
