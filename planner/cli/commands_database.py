@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from planner.cli.reporting import BAD_INPUT, AsJson, in_bytes, out, say, show_json, show_table
-from planner.cli.workspace import settings
+from planner.cli.workspace import stay_here
+from planner.settings import Settings
 from planner.storage.backups import back_up
 from planner.storage.checkup import check_up
 from planner.storage.database import Database
@@ -56,4 +57,5 @@ def backup(
 
 
 def _database() -> Database:
-    return Database(settings().resolved_database_url)
+    stay_here()
+    return Database(Settings.load().resolved_database_url)

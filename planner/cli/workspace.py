@@ -51,6 +51,17 @@ def operations() -> AbstractOperations:
     return _SERVICE.get() or Embedded(open_database, settings())
 
 
+def stay_here() -> None:
+    """Refuse a command that works on this machine where a service was named.
+
+    Raises:
+        InvalidRequestError: ``--url`` or ``BITPLAN_URL`` is given.
+    """
+    if _SERVICE.get() is not None:
+        msg = "this command works on the machine that it runs on: leave out --url, and unset BITPLAN_URL"
+        raise InvalidRequestError(msg)
+
+
 @cache
 def settings() -> Settings:
     """Settings from the environment, read once: of commands that work on this machine.
@@ -58,9 +69,7 @@ def settings() -> Settings:
     Raises:
         InvalidRequestError: the command was asked of a service, or a variable has no usable value.
     """
-    if _SERVICE.get() is not None:
-        msg = "this command works on the machine that it runs on: leave out --url, and unset BITPLAN_URL"
-        raise InvalidRequestError(msg)
+    stay_here()
     return Settings.load()
 
 
