@@ -4,7 +4,7 @@ Read from the syntax trees, so that neither a comment nor a string counts, and a
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -16,6 +16,7 @@ PACKAGES = ("solvers", "sensitivity", "planner", "api", "migrations")
 SOURCES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 }
+WANTED = (ast.Import, ast.ImportFrom, ast.Call)
 UNPICKLE = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "jsonpickle", "pandas"}
 UNPACK = {"zipfile", "tarfile", "gzip", "bz2", "lzma"}
 OF_THE_DEMO = {"planner/demo_model.py": {"zipfile"}}
@@ -55,10 +56,10 @@ class Called:
         return f"{self.path}:{self.call.lineno}: {self.name}"
 
 
-def imported(tree: ast.Module) -> dict[str, str]:
+def imported(nodes: Iterable[ast.AST]) -> dict[str, str]:
     """What each imported name stands for: ``np`` → ``numpy``, ``loads`` → ``json.loads``."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -73,9 +74,8 @@ def dotted(node: ast.AST) -> list[str]:
     return [node.id] if isinstance(node, ast.Name) else [""]
 
 
-def calls_of(path: str, tree: ast.Module) -> Iterator[Called]:
-    known = imported(tree)
-    for node in ast.walk(tree):
+def calls_of(path: str, nodes: Iterable[ast.AST], known: dict[str, str]) -> Iterator[Called]:
+    for node in nodes:
         if isinstance(node, ast.Call):
             first, *rest = dotted(node.func)
             if first in known:
@@ -84,8 +84,10 @@ def calls_of(path: str, tree: ast.Module) -> Iterator[Called]:
                 yield Called(path, f".{rest[-1]}" if rest else first, node)
 
 
-MODULES = {path: {name.split(".")[0] for name in imported(tree).values()} for path, tree in SOURCES.items()}
-CALLS = [called for path, tree in SOURCES.items() for called in calls_of(path, tree)]
+NODES = {path: [node for node in ast.walk(tree) if isinstance(node, WANTED)] for path, tree in SOURCES.items()}
+KNOWN = {path: imported(nodes) for path, nodes in NODES.items()}
+MODULES = {path: {name.split(".")[0] for name in known.values()} for path, known in KNOWN.items()}
+CALLS = [called for path, nodes in NODES.items() for called in calls_of(path, nodes, KNOWN[path])]
 
 
 @pytest.mark.parametrize(("forbidden", "allowed"), [(UNPICKLE, {}), (UNPACK, OF_THE_DEMO)], ids=["pickles", "archives"])

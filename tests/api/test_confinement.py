@@ -115,7 +115,7 @@ def test_an_import_stores_all_of_its_files_or_nothing(database: Database, tmp_pa
     }
     somewhere = [(name, place) for name, document in samples.items() for place in places(document)]
 
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
     @given(where=st.sampled_from(somewhere), value=ANYTHING)
     def check(where: tuple[str, tuple[object, ...]], value: object) -> None:
         name, place = where

@@ -21,7 +21,7 @@ from sensitivity.errors import CheckpointError
 from tests.any_json import ANYTHING, places, replaced
 from tests.sensitivity.checkpoint.sparse_checkpoints import SMALL_CONFIG, small_llama
 
-SHORT = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+SHORT = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 SHARD = "model-00001-of-00001.safetensors"
 INDEX = "model.safetensors.index.json"
 
