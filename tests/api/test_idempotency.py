@@ -50,17 +50,6 @@ def test_a_repeated_request_gets_the_same_answer_and_does_nothing(
     assert "idempotency-replayed" not in client.post(path, json=body).headers, "without a key it is a new request"
 
 
-def test_what_is_computed_and_not_stored_is_answered_again_too(client: TestClient, measured: Measured) -> None:
-    first, second = (client.post("/v1/models/toy/bounds", json={"formats": ["INT4_G64"]}, headers=KEY) for _ in range(2))
-    assert (first.status_code, first.content) == (second.status_code, second.content)
-    assert second.headers["idempotency-replayed"] == "true"
-
-
-def test_a_status_that_the_endpoint_chose_is_kept(client: TestClient) -> None:
-    made = [client.post("/v1/calibrations", json={}, headers={"idempotency-key": key}) for key in "aab"]
-    assert [answer.status_code for answer in made] == [201, 201, 200]
-
-
 @pytest.fixture
 def stored(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
     """A SQLite database with a measured model."""
@@ -79,6 +68,17 @@ def stored(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
 def asked(stored: Database, tmp_path: Path) -> Iterator[TestClient]:
     with local_client(create_app(Settings(data_dir=tmp_path), stored)) as opened:
         yield opened
+
+
+def test_what_is_computed_and_not_stored_is_answered_again_too(asked: TestClient) -> None:
+    first, second = (asked.post("/v1/models/toy/bounds", json={"formats": ["INT4_G64"]}, headers=KEY) for _ in range(2))
+    assert (first.status_code, first.content) == (second.status_code, second.content)
+    assert second.headers["idempotency-replayed"] == "true"
+
+
+def test_a_status_that_the_endpoint_chose_is_kept(asked: TestClient) -> None:
+    made = [asked.post("/v1/calibrations", json={}, headers={"idempotency-key": key}) for key in "aab"]
+    assert [answer.status_code for answer in made] == [201, 201, 200]
 
 
 def test_a_key_that_was_sent_with_another_request_is_refused(asked: TestClient, stored: Database) -> None:

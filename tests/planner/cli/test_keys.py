@@ -38,9 +38,9 @@ def test_a_key_is_shown_once_listed_and_revoked() -> None:
     assert json.loads(bitplan("keys", "list", "--json"))["items"][0]["revoked_at"] is not None
 
 
-@pytest.mark.parametrize("days", ["0", "-1", "nan", "1e300"])
-def test_a_key_that_would_never_be_valid_is_not_made(days: str) -> None:
-    bitplan("keys", "create", "alice", "--scope", "read", f"--days={days}", status=2)
+def test_a_key_that_would_never_be_valid_is_not_made() -> None:
+    for days in ("0", "-1", "nan", "1e300"):
+        bitplan("keys", "create", "alice", "--scope", "read", f"--days={days}", status=2)
     assert json.loads(bitplan("keys", "list", "--json"))["items"] == []
 
 
