@@ -66,8 +66,14 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=65_536, description="requests under way at once, at work or waiting; more are refused with 503")
     ] = 256
     request_seconds: Annotated[
-        float, Field(gt=0, le=86_400, description="a request whose answer has not begun after so long is refused with 503")
-    ] = 60.0
+        float,
+        Field(
+            gt=0,
+            le=86_400,
+            description="a request whose answer has not begun after so long is refused with 503; more than the greatest "
+            "deadline that a request may give (240 s, of a batch of plans)",
+        ),
+    ] = 300.0
     torch_threads: Annotated[
         int, Field(ge=1, le=1024, description="threads of a worker's arithmetic; the machine's cores by default")
     ] = Field(default_factory=lambda: os.cpu_count() or 1)
