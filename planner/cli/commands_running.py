@@ -1,7 +1,9 @@
 """`bitplan serve`, `worker`, `workers`, `demo`."""
 
 import os
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -35,6 +37,7 @@ def serve(
         check_listening(session, host, require_key=settings().require_key)
     configure_service_logs(settings())
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
+    signal.signal(signal.SIGTERM, _leave)  # which uvicorn raises again once it has stopped
     with supervised_worker(settings(), enabled=not no_worker):
         uvicorn.run(
             "api.app:create_app" if processes == 1 else "api.process:create_process_app",
@@ -46,6 +49,11 @@ def serve(
             log_config=None,
             access_log=False,
         )
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """End in order: by a signal's default the process would be gone before its worker has finished its unit."""
+    raise SystemExit(0)
 
 
 def worker(
