@@ -43,6 +43,7 @@ class Chaos:
         site: whose processes.
         blows: how often what happens.
         seed: of everything random.
+        crew: workers that a service manager keeps alive.
         postgres: the server to crash.
         supervised: the worker is the child of the service, which replaces it.
         happened: what was done, and how often.
@@ -51,10 +52,12 @@ class Chaos:
     site: Site
     blows: Blows
     seed: int
+    crew: int
     postgres: Postgres | None = None
     supervised: bool = False
     happened: Counter[str] = field(default_factory=Counter)
     _random: random.Random = field(init=False)
+    _next_start: float = 0.0
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class Chaos:
             while schedule and total and done >= schedule[0][0] * total and not ended:
                 schedule.pop(0)[1]()
             self._undo()
+            self._restart_workers()
             watch.look()
             time.sleep(POLL_SECONDS)
 
@@ -107,12 +111,17 @@ class Chaos:
         for _, what in due:
             what()
 
+    def _restart_workers(self) -> None:
+        """What a service manager does about workers that ended: killed, or started while the database was away."""
+        if len(self.site.living()) < self.crew and time.monotonic() >= self._next_start:
+            self.site.work()
+            self._next_start = time.monotonic() + self.site.lease_seconds * self._random.uniform(0.1, 1.0)
+
     def _kill_worker(self) -> None:
         if self.supervised:
             victims = [Running(pid, self.site.folder) for pid in (self.site.api.children() if self.site.api else [])]
         else:
             victims = self.site.living()
-            self._after(0.0, 1.0, self.site.work)
         if victims:
             self._random.choice(victims).kill()
             self.happened["worker killed"] += 1

@@ -20,21 +20,20 @@ _SLACK_SECONDS = 1.0  # the pause of a worker that found nothing to do, twice
 def disturbed_postgresql(arena: Arena, postgres: Postgres, *, blows: Blows, seed: int) -> Outcome:
     """Three workers and a service on PostgreSQL, all of which die and come back."""
     with arena.site("postgresql", postgres.new_database("disturbed")) as site:
-        return _disturbed(arena, site, Chaos(site, blows, seed, postgres))
+        return _disturbed(arena, site, Chaos(site, blows, seed, WORKERS, postgres))
 
 
 def disturbed_sqlite(arena: Arena, *, blows: Blows, seed: int) -> Outcome:
     """A service on SQLite and its worker; cold processes are what `bitplan serve` alone starts."""
     with arena.site("sqlite", arena.sqlite("sqlite")) as site:
-        return _disturbed(arena, site, Chaos(site, blows, seed, supervised=arena.cold), workers=1)
+        return _disturbed(arena, site, Chaos(site, blows, seed, crew=0 if arena.cold else 1, supervised=arena.cold))
 
 
-def _disturbed(arena: Arena, site: Site, chaos: Chaos, *, workers: int = WORKERS) -> Outcome:
+def _disturbed(arena: Arena, site: Site, chaos: Chaos) -> Outcome:
     site.serve(with_worker=chaos.supervised)
     job = site.submit(arena.workload)
-    if not chaos.supervised:
-        for _ in range(workers):
-            site.work()
+    for _ in range(chaos.crew):
+        site.work()
     start, watch = time.monotonic(), Watch(site.url, job)
     chaos.run(job, watch, seconds=600 + arena.units)
     return arena.settle(site, job, watch, start=start, facts=f"seed {chaos.seed}: {chaos}")
