@@ -49,7 +49,7 @@ from planner.versions import BITPLAN_VERSION
 MAX_BODY_BYTES = 40 * 2**20
 # Endpoints are bound by the interpreter and by the database's one writer: more threads only wait for each other, each with
 # memory of its own. Requests beyond these wait in the order in which they came.
-THREADS = 8
+THREADS = 4
 
 
 def create_app(settings: Settings | None = None, database: Database | None = None) -> FastAPI:

@@ -10,6 +10,8 @@ from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.parent import follow_parent
 
+_NICENESS = 10  # beside a service, requests come first: a measurement takes what they leave of the processor
+
 
 def main() -> None:
     """Work until the parent is gone or a signal says stop."""
@@ -18,6 +20,7 @@ def main() -> None:
     parent_pid: int | None = parser.parse_args().parent_pid
     if parent_pid is not None:
         follow_parent(parent_pid)
+        os.nice(_NICENESS)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         settings = Settings.load()
