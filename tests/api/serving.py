@@ -19,6 +19,9 @@ from tests import synthetic
 _CHILD = """
 import json, socket, sys, threading
 import uvicorn
+from planner.logs import configure_logs
+
+configure_logs("WARNING")  # to standard error: standard output is for the answers below
 
 def tell_modules():
     for _line in sys.stdin:

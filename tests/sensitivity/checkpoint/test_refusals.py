@@ -135,7 +135,8 @@ def test_a_revision_that_is_no_name_is_never_looked_up(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("source", ["../tiny", "me/../tiny", "me/.tiny", "mé/tiny", "me/" + "x" * 97, "me/tiny/more", "-me/tiny"])
-def test_what_is_no_hub_id_is_never_looked_up(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+def test_what_is_no_hub_id_is_never_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it was looked up"))
     with pytest.raises(SourceNotFoundError, match="no directory or file"):
         describe(source)
