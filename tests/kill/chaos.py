@@ -58,6 +58,7 @@ class Chaos:
     happened: Counter[str] = field(default_factory=Counter)
     _random: random.Random = field(init=False)
     _next_start: float = 0.0
+    _next_service: float = 0.0
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class Chaos:
                 schedule.pop(0)[1]()
             self._undo()
             self._restart_workers()
+            self._restart_service()
             watch.look()
             time.sleep(POLL_SECONDS)
 
@@ -117,6 +119,12 @@ class Chaos:
             self.site.work()
             self._next_start = time.monotonic() + self.site.lease_seconds * self._random.uniform(0.1, 1.0)
 
+    def _restart_service(self) -> None:
+        """The same for the service: killed, or started while the database was away."""
+        if self.site.api is not None and not self.site.api.is_alive and time.monotonic() >= self._next_service:
+            self.site.serve(with_worker=self.supervised)
+            self._next_service = time.monotonic() + self.site.lease_seconds * self._random.uniform(0.1, 0.5)
+
     def _kill_worker(self) -> None:
         if self.supervised:
             victims = [Running(pid, self.site.folder) for pid in (self.site.api.children() if self.site.api else [])]
@@ -137,7 +145,7 @@ class Chaos:
     def _kill_api(self) -> None:
         if self.site.api is not None and self.site.api.is_alive:
             self.site.api.kill()
-            self._after(0.1, 0.5, partial(self.site.serve, with_worker=self.supervised))
+            self._next_service = time.monotonic() + self.site.lease_seconds * self._random.uniform(0.1, 0.5)
             self.happened["service killed"] += 1
 
     def _crash(self) -> None:
