@@ -6,6 +6,7 @@ session begins deferred and refuses to write, so it waits for nobody. On Postgre
 is READ ONLY.
 """
 
+import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -217,7 +218,8 @@ def _drop_read_only(failure: ExceptionContext) -> None:
     """Close every connection that was opened while the file could only be read: such a one stays so for good.
 
     Connections of a process share their view of the WAL, so a new one is no better while an old one is open; and an old one is
-    open until its cursors are closed, which SQLAlchemy leaves to the garbage collector when a connection is gone.
+    open until its cursors are closed, which SQLAlchemy leaves to the garbage collector when a connection is gone. In a process
+    that waits, the collector may not look at old objects for hours, so it is asked to.
     """
     if "readonly database" not in str(failure.original_exception) or failure.engine is None:
         return
@@ -226,6 +228,7 @@ def _drop_read_only(failure: ExceptionContext) -> None:
         running.cursor.close()
     failure.is_disconnect = True
     failure.engine.dispose()
+    gc.collect()
 
 
 def _begin_sqlite(connection: Connection) -> None:
