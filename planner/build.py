@@ -173,8 +173,21 @@ def group_curves(classes: Classes, curves: Curves) -> GroupCurves:
     return GroupCurves(group_loss, np.sqrt(variance), tuple(notes))
 
 
+def measured_groups(classes: Classes, curves: Curves) -> NDArray[np.bool_]:
+    """Which formats ``group_curves`` can sum the losses of, bool (groups, formats): those with a cell of every member."""
+    _, status, _ = _with_imputed_experts(classes, curves)
+    known = np.ones_like(classes.legal)
+    np.logical_and.at(known, classes.group_of_layer, ~_unmeasured(status))
+    return known
+
+
+def _unmeasured(status: NDArray[np.str_]) -> NDArray[np.bool_]:
+    missing: NDArray[np.bool_] = (status == "") | (status == CellStatus.NO_TOKENS)
+    return missing
+
+
 def _refuse_unmeasured(classes: Classes, legal: NDArray[np.bool_], status: NDArray[np.str_]) -> None:
-    missing = legal & ((status == "") | (status == CellStatus.NO_TOKENS))
+    missing = legal & _unmeasured(status)
     if not missing.any():
         return
     rows, columns = np.nonzero(missing)

@@ -37,7 +37,7 @@ class Curves(Generic[FormatT]):
         return self.loss.nbytes + self.standard_error.nbytes + self.status.nbytes
 
     def freeze(self) -> None:
-        """Make the arrays read-only, here and in every part that shares them."""
+        """Make the arrays read-only, here and in every part that is taken from now on."""
         for array in (self.loss, self.standard_error, self.status):
             array.setflags(write=False)
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.build import Classes, GroupCurves, group_curves
+from planner.build import Classes, GroupCurves, group_curves, measured_groups
 from planner.curves import Curves
 from planner.schemas.caveats import Reason
 from planner.schemas.plans import Question
@@ -78,7 +78,7 @@ class OutsideFormats:
 
     @cached_property
     def here(self) -> Classes:
-        """Layer groups that may take any of the formats of ``curves`` in the question's runtime."""
+        """Layer groups that may take any of the formats of ``curves`` that they have losses of, in the question's runtime."""
         return self._classes(self.curves, self.question.runtime)
 
     @cached_property
@@ -114,7 +114,8 @@ class OutsideFormats:
     def _classes(self, curves: Curves, runtime: str) -> Classes:
         asked = self.question.model_copy(update={"runtime": runtime})
         selected = replace(self.selected, rules=replace(self.selected.rules, menus={}))
-        return legal_classes(selected, asked, [fmt.name for fmt in curves.formats], self.inputs)
+        classes = legal_classes(selected, asked, [fmt.name for fmt in curves.formats], self.inputs)
+        return replace(classes, legal=classes.legal & measured_groups(classes, curves))  # a menu may leave out what has no cells
 
 
 def _whole(others: Curves, asked: Curves) -> Curves:

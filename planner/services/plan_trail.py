@@ -54,13 +54,14 @@ def list_events(
         session: where to read.
         filters: which lines.
         cursor: what the previous page gave, or ``None`` for the first.
-        limit: lines of the page.
+        limit: lines of the page, at most ``PAGE_LIMIT``.
 
     Raises:
         NotFoundError: no such model.
         InvalidRequestError: a cursor that no page gave.
     """
-    query = _with_successors().order_by(PlanEventRow.id.desc()).limit(min(limit, PAGE_LIMIT) + 1)
+    size = min(limit, PAGE_LIMIT)
+    query = _with_successors().order_by(PlanEventRow.id.desc()).limit(size + 1)
     if filters.model is not None:
         query = query.where(PlanEventRow.model_id == find_model(session, filters.model).id)
     if filters.name is not None:
@@ -70,8 +71,8 @@ def list_events(
     if cursor is not None:
         query = query.where(PlanEventRow.id < _number(cursor))
     rows = session.execute(query).all()
-    items = [_document(*row) for row in rows[:limit]]
-    return PlanEventPage(items=items, next=str(items[-1].id) if len(rows) > limit else None)
+    items = [_document(*row) for row in rows[:size]]
+    return PlanEventPage(items=items, next=str(items[-1].id) if len(rows) > size else None)
 
 
 def _add(session: Session, plan: PlanRow, **facts: Any) -> PlanEventRow:

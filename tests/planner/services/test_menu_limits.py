@@ -26,8 +26,13 @@ HOLED = ["INT3_G64", "INT4_G64", "INT6_G64", "INT8_G64"]
 Loss = Callable[[int], float]
 
 
-def _measured(database: Database, formats: tuple[str, ...], loss: Loss, *, error: float = 0.0) -> None:
-    """A model of equal layers whose only difference is their size: a uniform format is hard to beat."""
+def _measured(
+    database: Database, formats: tuple[str, ...], loss: Loss, *, error: float = 0.0, missing: tuple[str, str] = ("", "")
+) -> None:
+    """A model of equal layers whose only difference is their size: a uniform format is hard to beat.
+
+    No cell is ``missing``, of a kind of layers in a format.
+    """
     described = synthetic.description(head=False)
     with database.session() as session:
         synthetic.add_model(session, described)
@@ -45,7 +50,7 @@ def _measured(database: Database, formats: tuple[str, ...], loss: Loss, *, error
             )
             for layer in described.layers
             for name in formats
-            if (value := loss(get_format(name).num_bits) * layer.parameters)
+            if (value := loss(get_format(name).num_bits) * layer.parameters) and (layer.kind, name) != missing
         ]
         store_cells(session, described.fingerprint, synthetic.setting(probe="kl"), cells)
 
@@ -154,3 +159,13 @@ def test_interpolation_is_geometric_between_the_nearest_of_the_family() -> None:
     assert found.standard_error[0] == pytest.approx([0.2 * np.sqrt(10) / 4, 0.1 * np.sqrt(0.5), 0.05 * np.sqrt(10) / 4])
     assert np.isnan(found.loss[1:]).all()
     assert found.status[:, 0].tolist() == ["measured", "", "no_tokens"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_menu_without_a_format_that_was_not_measured_there_is_planned(database: Database) -> None:
+    """What lies outside of the menu has no cells to be compared by, and that spoils no plan."""
+    _measured(database, tuple(HOLED), _falling, missing=("q_proj", "INT6_G64"))
+    fits = ["INT3_G64", "INT4_G64", "INT8_G64"]
+    for bits in (3.5, 4.5, 6.5):
+        plan = _plan(database, menus={"*.q_proj": fits}, formats=HOLED, budget={"effective_bits": bits})
+        assert plan.menu_limit is None or "INT6_G64" not in [one.format for one in plan.menu_limit.uniforms]

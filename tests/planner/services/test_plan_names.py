@@ -177,7 +177,7 @@ def test_a_pin_is_set_once_and_the_trail_survives_the_plan(database: Database, t
     assert len(trail(database)) == 3
 
 
-def test_the_trail_is_paged_by_its_numbers(database: Database, toy: str) -> None:
+def test_the_trail_is_paged_by_its_numbers(database: Database, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = stored_plan(database).id
     with database.session() as session:
         for number in range(5):
@@ -193,3 +193,8 @@ def test_the_trail_is_paged_by_its_numbers(database: Database, toy: str) -> None
             plan_trail.list_events(session, cursor="-1")
     assert seen == ["n4", "n3", "n2", "n1", "n0"]
     assert cursor is None
+    monkeypatch.setattr(plan_trail, "PAGE_LIMIT", 2)
+    with database.read_session() as session:
+        most = plan_trail.list_events(session, limit=3)
+        assert [line.name for line in most.items] == seen[:2]
+        assert [line.name for line in plan_trail.list_events(session, cursor=most.next).items] == seen[2:4]
