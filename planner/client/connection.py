@@ -109,6 +109,7 @@ class Connection:
 
         Raises:
             UnreachableError: the service stays away for as long as the retries last.
+            UnusableAnswerError: an answer that is no stream of events, or an event that is too large or of another schema.
         """
         retries = replace(self._retries, attempts=self._retries.stream_attempts)
         last: dict[str, str] = {}
@@ -128,6 +129,9 @@ class Connection:
                         failed += 1
                         self._pause_or_refuse(self._whole(source.response), failed, f"GET {path}", retries)
                         continue
+            except (httpx2.SSEError, httpx2.DecodingError) as error:
+                msg = f"the answer of {self.url} to {path} is no stream of events to read ({error}): check the URL of the service"
+                raise UnusableAnswerError(msg) from error
             except httpx2.ReadTimeout as error:  # of a stream that is never silent
                 broken = httpx2.ReadError(str(error))
             except httpx2.TransportError as error:

@@ -77,6 +77,6 @@ class Retries:
             return float(text[:9])
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         return (date.replace(tzinfo=date.tzinfo or UTC) - self.now()).total_seconds()

@@ -193,6 +193,25 @@ def test_a_stream_that_stays_away_is_an_error() -> None:
         list(Asked(stream(("1", "{}"))).client.follow_job("j"))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, text="<html>a proxy</html>"),
+        stream(("1", "x" * 2000)),
+        httpx2.Response(
+            200,
+            headers={"content-type": "text/event-stream", "content-encoding": "gzip"},
+            stream=httpx2.ByteStream(b"no gzip"),
+        ),
+    ],
+)
+def test_what_is_no_stream_of_events(answer: httpx2.Response) -> None:
+    asked = Asked(answer, most_bytes=1000)
+    with pytest.raises(UnusableAnswerError, match="is no stream of events"):
+        list(asked.client.follow_job("j"))
+    assert asked.pauses == []
+
+
 def test_pages_are_walked_to_the_end() -> None:
     plan = {"items": [], "next": "c2"}
     asked = Asked(ok(plan), ok({"items": [], "next": None}))
@@ -267,6 +286,7 @@ def after_answer(retries: Retries, retry_after: str | None) -> bool:
         (None, 0.25),
         ("31", None),
         ("9" * 400, None),
+        (f"Sat, 28 Nov {'9' * 20} 12:00:00 GMT", 0.25),
     ],
 )
 def test_the_service_says_when(header: str | None, pause: float | None) -> None:
