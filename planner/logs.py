@@ -92,6 +92,8 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if issubclass(args.exc_type, SystemExit):  # ends a thread in silence, as without this hook
+        return
     thread = args.thread.name if args.thread is not None else None
     trace = (args.exc_type, args.exc_value, args.exc_traceback)
     structlog.get_logger(__name__).critical("uncaught exception", thread=thread, exc_info=trace)

@@ -19,7 +19,7 @@ _SECRET = re.compile(
     r"(?P<key>\bbitplan_[0-9a-f]+_)[\w-]{16,}"
     r"|(?P<url>://[^\s:/@\"'\\]*:)[^\s/\"'\\]+(?=@)"
     rf"|(?P<scheme>\b(?:bearer|basic)\s+){_VALUE}"
-    r"|(?P<name>\b(?:[\w-]*password|passwd|secret|token|x-api-key|api[_-]?key|cookie|authorization)"
+    r"|(?P<name>(?:password|\b(?:passwd|secret|token|x-api-key|api[_-]?key|cookie|authorization))"
     rf"{_BETWEEN}(?:(?:bearer|basic)\s+)?){_VALUE}",
     re.IGNORECASE,
 )

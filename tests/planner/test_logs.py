@@ -100,6 +100,14 @@ def test_no_secret_is_logged(written: Written, form: Any) -> None:
         assert len(lines(text)) == 7
 
 
+def test_a_thread_that_ends_itself_is_no_fault(written: Written) -> None:
+    configure_service_logs(Settings())
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    assert written() == ""
+
+
 def test_a_process_that_cannot_reach_its_database_keeps_its_password(tmp_path: Path) -> None:
     environment = os.environ | {"BITPLAN_DATABASE_URL": URL, "BITPLAN_DATA_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "planner.worker"]
