@@ -24,7 +24,7 @@ def upgrade(as_json: AsJson = False) -> None:
     if as_json:
         show_json({"upgraded": repr(database)})
     else:
-        out.print(f"up to date: {database!r}", highlight=False)
+        out.print(f"up to date: {database!r}", markup=False, highlight=False)
 
 
 @db.command("check")
@@ -36,7 +36,9 @@ def check(as_json: AsJson = False) -> None:
         show_json({"database": repr(database), **dataclasses.asdict(found)})
     else:
         show_table("rows", ["table", "rows"], [[name, f"{rows:,}"] for name, rows in found.rows.items()])
-        out.print(f"{database!r}: {in_bytes(found.size_bytes)}, {'damaged' if found.faults else 'sound'}", highlight=False)
+        out.print(
+            f"{database!r}: {in_bytes(found.size_bytes)}, {'damaged' if found.faults else 'sound'}", markup=False, highlight=False
+        )
         for fault in found.faults:
             say(fault)
     if found.faults:
@@ -53,7 +55,7 @@ def backup(
     if as_json:
         show_json({"file": str(file), "bytes": size})
     else:
-        out.print(f"{in_bytes(size)} in {file}", highlight=False)
+        out.print(f"{in_bytes(size)} in {file}", markup=False, highlight=False)
 
 
 def _database() -> Database:

@@ -65,7 +65,7 @@ def revoke(
     if as_json:
         show_json(revoked)
         return
-    out.print(f"revoked: {revoked.prefix} of {revoked.name!r}", highlight=False)
+    out.print(f"revoked: {revoked.prefix} of {revoked.name!r}", markup=False, highlight=False)
 
 
 def _duration(days: float) -> timedelta:

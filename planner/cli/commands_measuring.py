@@ -164,7 +164,9 @@ def add(
     if as_json:
         show_json(stored)
     else:
-        out.print(f"calibration set {stored.id} ({stored.characters:,} characters of {stored.name})", highlight=False)
+        out.print(
+            f"calibration set {stored.id} ({stored.characters:,} characters of {stored.name})", markup=False, highlight=False
+        )
 
 
 @calibrations.command("list")
@@ -202,7 +204,11 @@ def show(job_id: Annotated[str, typer.Argument(help="Job id.")], as_json: AsJson
     if as_json:
         show_json(job)
     else:
-        out.print(f"{job.id} {job.kind} {job.state} {job.done}/{job.total} {job.reason or job.waits_for or ''}", highlight=False)
+        out.print(
+            f"{job.id} {job.kind} {job.state} {job.done}/{job.total} {job.reason or job.waits_for or ''}",
+            markup=False,
+            highlight=False,
+        )
 
 
 @jobs.command("follow")

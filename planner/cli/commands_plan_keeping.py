@@ -169,7 +169,8 @@ def _say(text: str) -> None:
 
 
 def _group_row(found: PlanDiff, group: GroupChange) -> list[str]:
-    moves = {(change.format, change.other_format) for change in found.changed if change.layer in group.layers}
+    layers = frozenset(group.layers)
+    moves = {(change.format, change.other_format) for change in found.changed if change.layer in layers}
     formats = ", ".join(f"{here} → {there}" for here, there in sorted(moves))
     more = f" and {len(group.layers) - 1} tied to it" if len(group.layers) > 1 else ""
     loss = "" if group.loss_change is None else f"{group.loss_change:+.3g}"

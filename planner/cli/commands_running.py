@@ -36,7 +36,7 @@ def serve(
     with database.read_session() as session:
         check_listening(session, host, require_key=settings().require_key)
     configure_service_logs(settings())
-    out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", highlight=False)
+    out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", markup=False, highlight=False)
     signal.signal(signal.SIGTERM, _leave)  # which uvicorn raises again once it has stopped
     with supervised_worker(settings(), enabled=not no_worker):
         uvicorn.run(
@@ -69,7 +69,7 @@ def worker(
     given = settings() if labels is None else Settings.load(worker_labels=labels)
     running = make_worker(open_database(), given)
     running.stop_on_signals()
-    out.print(f"worker {running.worker_id} on {open_database()!r}", highlight=False)
+    out.print(f"worker {running.worker_id} on {open_database()!r}", markup=False, highlight=False)
     running.run(until_idle=until_idle)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import typer
@@ -67,7 +68,7 @@ Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, f
 Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
 
 _COUNT = re.compile(r"([^<>=]*)(?:>(\d+)|=([^<>=]+))((?:[<>]=\d+){1,2})")
-_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def read_bytes(text: str) -> int:
@@ -76,12 +77,12 @@ def read_bytes(text: str) -> int:
     Raises:
         InvalidRequestError: neither a number nor a number with a unit.
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{0,20}\.?[0-9]{1,20})\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
     unit = match.group(2).lower() if match else "?"
     if match is None or unit not in _UNITS:
         msg = f"cannot read {text!r} as bytes: write 20GB, 18.5GiB or a plain number of bytes"
         raise InvalidRequestError(msg)
-    return int(float(match.group(1)) * _UNITS[unit])
+    return int(Fraction(match.group(1)) * _UNITS[unit])
 
 
 def read_number(text: str | None, option: str) -> float | None:

@@ -72,7 +72,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if len(text) > MOST_BYTES:
         msg = f"{path} is larger than {MOST_BYTES // 2**20} MiB: split it"
         raise InvalidRequestError(msg)
-    yield from ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+    yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
 def _question(line: str, rest: dict[str, Any], *, where: str) -> PlanRequest:

@@ -85,7 +85,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def say(message: str) -> None:
     """A line for people, on stderr, so that stdout stays clean."""
-    err.print(message, highlight=False, soft_wrap=True)
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_bytes(value: int) -> str:

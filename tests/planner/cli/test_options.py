@@ -18,13 +18,14 @@ from planner.errors import InvalidRequestError
         ("1.5 mb", 1_500_000),
         ("7ki", 7168),
         (".5k", 500),
+        ("1.001GB", 1_001_000_000),
     ],
 )
 def test_bytes_with_units(text: str, value: int) -> None:
     assert read_bytes(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "GB", "20XB", "-3GB", "1e9", "i", "4iB"])
+@pytest.mark.parametrize("text", ["", "GB", "20XB", "-3GB", "1e9", "i", "4iB", "9" * 400])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="20GB"):
         read_bytes(text)

@@ -37,9 +37,10 @@ def test_a_file_of_questions_is_one_table(monkeypatch: pytest.MonkeyPatch, tmp_p
     questions = [
         {"budget": {"effective_bits": 4.25}},
         {"budget": {"effective_bits": 5}, "runtime": "generic", "caution": 1},
-        {"budget": {"effective_bits": 5}, "model": "nobody"},
+        {"budget": {"effective_bits": 5}, "model": "nobody\u2028here"},
     ]
-    file.write_text("\n\n".join(json.dumps(question) for question in questions))
+    text = "\n\n".join(json.dumps(question, ensure_ascii=False) for question in questions)
+    file.write_text(text, encoding="utf-8")
     answer = run_json(monkeypatch, "plan", "toy", "--batch-file", str(file), "--runtime", "vllm", code=2)
     assert [item["summary"] and item["summary"]["runtime"] for item in answer["items"]] == ["vllm", "generic", None]
     assert (answer["planned"], answer["failed"]) == (2, 1)

@@ -1,8 +1,8 @@
-"""Numbers for people."""
+"""Numbers and lines for people."""
 
 import pytest
 
-from planner.cli.reporting import in_bytes, with_error
+from planner.cli.reporting import in_bytes, say, with_error
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_sizes_are_decimal() -> None:
         "20.00 GB",
         "1000.00 TB",
     ]
+
+
+def test_brackets_are_said_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say("cannot read [/models/a] of [team]")
+    assert capsys.readouterr().err == "cannot read [/models/a] of [team]\n"
