@@ -5,8 +5,7 @@ from datetime import datetime
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from planner.jobs.job import JobState
-from planner.jobs.rows import locked
+from planner.jobs.rows import ENDED, locked
 from planner.storage.tables import JobRow, UnitRow
 
 _UNITS_AT_ONCE = 500
@@ -20,8 +19,7 @@ def purge_some(session: Session, *, before: datetime) -> int:
     Returns:
         How many; 0 if there are none left.
     """
-    ended = JobRow.state.in_([state.value for state in JobState if state.is_final])
-    old = select(JobRow).where(ended, JobRow.finished_at < before, exists().where(UnitRow.job_id == JobRow.id))
+    old = select(JobRow).where(JobRow.state.in_(ENDED), JobRow.finished_at < before, exists().where(UnitRow.job_id == JobRow.id))
     job: JobRow | None = session.scalars(locked(old.order_by(JobRow.finished_at).limit(1), skip=True)).one_or_none()
     if job is None:
         return 0

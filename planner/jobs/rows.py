@@ -18,6 +18,7 @@ from planner.storage.tables import JobRow, UnitRow
 
 ACTIVE = (JobState.QUEUED.value, JobState.RUNNING.value)
 UNFINISHED = tuple(state.value for state in JobState if not state.is_final)
+ENDED = tuple(state.value for state in JobState if state.is_final)
 _HOPELESS_UNITS = 10
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from planner.jobs.job import JobState
+from planner.jobs.rows import ENDED, UNFINISHED
 from planner.storage.tables import JobRow
 
 
@@ -56,13 +57,12 @@ def progress_of(session: Session, jobs: Collection[str]) -> dict[str, JobProgres
 
 def unfinished_jobs(session: Session) -> list[JobProgress]:
     """Every job that has not ended, paused ones too."""
-    return _read(session, JobRow.state.in_([state.value for state in JobState if not state.is_final]))
+    return _read(session, JobRow.state.in_(UNFINISHED))
 
 
 def ended_jobs(session: Session, *, created_since: datetime) -> list[JobProgress]:
     """Jobs that were submitted since then and have ended already."""
-    ended = JobRow.state.in_([state.value for state in JobState if state.is_final])
-    return _read(session, ended, JobRow.created_at >= created_since)
+    return _read(session, JobRow.state.in_(ENDED), JobRow.created_at >= created_since)
 
 
 def _read(session: Session, *conditions: ColumnElement[bool]) -> list[JobProgress]:

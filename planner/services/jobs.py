@@ -118,8 +118,8 @@ def submit(session: Session, *, kind: str, model_id: str, payload: dict[str, Any
 
 def submit_done(session: Session, *, kind: str, model_id: str, payload: dict[str, Any], reason: str) -> Job:
     """A job that succeeded at once, because there is nothing to do for it; the reason says why."""
-    job = submit(session, kind=kind, model_id=model_id, payload=payload)
-    row = session.get_one(JobRow, job.id)
+    queued = _engine(session).submit(session, kind=kind, model_id=model_id, payload=payload)
+    row = session.get_one(JobRow, queued.id)
     row.total, row.started_at = 0, row.created_at
     end(row, JobState.SUCCEEDED, reason, row.created_at)
     session.flush()

@@ -13,6 +13,7 @@ from planner.storage.database import Database
 from planner.storage.tables import Base
 
 _MOST_FAULTS: Final = 20
+_TABLES: Final = sorted(Base.metadata.tables.items())
 _UNUSABLE: Final = text(
     "SELECT 'the index ' || indexrelid::regclass || ' is not usable: run REINDEX INDEX ' || indexrelid::regclass "
     "FROM pg_index WHERE NOT (indisvalid AND indisready) "
@@ -65,9 +66,6 @@ def refuse_missing(database: Database) -> None:
     if database.is_sqlite and "uri" not in database.url.query and not Path(database.url.database or "").is_file():
         msg = f"there is no database {database.url.database}; correct BITPLAN_DATA_DIR or BITPLAN_DATABASE_URL"
         raise StorageError(msg)
-
-
-_TABLES: Final = sorted(Base.metadata.tables.items())
 
 
 def _size(session: Session, database: Database) -> int:
