@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.build import build_classes, group_curves
+from planner.build import build_classes, group_curves, measured_groups
 from planner.curves import Curves
 from planner.errors import InvalidRequestError, PinConflictError, UnmeasuredError
 from planner.rules import Rules
@@ -130,6 +130,22 @@ def test_an_expert_without_tokens_takes_its_siblings_worst() -> None:
     status[:], loss[:] = CellStatus.NO_TOKENS, np.nan
     with pytest.raises(UnmeasuredError, match="longer calibration text"):
         group_curves(build_classes(layers, ladder(), GENERIC, Rules()), replace(curves, status=status, loss=loss))
+
+
+def test_groups_whose_losses_are_known_are_those_that_can_be_summed() -> None:
+    layers = expert_layers()
+    classes = build_classes(layers, ladder(), get_runtime("vllm"), Rules())
+    curves = curves_of(layers)
+    status = curves.status.copy().astype("<U20")
+    status[2, 1] = CellStatus.NO_TOKENS  # its siblings saw some
+    status[:, 2] = CellStatus.NO_TOKENS
+    status[3, 0] = ""
+    damaged = replace(curves, status=status)
+    known = measured_groups(classes, damaged)
+    assert not known[classes.group_of_layer[3], 0]
+    assert not known[:, 2].any()
+    assert known.sum() == known.size - 1 - len(known)
+    assert np.isfinite(group_curves(replace(classes, legal=classes.legal & known), damaged).loss[known]).all()
 
 
 def test_the_models_own_dtype_costs_nothing() -> None:
