@@ -65,7 +65,7 @@ class Chaos:
         self._random = random.Random(self.seed)
 
     def run(self, job: str, watch: Watch, *, seconds: float) -> None:
-        """Until the job has ended, every accident has happened and every victim is back.
+        """Until the job has ended and every victim is back; accidents that its end overtakes do not happen.
 
         Raises:
             TimeoutError: the job does not end.

@@ -1,4 +1,4 @@
-"""Faults of what bitplan stands on: a full-disk-a database that refuses to write, a clock that jumps.
+"""Faults of what bitplan stands on: a full disk, a database that refuses to write, a clock that jumps.
 
 Each begins in the middle of a job and lasts for some seconds, in which the service must say clearly what is wrong and nothing may
 be recorded wrongly; when it is over the job must end by itself, with the numbers of the undisturbed run.

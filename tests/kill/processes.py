@@ -105,12 +105,6 @@ class Starter:
     started: list[Running] = field(default_factory=list)
     _warm: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> "Starter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def start(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, name: str, folder: Path, network: str | None = None
     ) -> Running:

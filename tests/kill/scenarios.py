@@ -9,7 +9,7 @@ from tests.kill.diary import Diary
 from tests.kill.ledger import Watch, read
 from tests.kill.outcome import Outcome
 from tests.kill.postgres import Postgres
-from tests.kill.processes import POLL_SECONDS, wait
+from tests.kill.processes import wait
 from tests.kill.site import Site
 from tests.kill.starter import Trouble
 
@@ -36,7 +36,8 @@ def _disturbed(arena: Arena, site: Site, chaos: Chaos) -> Outcome:
         site.work()
     start, watch = time.monotonic(), Watch(site.url, job)
     chaos.run(job, watch, seconds=600 + arena.units)
-    return arena.settle(site, job, watch, start=start, facts=f"seed {chaos.seed}: {chaos}")
+    complaints = [] if chaos.happened else ["no accident happened before the job had ended"]
+    return arena.settle(site, job, watch, start=start, facts=f"seed {chaos.seed}: {chaos}", complaints=complaints)
 
 
 def dead_worker(arena: Arena, name: str, url: str) -> Outcome:
@@ -76,12 +77,15 @@ def poison_unit(arena: Arena, name: str, url: str) -> Outcome:
         site.serve()
         job = site.submit(arena.workload)
         start = time.monotonic()
-        document = None
-        while document is None or not JobState(document["state"]).is_final:
+
+        def ended() -> bool:
             if not site.living():
                 site.work()
-            time.sleep(POLL_SECONDS)
             document = site.look(job)
+            return document is not None and JobState(document["state"]).is_final
+
+        wait(ended, f"job {job} ends")
+        document = site.end(job)
         attempts = sum(key == poison for key, _, _ in diary.read())
         results = read(site.url, job).results
         wrong = sum(results[key] != arena.reference.results[key] for key in results)

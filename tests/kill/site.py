@@ -80,12 +80,12 @@ class Site:
         self.api = self.starter.start(arguments, self.environment(folder), name=f"{self.name}-api", folder=folder)
         return self.api
 
-    def work(self, *, network: str | None = None, url: str | None = None, until_idle: bool = False) -> Running:
+    def work(self, *, network: str | None = None, url: str | None = None) -> Running:
         """`bitplan worker`, in a work directory of its own."""
         number = len(self.workers)
         folder = self._work_directory(f"worker-{number}")
         running = self.starter.start(
-            ["worker", *(["--until-idle"] if until_idle else [])],
+            ["worker"],
             {**self.environment(folder, url), **self.trouble},
             name=f"{self.name}-worker-{number}",
             folder=folder,
