@@ -27,7 +27,7 @@ class Loading(TypedDict, total=False):
 
     Attributes:
         streaming: ``always`` or ``never`` read blocks one at a time; ``auto``: as the model is loaded already, else block by
-            block if the whole model would take more than there is.
+            block if the whole model would take more than there is, or than the worker may use.
         whole_bytes: forecast of the job with the whole model; at least the weights' own are reckoned.
     """
 
@@ -42,10 +42,12 @@ class LoadedModels:
     Attributes:
         database: where models are registered.
         roots: folders that their files must lie in; ``None`` allows every path.
+        most_bytes: what this worker may use of the memory that is available; ``None`` for all of it.
     """
 
     database: Database
     roots: Sequence[Path] | None = None
+    most_bytes: int | None = None
     _model_id: str | None = None
     _model: LoadedModel | None = None
     _tokens: dict[tuple[str, str], CalibrationTokens] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class LoadedModels:
                 msg = f"model {model_id!r} was deleted; register it again and submit the job again"
                 raise NotFoundError(msg)
             needed = max(loading.get("whole_bytes", 0), _FLOAT32 * row.parameters)
-            return row.kind == SourceKind.SAFETENSORS and needed > available_bytes()
+            allowed = available_bytes() if self.most_bytes is None else min(available_bytes(), self.most_bytes)
+            return row.kind == SourceKind.SAFETENSORS and needed > allowed
 
     def _forget(self) -> None:
         self._model, self._model_id = None, None

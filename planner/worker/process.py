@@ -20,7 +20,7 @@ from planner.worker.refinement_handler import RefinementHandler
 def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
     """A worker on an upgraded database; all workers of a process, one after the other, share the model in memory."""
     torch.set_num_threads(settings.torch_threads)
-    models = _loaded_models(database, settings.model_roots)
+    models = _loaded_models(database, settings.model_roots, settings.worker_memory_bytes)
     handlers = {
         "sensitivity": SensitivityHandler(models),
         "evaluation": EvaluationHandler(models),
@@ -38,5 +38,5 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
 
 
 @cache
-def _loaded_models(database: Database, roots: tuple[Path, ...] | None) -> LoadedModels:
-    return LoadedModels(database, roots)
+def _loaded_models(database: Database, roots: tuple[Path, ...] | None, most_bytes: int | None) -> LoadedModels:
+    return LoadedModels(database, roots, most_bytes)

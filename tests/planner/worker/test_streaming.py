@@ -110,6 +110,11 @@ def test_streamed_units_are_larger(database: Database, model: str) -> None:
     assert counts == [3, 1]
 
 
+def test_a_worker_that_may_not_use_so_much_streams_whatever_the_machine_has(database: Database, model: str) -> None:
+    assert LoadedModels(database, most_bytes=1).streams(model)
+    assert not LoadedModels(database, most_bytes=2**40).streams(model)
+
+
 def test_a_model_that_was_deleted(database: Database) -> None:
     with pytest.raises(NotFoundError, match="was deleted"):
         LoadedModels(database).streams("0" * 64)
