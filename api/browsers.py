@@ -1,9 +1,9 @@
 """What a browser sends by itself: the cookie with a key, and where a request comes from."""
 
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from planner.errors import ForbiddenError
@@ -13,12 +13,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def key_in_cookie(scope: Scope) -> str | None:
-    """The key that the sign-in page left in a cookie."""
-    try:
-        morsel = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return morsel.value or None if morsel is not None else None
+    """The key that the sign-in page left in a cookie, whatever the cookies beside it look like."""
+    return HTTPConnection(scope).cookies.get(COOKIE) or None
 
 
 def refuse_other_sites(scope: Scope, *, known_browser: bool) -> None:

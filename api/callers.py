@@ -13,6 +13,7 @@ from starlette.types import Scope
 from planner.schemas.keys import AccessScope, ApiKey
 from planner.services import keys
 from planner.services.keys import is_loopback
+from planner.services.plan_trail import LOCAL as LOCAL_NAME
 from planner.storage.database import Database
 from planner.storage.tables import utc_now
 
@@ -45,7 +46,7 @@ class Caller:
         )
 
 
-LOCAL = Caller("", "local", frozenset(AccessScope))
+LOCAL = Caller("", LOCAL_NAME, frozenset(AccessScope))
 """Somebody on this machine, without a key: whoever is here could read the database as well."""
 NOBODY = Caller("", "anonymous", frozenset())
 """Whoever asks for what is open to everybody."""
@@ -63,14 +64,19 @@ def set_caller(scope: Scope, caller: Caller) -> None:
 
 
 def client_address(scope: Scope) -> str:
-    """The client's address, with the 64 bits that one IPv6 client has for itself cut off; empty where the server has none."""
+    """The client's address; empty where the server has none.
+
+    Of IPv6, the 64 bits that one client has for itself are cut off; an IPv4 address that came over IPv6 is what it was.
+    """
     client = scope.get("client")
     host = str(client[0]) if client else ""
     try:
         address = ip_address(host)
     except ValueError:
         return host
-    return str(IPv6Address(int(address) >> 64 << 64)) if isinstance(address, IPv6Address) else host
+    if not isinstance(address, IPv6Address):
+        return host
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
 
 
 def is_local(scope: Scope) -> bool:

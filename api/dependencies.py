@@ -6,11 +6,10 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
 
-from api.callers import is_local
+from api.callers import caller_of, is_local
 from api.job_watch import JobWatch
 from planner.schemas.plan_keeping import NAME_PATTERN
 from planner.services.pagination import PAGE_LIMIT
-from planner.services.plan_trail import LOCAL
 from planner.settings import Settings
 from planner.storage.database import Database
 
@@ -34,7 +33,7 @@ async def _roots(request: Request) -> Sequence[FilePath] | None:
 
 
 async def _actor(request: Request) -> str:
-    return getattr(request.state, "actor", LOCAL)
+    return caller_of(request.scope).name
 
 
 DatabaseOf = Annotated[Database, Depends(_database)]
@@ -42,7 +41,7 @@ WatchOf = Annotated[JobWatch, Depends(_watch)]
 RootsOf = Annotated[Sequence[FilePath] | None, Depends(_roots)]
 """Folders that the request may name files of; ``None`` for every path."""
 ActorOf = Annotated[str, Depends(_actor)]
-"""Who asks, for trails: what authentication left in ``request.state.actor``."""
+"""Who asks, for trails."""
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
 PlanName = Annotated[str, Path(min_length=1, max_length=100, pattern=NAME_PATTERN, description="name of a plan")]
 Reason = Annotated[str, Query(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", description="reason, for the trail")]

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, RootsOf
-from api.endpoint import Endpoint, immutable, needs
+from api.endpoint import Endpoint, needs
 from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCalibration
 from planner.schemas.keys import AccessScope
 from planner.services import calibrations
@@ -31,7 +31,6 @@ def list_calibrations(database: DatabaseOf, cursor: Cursor = None, limit: Limit 
 
 
 @router.get("/{calibration}")
-@immutable
 def get_calibration(calibration: ModelKey, database: DatabaseOf) -> Calibration:
     """One calibration set, without its text."""
     with database.read_session() as session:

@@ -24,6 +24,16 @@ class Measured:
     setting: str
 
 
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
 def local_client(app: FastAPI) -> TestClient:
     """A client on the service's own machine, which needs no key until one exists.
 

@@ -12,13 +12,13 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.callers import REMEMBERED_SECONDS, Keyring
+from api.callers import REMEMBERED_SECONDS, Keyring, client_address
 from api.endpoint import Endpoint
 from planner.schemas.keys import AccessScope, NewApiKey
 from planner.services import keys
 from planner.settings import Settings
 from planner.storage.database import Database
-from tests.api.conftest import local_client
+from tests.api.conftest import Clock, local_client
 
 PROBLEM = "application/problem+json"
 HOME = "http://127.0.0.1"
@@ -180,13 +180,6 @@ def test_no_operation_but_health_answers_without_a_key(app: FastAPI) -> None:
         assert answer.status_code == (401 if security else 200), path
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_keyring_asks_again_after_ten_seconds_or_when_a_key_ends(opened: Database) -> None:
     clock = Clock()
     keyring = Keyring(opened, clock=clock)
@@ -286,6 +279,27 @@ def test_another_site_cannot_use_that_this_machine_needs_no_key(here: TestClient
     assert here.post("/v1/frontiers").status_code == 422
     assert here.post("/v1/frontiers", headers={"origin": HOME}).status_code == 422
     assert here.post("/v1/frontiers", headers={"origin": "http://evil.example"}).status_code == 403
+
+
+def test_cookies_of_others_on_this_host_hide_no_key(app: FastAPI, opened: Database) -> None:
+    key = make_key(opened, AccessScope.READ).key
+    for others in ('theme={"dark":true}; ', "a b; ", "=x;;", "\xff=1; ", 'q="; '):
+        cookies = f"{others}bitplan_key={key}; last=[1]".encode("latin-1")
+        assert elsewhere(app).get("/v1/models", headers=[(b"cookie", cookies)]).status_code == 200, others
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1:2:3:4", "2001:db8::"),
+        ("2001:db8:0:1::5", "2001:db8:0:1::"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_one_address_is_one_client(client: str, expected: str) -> None:
+    assert client_address({"type": "http", "client": (client, 1)}) == expected
 
 
 def test_a_header_names_the_caller_before_a_cookie_does(app: FastAPI, opened: Database) -> None:

@@ -23,7 +23,7 @@ def database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
 
 def test_what_never_changes_is_kept_and_asked_for_by_its_tag(client: TestClient, measured: Measured) -> None:
     plan = client.post("/v1/plans", json={"model": "toy", "budget": {"effective_bits": 4.25}}).json()["id"]
-    for path in (f"/v1/plans/{plan}", f"/v1/plans/{plan}/export?target=json", f"/v1/calibrations/{measured.calibration}"):
+    for path in (f"/v1/plans/{plan}", f"/v1/plans/{plan}/export?target=json"):
         answer = client.get(path)
         assert answer.headers["cache-control"] == "private, max-age=86400, immutable"
         again = client.get(path, headers={"if-none-match": answer.headers["etag"]})
@@ -44,6 +44,16 @@ def test_what_may_change_is_asked_for_every_time_and_sent_when_it_did(client: Te
     after = client.get("/v1/models", headers=tag)
     assert (after.status_code, len(after.json()["items"])) == (200, 1)
     assert after.headers["etag"] != before.headers["etag"]
+
+
+def test_a_name_may_stand_for_something_newer_tomorrow(client: TestClient, measured: Measured, database: Database) -> None:
+    before = client.get("/v1/calibrations/toy text")
+    assert before.headers["cache-control"] == "private, no-cache"
+    with database.session() as session:
+        newer = synthetic.add_calibration(session, seed=1)
+    after = client.get("/v1/calibrations/toy text", headers={"if-none-match": before.headers["etag"]})
+    assert (after.status_code, after.json()["id"]) == (200, newer)
+    assert before.json()["id"] == measured.calibration != newer
 
 
 def test_tags_are_compared_as_rfc_9110_says(client: TestClient) -> None:

@@ -19,16 +19,9 @@ from api.token_buckets import TokenBuckets
 from planner.services import models
 from planner.settings import Settings
 from planner.storage.database import Database
-from tests.api.conftest import local_client
+from tests.api.conftest import Clock, local_client
 
 PROBLEM = "application/problem+json"
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @given(
