@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_context import request_id
+from api.routes.health import HEALTH_PATHS
 
 MAX_HEADER_BYTES = 16 * 2**10
 _STREAM = "text/event-stream"
-_ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOG = structlog.get_logger("api")
 
 
@@ -44,7 +44,7 @@ class Admission:
         Raises:
             HTTPException: too many requests under way or no answer in time (503), or headers that are too large (431).
         """
-        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self.app(scope, receive, send)
             return
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:

@@ -4,6 +4,7 @@ The database has them for all processes, so every API process shows the same; su
 """
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ class QueueCollector(Collector):
         self._database = database
         self._clock = clock
         self._limiter = CapacityLimiter(1)  # a thread of its own: not behind the requests of a busy service
+        self._at_work = threading.Lock()  # the limiter does not count a thread that nobody waits for any more
         self._tally = _Tally()
         self._reading: _Reading | None = None
         self._read_at = -math.inf
@@ -100,8 +102,14 @@ class QueueCollector(Collector):
             yield from _worker_gauges(reading)
 
     def _refresh(self) -> None:
-        if self._clock() - self._read_at < KEPT_SECONDS:
+        if self._clock() - self._read_at < KEPT_SECONDS or not self._at_work.acquire(blocking=False):
             return
+        try:
+            self._read()
+        finally:
+            self._at_work.release()
+
+    def _read(self) -> None:
         try:
             with self._database.read_session() as session:
                 now = self._database.now(session)

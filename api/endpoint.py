@@ -65,7 +65,7 @@ def is_immutable(function: Callable[..., Any] | None) -> bool:
 
 
 class Endpoint(APIRoute):
-    """The route class of every router: POSTs take an ``Idempotency-Key``."""
+    """The route class of every router with a POST: those take an ``Idempotency-Key``."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if "POST" in (options.get("methods") or ()):

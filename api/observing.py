@@ -9,10 +9,10 @@ from structlog.contextvars import bound_contextvars
 from api.callers import client_address
 from api.metrics import UNROUTED, Metrics
 from api.request_context import request_id
+from api.routes.health import HEALTH_PATHS
 from planner.telemetry import plan_listener
 
 _CLIENT_LEFT = 499  # nobody gets this status: the client was gone before the answer began
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = structlog.get_logger("api")
 
 
@@ -53,7 +53,7 @@ class Observed:
     def _ended(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNROUTED)
         self.metrics.request_ended(method=scope["method"], route=route, status=status, seconds=seconds)
-        write = _log.debug if route in _QUIET else _log.info
+        write = _log.debug if route in HEALTH_PATHS else _log.info
         write(
             "request",
             method=scope["method"],

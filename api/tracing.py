@@ -9,13 +9,13 @@ from typing import Any
 
 from fastapi.telemetry import TelemetryConfig
 
-_PROBES = ("/healthz", "/readyz", "/metrics")
+from api.routes.health import HEALTH_PATHS
 
 
 def telemetry() -> TelemetryConfig:
     """The setting of ``FastAPI(telemetry=)``. Its log records stay off: they would carry the texts of exceptions."""
-    return {"auto_configure": True, "logs": False, "exclude": _is_probe}
+    return {"auto_configure": True, "logs": False, "exclude": _is_health}
 
 
-def _is_probe(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in _PROBES
+def _is_health(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in HEALTH_PATHS

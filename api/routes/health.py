@@ -14,6 +14,8 @@ from planner.schemas.problems import Health
 from planner.versions import BITPLAN_VERSION
 
 VERSION = BITPLAN_VERSION
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What machines ask all the time: never refused for load, not traced, and logged for debugging only."""
 READY_SECONDS = 3.0
 router = APIRouter(tags=["health"])
 

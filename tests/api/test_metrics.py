@@ -228,17 +228,19 @@ def _refuse(*_args: object) -> None:
 
 
 @contextmanager
-def hanging(monkeypatch: pytest.MonkeyPatch, function: str) -> Iterator[None]:
-    """A database whose answer does not come before the block ends."""
+def hanging(monkeypatch: pytest.MonkeyPatch, function: str) -> Iterator[list[str]]:
+    """A database whose answer does not come before the block ends; each question that waits for one."""
     release = threading.Event()
+    asked: list[str] = []
 
     def hang(*_args: object) -> None:
+        asked.append(function)
         release.wait(30)
 
     with monkeypatch.context() as patch:
         patch.setattr(Database, function, hang)
         try:
-            yield
+            yield asked
         finally:
             release.set()
 
@@ -246,7 +248,8 @@ def hanging(monkeypatch: pytest.MonkeyPatch, function: str) -> Iterator[None]:
 def test_a_database_that_hangs_holds_nobody_up(plain: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_metrics, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(health, "READY_SECONDS", 0.05)
-    with hanging(monkeypatch, "now"):
-        assert figure(scraped(plain), "bitplan_database_up") == 0
+    with hanging(monkeypatch, "now") as asked:
+        assert [figure(scraped(plain), "bitplan_database_up") for _ in range(3)] == [0, 0, 0]
+        assert asked == ["now"], "no further thread joins the one that waits"
     with hanging(monkeypatch, "check_version"):
         assert (plain.get("/readyz").status_code, plain.get("/healthz").status_code) == (503, 200)

@@ -18,16 +18,6 @@ from sensitivity.errors import SensitivityError
 from tests.api.conftest import local_client
 
 
-@pytest.fixture
-def plain(sqlite_template: Path, tmp_path: Path) -> Iterator[TestClient]:
-    """A service over an empty SQLite database."""
-    database = Database(f"sqlite:///{tmp_path / 'plain.db'}")
-    database.upgrade()
-    with local_client(create_app(Settings(data_dir=tmp_path), database)) as opened:
-        yield opened
-    database.close()
-
-
 def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
     found = [
         error
