@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
 from planner.cli.workspace import operations
@@ -28,8 +29,8 @@ def add(
         show_json(model)
         return
     out.print(
-        f"{'registered' if created else 'already registered'}: [bold]{model.name}[/] ({model.architecture}, {model.layers} "
-        f"layers in {model.blocks} blocks, {model.layer_parameters:,} weights in layers, "
+        f"{'registered' if created else 'already registered'}: [bold]{escape(model.name)}[/] ({model.architecture}, "
+        f"{model.layers} layers in {model.blocks} blocks, {model.layer_parameters:,} weights in layers, "
         f"{in_bytes(model.unquantized_bytes)} unquantized)\nid {model.id}",
         highlight=False,
     )

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
 from planner.cli.workspace import operations
@@ -131,7 +130,7 @@ def _when(moment: datetime) -> str:
 
 
 def _signed(what: str, who: str, why: str) -> str:
-    return escape(f"{what}, by {who}{f': {why}' if why else ''}")
+    return f"{what}, by {who}{f': {why}' if why else ''}"
 
 
 def _show_diff(found: PlanDiff, most: int) -> None:
@@ -140,7 +139,7 @@ def _show_diff(found: PlanDiff, most: int) -> None:
     loss = "" if found.loss_change is None else f"{found.loss_change:+.4g} {unit}"
     rows = [
         ["plan", *(one.id for one in plans), ""],
-        ["model", *(escape(one.model_name) for one in plans), ""],
+        ["model", *(one.model_name for one in plans), ""],
         ["runtime", *(one.runtime for one in plans), ""],
         ["effective bits", *(f"{one.size.effective_bits:.4f}" for one in plans), ""],
         ["file", *(in_bytes(one.size.file_bytes) for one in plans), f"{found.file_bytes_change:+,} bytes"],
@@ -165,7 +164,7 @@ def _show_diff(found: PlanDiff, most: int) -> None:
 
 
 def _say(text: str) -> None:
-    out.print(escape(text), highlight=False, soft_wrap=True)
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _group_row(found: PlanDiff, group: GroupChange) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 
 from planner.cli.reporting import BAD_INPUT, BUDGET, in_bytes, out, show_json, show_table
 from planner.errors import InvalidRequestError
@@ -56,7 +55,7 @@ def show_all(requests: Sequence[PlanRequest], answer: PlanBatchAnswer, *, as_jso
         show_table(f"{answer.planned} plans", ["asked for", "bits", "file", "predicted", "id"], rows)
         for what, item in zip(asked, answer.items, strict=True):
             if item.problem is not None:
-                out.print(escape(f"{what}: {item.problem.detail}"), highlight=False, soft_wrap=True)
+                out.print(f"{what}: {item.problem.detail}", markup=False, highlight=False, soft_wrap=True)
     problems = {item.problem.type.rpartition(":")[2] for item in answer.items if item.problem is not None}
     if problems:
         raise typer.Exit(BUDGET if all(kind.startswith("budget-") for kind in problems) else BAD_INPUT)
@@ -94,8 +93,8 @@ def _question(line: str, rest: dict[str, Any], *, where: str) -> PlanRequest:
 
 def _row(asked: str, plan: PlanSummary | None) -> list[str]:
     if plan is None:
-        return [escape(asked), "", "", "none", ""]
-    return [escape(asked), f"{plan.effective_bits:.4f}", in_bytes(plan.file_bytes), f"{plan.predicted_loss:.4g}", plan.id]
+        return [asked, "", "", "none", ""]
+    return [asked, f"{plan.effective_bits:.4f}", in_bytes(plan.file_bytes), f"{plan.predicted_loss:.4g}", plan.id]
 
 
 def _asked(requests: Sequence[PlanRequest]) -> list[str]:

@@ -13,7 +13,7 @@ from planner.schemas.plans import Evaluation, KeptCount, Measured, PlanDocument,
 def show_plan(document: PlanDocument) -> None:
     """A plan: what it takes, what it costs, how good it is."""
     size, proof, predicted = document.size, document.proof, document.predicted
-    out.print(f"[bold]plan {document.id}[/] of {document.model_name} for {document.runtime}", highlight=False)
+    out.print(f"[bold]plan {document.id}[/] of {escape(document.model_name)} for {document.runtime}", highlight=False)
     reference = document.references[0]
     rows = [
         ["effective bits", f"{size.effective_bits:.4f}"],
@@ -26,7 +26,7 @@ def show_plan(document: PlanDocument) -> None:
         ["curves", f"{predicted.probe}, rounding {document.provenance.rounding}"],
         *_objective(proof),
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
-        *([escape(kept.what), _kept(kept)] for kept in proof.counts),
+        *([kept.what, _kept(kept)] for kept in proof.counts),
         ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
         ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
         [reference.label, _uniform(reference, predicted.unit)],
@@ -41,7 +41,7 @@ def show_plan(document: PlanDocument) -> None:
     if document.alternatives:
         _show_alternatives(document)
     for line in (*_caveats(document), *(f"note: {note}" for note in document.notes)):
-        out.print(escape(line), highlight=False)
+        out.print(line, markup=False, highlight=False)
 
 
 def _uniform(reference: Reference, unit: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from planner.errors import BudgetError, PlannerError, UnauthenticatedError, problem_code
@@ -74,12 +75,12 @@ def show_json(document: BaseModel | list[Any] | dict[str, Any]) -> None:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout; numbers align right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    """A table on stdout; numbers align right, and texts are shown as they are, brackets too."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     out.print(table)
 
 

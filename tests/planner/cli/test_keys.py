@@ -26,14 +26,14 @@ def bitplan(*arguments: str, status: int = 0) -> str:
 
 
 def test_a_key_is_shown_once_listed_and_revoked() -> None:
-    key = bitplan("keys", "create", "alice", "--scope", "plan", "--scope", "measure", "--days", "30").strip()
+    key = bitplan("keys", "create", "alice [/ci]", "--scope", "plan", "--scope", "measure", "--days", "30").strip()
     prefix, identity, secret = key.split("_", 2)
     assert (prefix, len(identity), len(secret)) == ("bitplan", 12, 43)
     assert identity in bitplan("keys", "list")
     listed = bitplan("keys", "list", "--json")
     assert secret not in listed
     (found,) = json.loads(listed)["items"]
-    assert (found["name"], found["scopes"], found["revoked_at"]) == ("alice", ["plan", "measure"], None)
+    assert (found["name"], found["scopes"], found["revoked_at"]) == ("alice [/ci]", ["plan", "measure"], None)
     assert "revoked: bitplan_" in bitplan("keys", "revoke", identity)
     assert json.loads(bitplan("keys", "list", "--json"))["items"][0]["revoked_at"] is not None
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.cli.reporting import in_bytes, say, with_error
+from planner.cli.reporting import in_bytes, say, show_table, with_error
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ def test_sizes_are_decimal() -> None:
     ]
 
 
-def test_brackets_are_said_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     say("cannot read [/models/a] of [team]")
     assert capsys.readouterr().err == "cannot read [/models/a] of [team]\n"
+    show_table("keys of [/b]", ["name", "id"], [["[/team] :cat:", "[bold]"]])
+    shown = capsys.readouterr().out
+    assert "[/team] :cat:" in shown
+    assert "[bold]" in shown
+    assert "keys of [/b]" in shown
