@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from planner.errors import ConflictError
-from planner.jobs.job import JobState
+from planner.jobs.rows import UNFINISHED
 from planner.schemas.models import LayerDocument, LayerList, Model, ModelPage
 from planner.services.confinement import confine, confine_found
 from planner.services.pagination import page
@@ -102,13 +102,12 @@ def delete_model(session: Session, key: str) -> None:
 
     Raises:
         NotFoundError: no such model.
-        ConflictError: jobs of the model are still queued or running, or plans of it are pinned or bear names.
+        ConflictError: jobs of the model have not ended, or plans of it are pinned or bear names.
     """
     row = find_model(session, key)
-    unfinished = [state.value for state in JobState if not state.is_final]
-    jobs = list(session.scalars(select(JobRow.id).where(JobRow.model_id == row.id, JobRow.state.in_(unfinished))))
+    jobs = list(session.scalars(select(JobRow.id).where(JobRow.model_id == row.id, JobRow.state.in_(UNFINISHED))))
     if jobs:
-        msg = f"{len(jobs)} jobs of model {row.name!r} are queued or running: cancel them first (POST /v1/jobs/ID/cancel)"
+        msg = f"{len(jobs)} jobs of model {row.name!r} have not ended: cancel them first (POST /v1/jobs/ID/cancel)"
         raise ConflictError(msg, jobs=jobs[:20])
     refuse_kept_plans(session, row.id)
     try:
