@@ -1,10 +1,11 @@
-"""Writes a real compressed-tensors checkpoint from our own encodings: what is measured is what is served."""
+"""Writes a real quantized checkpoint of safetensors from our own encodings: what is measured is what is served."""
 
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,6 +20,22 @@ from sensitivity.rounding import Encoded, get_rounding
 from sensitivity.rounding.packing import compressed_tensors
 
 SHARD_BYTES = 5_000_000_000
+Packer = Callable[[Encoded], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a target stores a checkpoint of safetensors.
+
+    Attributes:
+        pack: the stored tensors of a layer by the last part of their names.
+        metadata: ``format`` in the header of the files.
+        texts: files beside the weights and ``config.json``, by name.
+    """
+
+    pack: Packer = compressed_tensors
+    metadata: str = "pt"
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class SafetensorsState(Mapping[str, Tensor]):
@@ -47,7 +64,7 @@ def write_checkpoint(
     directory: Path,
     *,
     config: Mapping[str, object],
-    quantization_config: Mapping[str, object],
+    container: Container = Container(),
     companions: Sequence[Path] = (),
     rounding: str | LayerRounding = "rtn",
     shard_bytes: int = SHARD_BYTES,
@@ -61,8 +78,8 @@ def write_checkpoint(
         state: tensors by checkpoint name; the weight of a layer is ``<layer>.weight`` of shape (out, in).
         assignment: format of each planned layer by name.
         directory: where to; must not exist yet, or be empty.
-        config: the model's ``config.json``.
-        quantization_config: what the compressed-tensors export says of the same assignment.
+        config: ``config.json`` of the new checkpoint, with what the export says of the same assignment.
+        container: how the target stores layers, and what it wants beside them.
         companions: files to copy beside the weights (tokenizer, generation settings).
         rounding: rounding method by name, for methods without data; or the assignment's cells, rounded from the loaded model
             that ``state`` was read from.
@@ -73,7 +90,7 @@ def write_checkpoint(
 
     Raises:
         CheckpointError: the directory is in use or cannot be written, or a planned layer has no weight in ``state``.
-        UnsupportedShapeError: compressed-tensors cannot store a layer in its format.
+        UnsupportedShapeError: the packing cannot store a layer in its format.
         CorruptCheckpointError: a weight is NaN or infinite.
         CalibrationError: a rounding method by name that runs on text.
     """
@@ -81,18 +98,18 @@ def write_checkpoint(
     if missing:
         msg = f"{len(missing)} planned layers have no weight in the model, first {missing[0]}.weight; register the model again"
         raise CheckpointError(msg)
-    with _whole_or_nothing(directory) as place:
-        tensors = _stored_tensors(state, assignment, rounding=rounding, dtype=_dtype(config))
-        _write_shards(tensors, place, shard_bytes)
-        written = {**config, "quantization_config": dict(quantization_config)}
-        (place / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    with whole_or_nothing(directory) as place:
+        tensors = _stored_tensors(state, assignment, rounding=rounding, dtype=_dtype(config), pack=container.pack)
+        _write_shards(tensors, place, shard_bytes, container.metadata)
+        for name, text in ({"config.json": json.dumps(dict(config), indent=2) + "\n"} | dict(container.texts)).items():
+            (place / name).write_text(text, encoding="utf-8")
         for path in companions:
             shutil.copyfile(path, place / path.name)
     return directory
 
 
 @contextmanager
-def _whole_or_nothing(directory: Path) -> Iterator[Path]:
+def whole_or_nothing(directory: Path) -> Iterator[Path]:
     """A new directory beside the wanted one, renamed to it at the end and removed if anything fails."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         msg = f"{directory} already exists and is not empty; name a new directory for the checkpoint"
@@ -115,12 +132,13 @@ def _stored_tensors(
     *,
     rounding: str | LayerRounding,
     dtype: torch.dtype | None,
+    pack: Packer,
 ) -> Iterator[tuple[str, Tensor]]:
     repeated = _repeated(state, assignment)
     for name, tensor in state.items():
         layer = name.removesuffix(".weight")
         if name.endswith(".weight") and layer in assignment:
-            for part, stored in compressed_tensors(_encode(layer, tensor, assignment[layer], rounding)).items():
+            for part, stored in pack(_encode(layer, tensor, assignment[layer], rounding)).items():
                 yield f"{layer}.{part}", stored
         elif name not in repeated:
             yield name, tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
@@ -143,12 +161,12 @@ def _repeated(state: Mapping[str, Tensor], assignment: Mapping[str, CandidateFor
     return {name for name, tensor in state.items() if first.get((tensor.data_ptr(), tensor.shape), name) != name}
 
 
-def _write_shards(tensors: Iterator[tuple[str, Tensor]], place: Path, shard_bytes: int) -> None:
+def _write_shards(tensors: Iterator[tuple[str, Tensor]], place: Path, shard_bytes: int, metadata: str) -> None:
     shards: list[list[str]] = []
     total = 0
     for shard in _shards(tensors, shard_bytes):
         save_file(
-            {name: tensor.contiguous() for name, tensor in shard.items()}, place / f"{len(shards)}.partial", {"format": "pt"}
+            {name: tensor.contiguous() for name, tensor in shard.items()}, place / f"{len(shards)}.partial", {"format": metadata}
         )
         shards.append(list(shard))
         total += sum(map(_bytes, shard.values()))

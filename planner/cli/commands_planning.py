@@ -1,6 +1,5 @@
 """`bitplan bounds`, `plan`, `plans`, `frontier`, `export`, `evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
 from planner.cli.workspace import open_database, operations
 from planner.errors import ExportError, InvalidRequestError
+from planner.exports.target import file_text
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
@@ -242,7 +242,9 @@ def show(plan_id: PlanId, as_json: AsJson = False) -> None:
 
 def export(
     plan_id: PlanId,
-    target: Annotated[str | None, typer.Option("--target", "-t", help="json or compressed-tensors.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="What to write; by default what the plan's runtime loads.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
     checkpoint: Annotated[
         Path | None,
@@ -255,7 +257,7 @@ def export(
 ) -> None:
     """A plan in the words of the engine that will load it."""
     if checkpoint is not None:
-        _write_checkpoint(plan_id, checkpoint)
+        _write_checkpoint(plan_id, checkpoint, target)
         if as_json:
             show_json({"plan": plan_id, "checkpoint": str(checkpoint)})
         return
@@ -263,7 +265,7 @@ def export(
     if output is None:
         show_json(exported)
         return
-    _write_text(output, json.dumps(exported, indent=2) + "\n")
+    _write_text(output, file_text(exported))
     if as_json:
         show_json({"plan": plan_id, "output": str(output)})
     else:
@@ -278,12 +280,12 @@ def _write_text(path: Path, text: str) -> None:
         raise ExportError(msg) from error
 
 
-def _write_checkpoint(plan_id: str, directory: Path) -> None:
+def _write_checkpoint(plan_id: str, directory: Path, target: str | None) -> None:
     from planner.worker.checkpoints import write_plan_checkpoint
 
     database = open_database()
     say("loading the model and rounding its weights …")
-    written = write_plan_checkpoint(database, plan_id, directory)
+    written = write_plan_checkpoint(database, plan_id, directory, target)
     out.print(f"wrote {written}", highlight=False)
 
 

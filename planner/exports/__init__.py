@@ -1,7 +1,7 @@
 """Exports: a plan in the words of the engine that will load it."""
 
 from planner.exports.registry import exporters, get_exporter
-from planner.exports.target import AbstractExporter, Assignment, ExportedModel
-from planner.exports.ties import check_ties
+from planner.exports.target import AbstractExporter, ExportedModel
+from planner.exports.ties import Assignment, check_ties
 
 __all__ = ["AbstractExporter", "Assignment", "ExportedModel", "check_ties", "exporters", "get_exporter"]

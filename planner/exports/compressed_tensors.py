@@ -9,12 +9,13 @@ with zero points.
 """
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from planner.errors import ExportError
 from planner.exports.compressed_tensors_reader import read_assignment
-from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_loadable
-from planner.exports.ties import check_runtime_ties
+from planner.exports.target import AbstractExporter, ExportedModel, Json
+from planner.exports.ties import Assignment
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
@@ -34,14 +35,15 @@ class CompressedTensorsExporter(AbstractExporter):
     name: ClassVar[str] = "compressed-tensors"
     description: ClassVar[str] = "quantization_config of a compressed-tensors checkpoint, for vLLM and transformers"
 
-    def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
+    def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        require_loadable(assignment, model, runtime)
-        check_runtime_ties(assignment, model.layers, runtime)
         _require_expressible(assignment, model)
-        config = _quantization_config(assignment, model)
-        _require_same(read_assignment(config, model), assignment, model)
-        return {"quantization_config": config}
+        return {"quantization_config": _quantization_config(assignment, model)}
+
+    def read(self, document: Json, model: ExportedModel) -> Assignment:
+        """As compressed-tensors and vLLM read it."""
+        config = document.get("quantization_config")
+        return read_assignment(config if isinstance(config, Mapping) else {}, model)
 
 
 def compression_format(fmt: CandidateFormat) -> str:
@@ -134,10 +136,4 @@ def _require_layer(layer: Layer, fmt: CandidateFormat, model: ExportedModel) -> 
         raise ExportError(msg, layers=[layer.name], rule="format")
 
 
-def _require_same(found: Assignment, assignment: Assignment, model: ExportedModel) -> None:
-    for layer in model.layers:
-        wanted = assignment.get(layer.name)
-        name = wanted.name if wanted is not None else model.unquantized_format
-        if found[layer.name].name != name:
-            msg = f"{layer.name} was planned as {name} but its quantization_config reads {found[layer.name].name}; report this"
-            raise ExportError(msg, layers=[layer.name], rule="round-trip")
+EXPORTER = CompressedTensorsExporter()

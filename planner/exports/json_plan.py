@@ -1,11 +1,14 @@
 """bitplan's own JSON: one entry a layer, in the field's words."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from planner.exports.target import AbstractExporter, Assignment, ExportedModel, Json, require_loadable
-from planner.exports.ties import check_runtime_ties
+from planner.errors import ExportError
+from planner.exports.target import AbstractExporter, ExportedModel, Json
+from planner.exports.ties import Assignment
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.registry import get_format, resolve_format
 
 FORMAT_VERSION = 1
 
@@ -16,10 +19,8 @@ class JsonExporter(AbstractExporter):
     name: ClassVar[str] = "json"
     description: ClassVar[str] = "bitplan's own: format, bits, group size and exact size of each layer"
 
-    def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
+    def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """Every planned layer in model order; ``ignore`` lists the layers that stay as they are."""
-        require_loadable(assignment, model, runtime)
-        check_runtime_ties(assignment, model.layers, runtime)
         planned = [layer for layer in model.layers if layer.name in assignment]
         return {
             "format_version": FORMAT_VERSION,
@@ -41,6 +42,18 @@ class JsonExporter(AbstractExporter):
             "ignore": [layer.name for layer in model.layers if layer.name not in assignment],
         }
 
+    def read(self, document: Json, model: ExportedModel) -> Assignment:
+        """By the names of the formats."""
+        layers = document["layers"]
+        if not isinstance(layers, Mapping):
+            msg = "the document has no layers; export the plan again"
+            raise ExportError(msg, rule="schema")
+        rest = get_format(model.unquantized_format)
+        return {
+            layer.name: resolve_format(str(layers[layer.name]["format"])) if layer.name in layers else rest
+            for layer in model.layers
+        }
+
 
 def _entry(fmt: CandidateFormat) -> Json:
     return {
@@ -52,3 +65,6 @@ def _entry(fmt: CandidateFormat) -> Json:
         "strategy": fmt.strategy.value,
         "scale_dtype": fmt.scale_dtype,
     }
+
+
+EXPORTER = JsonExporter()

@@ -1,16 +1,15 @@
 """The port of every export target: pure functions of an assignment, free of torch."""
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from planner.errors import ExportError
+from planner.exports.ties import Assignment, check_runtime_ties
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.candidate import CandidateFormat
 
-Assignment = Mapping[str, CandidateFormat]
 Json = dict[str, object]
 
 UNQUANTIZED_OF_DTYPE = {"bfloat16": "BF16", "float16": "FP16"}
@@ -46,9 +45,9 @@ class AbstractExporter(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
 
-    @abstractmethod
+    @final
     def export(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
-        """The plan in the target's words, ready for ``json.dumps``.
+        """The plan in the target's words, ready for ``json.dumps``, after it was read back and found to be the plan.
 
         Args:
             assignment: format of each planned layer by name; layers of the model that are missing stay unquantized.
@@ -56,8 +55,38 @@ class AbstractExporter(ABC):
             runtime: the engine that will load it: its ties are checked, its packing gives the sizes.
 
         Raises:
-            ExportError: the target cannot express the assignment; the message names the layer and the rule.
+            ExportError: the target cannot express the assignment, or would read it differently; names the layer and the rule.
         """
+        require_loadable(assignment, model, runtime)
+        check_runtime_ties(assignment, model.layers, runtime)
+        document = self.write(assignment, model, runtime)
+        _require_same(self.read(json.loads(json.dumps(document)), model), assignment, model, target=self.name)
+        return document
+
+    @abstractmethod
+    def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
+        """The document of an assignment that the runtime can load and whose ties are kept.
+
+        Raises:
+            ExportError: the target cannot express it; the message names the layer and the rule.
+        """
+
+    @abstractmethod
+    def read(self, document: Json, model: ExportedModel) -> Assignment:
+        """Format of every layer of the model by the target's own rules of matching, from the document alone.
+
+        Written independently of ``write``: as the engine reads, not as we write. A layer that the document leaves alone has
+        the model's unquantized format.
+
+        Raises:
+            ExportError: what the target would refuse, ignore silently, or read in two ways.
+        """
+
+
+def file_text(document: Json) -> str:
+    """What goes into the file that the target reads: ``text`` of the document where it has a format of its own, else JSON."""
+    text = document.get("text")
+    return text if isinstance(text, str) else json.dumps(document, indent=2) + "\n"
 
 
 def require_loadable(assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> None:
@@ -75,3 +104,13 @@ def require_loadable(assignment: Assignment, model: ExportedModel, runtime: Runt
         if reason is not None:
             msg = f"{layer.name} cannot be loaded by {runtime.name}: {reason}. Pin the layer to another format"
             raise ExportError(msg, layers=[layer.name], rule="runtime")
+
+
+def _require_same(found: Assignment, assignment: Assignment, model: ExportedModel, *, target: str) -> None:
+    for layer in model.layers:
+        wanted = assignment.get(layer.name)
+        expected = model.unquantized_format if wanted is None else wanted.name
+        name = found[layer.name].name
+        if name != expected:
+            msg = f"{layer.name} was planned as {expected} but its {target} export reads {name}; report this"
+            raise ExportError(msg, layers=[layer.name], rule="round-trip")

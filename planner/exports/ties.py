@@ -1,11 +1,13 @@
 """Rule R1: layers that the engine fuses into one kernel must carry the identical format."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from planner.errors import ExportError
-from planner.exports.target import Assignment
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.candidate import CandidateFormat
+
+Assignment = Mapping[str, CandidateFormat]
 
 
 def check_ties(assignment: Assignment, groups: Iterable[Sequence[str]]) -> None:

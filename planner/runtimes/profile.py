@@ -8,6 +8,7 @@ from sensitivity.formats.candidate import CandidateFormat
 
 Packing = Callable[[CandidateFormat, tuple[int, int]], int]
 Refusal = Callable[[CandidateFormat, Layer], str | None]
+KernelNeeds = Callable[[CandidateFormat], str]
 
 
 def formats_own_size(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
@@ -18,6 +19,11 @@ def formats_own_size(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
 def formats_own_refusal(candidate: CandidateFormat, layer: Layer) -> str | None:
     """Only what the format itself cannot store."""
     return candidate.refusal(layer.shape)
+
+
+def no_needs(candidate: CandidateFormat) -> str:
+    """Nothing in particular."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class RuntimeProfile:
         size_bits: exact stored bits by this engine's packing.
         refusal: why a layer cannot take a format here, or ``None``.
         exports: export targets that this engine loads; the first is the default.
+        tie_expert_kinds: the routed experts of a block share one format for each projection (stacked tensors).
+        kernel_needs: what the engine's kernels for a format ask of the machine, in words; empty for nothing in particular.
     """
 
     name: str
@@ -43,6 +51,8 @@ class RuntimeProfile:
     size_bits: Packing
     refusal: Refusal
     exports: tuple[str, ...]
+    tie_expert_kinds: bool = False
+    kernel_needs: KernelNeeds = no_needs
 
     def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:
         """Layer groups as indices into ``layers``, in order of their first member. Missing members are allowed."""
@@ -54,6 +64,8 @@ class RuntimeProfile:
     def _group_key(self, layer: Layer) -> tuple[object, ...]:
         if self.tie_experts and layer.expert is not None:
             return ("experts", layer.block)
+        if self.tie_expert_kinds and layer.expert is not None:
+            return ("experts", layer.block, layer.kind)
         parent = layer.name.rpartition(".")[0]
         for number, kinds in enumerate(self.tied_kinds):
             if layer.kind in kinds:

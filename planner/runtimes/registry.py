@@ -1,21 +1,25 @@
-"""The runtimes known to planning. A new engine is one more profile in this table."""
+"""The runtimes known to planning, found by name. A new engine is one more module here with a ``RUNTIME``."""
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Final
+
+import planner.runtimes as package
 from planner.errors import InvalidRequestError
-from planner.runtimes.profile import RuntimeProfile, formats_own_refusal, formats_own_size
-from planner.runtimes.vllm import VLLM
+from planner.runtimes.profile import RuntimeProfile
 
-GENERIC = RuntimeProfile(
-    name="generic",
-    description="No engine in particular: every layer may take every format, nothing is tied, sizes are the formats' own.",
-    ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(),
-    tie_experts=False,
-    size_bits=formats_own_size,
-    refusal=formats_own_refusal,
-    exports=("json", "compressed-tensors"),
-)
+FIRST = "generic"
 
-RUNTIMES = {profile.name: profile for profile in (GENERIC, VLLM)}
+
+def _profiles() -> dict[str, RuntimeProfile]:
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."))
+    modules = [importlib.import_module(name) for name in names if name != __name__]
+    found: list[RuntimeProfile] = [module.RUNTIME for module in modules if hasattr(module, "RUNTIME")]
+    return {profile.name: profile for profile in sorted(found, key=lambda one: (one.name != FIRST, one.name))}
+
+
+RUNTIMES: Final[Mapping[str, RuntimeProfile]] = _profiles()
 
 
 def get_runtime(name: str) -> RuntimeProfile:

@@ -15,7 +15,7 @@ def _refusal(candidate: CandidateFormat, layer: Layer) -> str | None:
     return compressed_tensors_refusal(candidate, layer.shape)
 
 
-VLLM = RuntimeProfile(
+RUNTIME = RuntimeProfile(
     name="vllm",
     description="vLLM with compressed-tensors checkpoints: q/k/v, gate/up and the experts of a block share one format.",
     ignore_kinds=frozenset({"lm_head"}),

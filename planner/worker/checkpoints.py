@@ -8,52 +8,60 @@ from typing import Any
 
 from torch import Tensor
 
-from planner.errors import ExportError
+from planner.runtimes import get_runtime
 from planner.services.curve_rounding import curve_rounding
 from planner.services.exporting import chosen_formats, export_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
+from planner.worker.checkpoint_writers.port import PlannedCheckpoint
+from planner.worker.checkpoint_writers.registry import writer_for
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.checkpoint import SourceKind
 from sensitivity.loading import LoadedModel
-from sensitivity.writing import SafetensorsState, write_checkpoint
+from sensitivity.writing import SafetensorsState
 
 COMPANIONS = ("tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt", "generation_config.json", "chat_template*")
 
 
-def write_plan_checkpoint(database: Database, plan_id: str, directory: Path) -> Path:
-    """Round the weights as planned and write them with compressed-tensors' packing.
+def write_plan_checkpoint(database: Database, plan_id: str, directory: Path, target: str | None = None) -> Path:
+    """Round the weights as planned and write them as a target packs them.
+
+    Args:
+        database: where the plan is stored.
+        plan_id: of the plan.
+        directory: where to; must not exist yet, or be empty.
+        target: an export target; by default the first of the plan's runtime whose checkpoints can be written.
 
     Raises:
-        ExportError: the target cannot express the plan.
+        ExportError: the target cannot express the plan, or has no checkpoints.
         CheckpointError: the model's files changed, or the directory cannot be written.
         ConflictError: the curves were rounded by another version of their method.
         NotFoundError: the calibration set that they were rounded with was deleted.
     """
     with database.read_session() as session:
         document = get_plan(session, plan_id)
-        exported = export_plan(session, plan_id, "compressed-tensors")
+        runtime = get_runtime(document.runtime)
+        writer = writer_for(runtime, target)
+        exported = export_plan(session, plan_id, writer.target)
         how = curve_rounding(session, document)
-    quantization = exported["quantization_config"]
-    if not isinstance(quantization, Mapping):
-        msg = "the compressed-tensors export carries no quantization_config; report this as a bug"
-        raise ExportError(msg)
     models = LoadedModels(database)
     model = models.get(document.model)
     chosen = chosen_formats(document)
     rounding = plan_rounding(models, document.model, how, [chosen])
     with tempfile.TemporaryDirectory() as scratch:
         state, config, companions = _source(model, Path(scratch))
-        return write_checkpoint(
-            state,
-            chosen,
-            directory,
-            config=config,
-            quantization_config=quantization,
+        planned = PlannedCheckpoint(
+            description=model.description,
+            state=state,
+            config={key: value for key, value in config.items() if key != "quantization_config"},
             companions=companions,
+            assignment=chosen,
+            exported=exported,
+            runtime=runtime,
             rounding=rounding,
         )
+        return writer.write(planned, directory)
 
 
 def _source(model: LoadedModel, scratch: Path) -> tuple[Mapping[str, Tensor], dict[str, Any], list[Path]]:
@@ -65,6 +73,5 @@ def _source(model: LoadedModel, scratch: Path) -> tuple[Mapping[str, Tensor], di
         return SafetensorsState(sorted(path.glob("*.safetensors"))), config, companions
     model.tokenizer.save_pretrained(scratch)
     config = model.module.config.to_dict()  # type: ignore[operator, union-attr]
-    config.pop("quantization_config", None)
     config["dtype"] = model.description.dtype
     return model.module.state_dict(), config, sorted(file for file in scratch.iterdir() if file.is_file())

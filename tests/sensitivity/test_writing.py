@@ -85,8 +85,7 @@ def write(source: Path, directory: Path, plan: dict[str, CandidateFormat], shard
         state,
         plan,
         directory,
-        config=config_of(source),
-        quantization_config=quantization_config(plan),
+        config=config_of(source) | {"quantization_config": quantization_config(plan)},
         companions=sorted(source.glob("token*")),
         shard_bytes=shard_bytes,
     )
@@ -159,7 +158,7 @@ def test_shards_hold_the_same_tensors(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_float32_state_dict_and_the_files_themselves_give_the_same_checkpoint(source: Path, tmp_path: Path) -> None:
-    options = {"config": config_of(source), "quantization_config": quantization_config(PLAN)}
+    options = {"config": config_of(source) | {"quantization_config": quantization_config(PLAN)}}
     state = load(source, torch.float32).state_dict()
     files = SafetensorsState(sorted(source.glob("*.safetensors")))
     assert len(files) == len(list(files))
@@ -177,8 +176,7 @@ def test_a_tied_head_is_written_once(tmp_path: Path) -> None:
         load(source, torch.bfloat16).state_dict(),
         PLAN,
         tmp_path / "written",
-        config=config_of(source),
-        quantization_config=quantization_config(PLAN, model),
+        config=config_of(source) | {"quantization_config": quantization_config(PLAN, model)},
     )
     names = set(load_file(directory / "model.safetensors"))
     assert len(names & {"lm_head.weight", "model.embed_tokens.weight"}) == 1
@@ -194,7 +192,7 @@ def test_transformers_loads_a_mixture(tmp_path: Path, experts: str, others: str)
     plan = {name: get_format(fmt) for name, fmt in names.items()}
     state = SafetensorsState(sorted(source.glob("*.safetensors")))
     config = quantization_config(plan, model)
-    directory = write_checkpoint(state, plan, tmp_path / "written", config=config_of(source), quantization_config=config)
+    directory = write_checkpoint(state, plan, tmp_path / "written", config=config_of(source) | {"quantization_config": config})
     reference = tmp_path / "reference"
     shutil.copytree(source, reference)
     rounded = {name.removesuffix(".weight"): tensor for name, tensor in state.items()}
@@ -207,7 +205,7 @@ def test_nothing_is_left_behind_when_a_layer_fails(source: Path, tmp_path: Path)
     state = load_file(source / "model.safetensors")
     name = "model.layers.1.mlp.up_proj"
     bad = {**state, f"{name}.weight": torch.full_like(state[f"{name}.weight"], float("nan"))}
-    options = {"config": config_of(source), "quantization_config": quantization_config(PLAN)}
+    options = {"config": config_of(source) | {"quantization_config": quantization_config(PLAN)}}
     with pytest.raises(CorruptCheckpointError, match="not finite"):
         write_checkpoint(bad, PLAN, tmp_path / "bad", **options)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedShapeError, match="NF4"):

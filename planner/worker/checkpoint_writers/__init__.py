@@ -1,0 +1,1 @@
+"""Whole quantized checkpoints, one writer for each export target."""

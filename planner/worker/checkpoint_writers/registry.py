@@ -1,0 +1,34 @@
+"""The checkpoint writers, found by target. A new one is one more module here with a ``WRITER``."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+import planner.worker.checkpoint_writers as package
+from planner.errors import ExportError
+from planner.runtimes import RuntimeProfile
+from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter
+
+
+@cache
+def _writers() -> dict[str, AbstractCheckpointWriter]:
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."))
+    modules = [importlib.import_module(name) for name in names if name != __name__]
+    found: list[AbstractCheckpointWriter] = [module.WRITER for module in modules if hasattr(module, "WRITER")]
+    return {writer.target: writer for writer in found}
+
+
+def writer_for(runtime: RuntimeProfile, target: str | None) -> AbstractCheckpointWriter:
+    """The writer of a target; by default of the first one that the runtime loads and that has a writer.
+
+    Raises:
+        ExportError: the runtime does not load the target, or nothing writes its checkpoints.
+    """
+    known = _writers()
+    possible = [name for name in runtime.exports if name in known]
+    chosen = target or next(iter(possible), None)
+    if chosen in possible:
+        return known[chosen]
+    msg = f"no checkpoint of {chosen or runtime.name!r} can be written for runtime {runtime.name!r}"
+    msg += f": use --target {' or '.join(possible)}" if possible else ": export the plan without --checkpoint"
+    raise ExportError(msg, targets=possible)
