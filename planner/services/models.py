@@ -57,13 +57,13 @@ def register(session: Session, description: ModelDescription, *, name: str | Non
     """
     known = session.get(ModelRow, description.fingerprint)
     if known is not None:
-        return _as_registered(session, known, name), False
+        return _as_registered(session, known, description, name), False
     try:
         with session.begin_nested():
             _store(session, description, name or _default_name(description))
     except IntegrityError:
         known = session.get_one(ModelRow, description.fingerprint)
-        return _as_registered(session, known, name), False
+        return _as_registered(session, known, description, name), False
     return get_model(session, description.fingerprint), True
 
 
@@ -117,10 +117,12 @@ def delete_model(session: Session, key: str) -> None:
         raise ConflictError(msg, model=row.id) from error
 
 
-def _as_registered(session: Session, known: ModelRow, name: str | None) -> Model:
+def _as_registered(session: Session, known: ModelRow, description: ModelDescription, name: str | None) -> Model:
     if name is not None and name != known.name:
         msg = f"these files are registered already as {known.name!r}: use that name, or delete that model first"
         raise ConflictError(msg, model=known.id)
+    if known.kv_heads is None:  # registered before heads were kept
+        known.heads, known.kv_heads = description.heads, description.kv_heads
     return get_model(session, known.id)
 
 

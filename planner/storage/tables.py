@@ -69,7 +69,10 @@ class Base(DeclarativeBase):
 
 
 class ModelRow(Base):
-    """A registered checkpoint. ``id`` is the fingerprint: registering the same files twice gives the same model."""
+    """A registered checkpoint. ``id`` is the fingerprint: registering the same files twice gives the same model.
+
+    ``heads`` and ``kv_heads`` are null in models that were registered before they were asked for, until they are again.
+    """
 
     __tablename__ = "models"
 
@@ -87,6 +90,8 @@ class ModelRow(Base):
     kv_elements_per_token: Mapped[int] = mapped_column(BigInteger)
     vocab_size: Mapped[int] = mapped_column(Integer)
     context_length: Mapped[int | None] = mapped_column(Integer)
+    heads: Mapped[int | None] = mapped_column(Integer)
+    kv_heads: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
     layers: Mapped[list["LayerRow"]] = relationship(
         order_by="LayerRow.position", cascade="all, delete-orphan", passive_deletes=True

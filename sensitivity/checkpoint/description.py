@@ -64,6 +64,8 @@ class ModelDescription:
         vocab_size: size of the vocabulary.
         context_length: longest context of the configuration, or ``None``.
         layers: quantizable layers in model order; ``lm_head`` only when it is not tied to the embedding.
+        heads: query heads of a block; ``None`` where it is unknown.
+        kv_heads: key-value heads of a block; ``None`` where it is unknown.
     """
 
     source: str
@@ -80,3 +82,5 @@ class ModelDescription:
     vocab_size: int
     context_length: int | None
     layers: tuple[Layer, ...]
+    heads: int | None = None
+    kv_heads: int | None = None

@@ -74,6 +74,8 @@ def _describe_directory(source: str, place: Place) -> ModelDescription:
         vocab_size=inventory.vocab_size,
         context_length=configuration.context_length,
         layers=inventory.layers,
+        heads=configuration.heads,
+        kv_heads=configuration.kv_heads,
     )
 
 
@@ -97,6 +99,8 @@ def _describe_gguf(source: str, place: Place) -> ModelDescription:
         vocab_size=inventory.vocab_size,
         context_length=configuration.context_length,
         layers=inventory.layers,
+        heads=configuration.heads,
+        kv_heads=configuration.kv_heads,
     )
 
 

@@ -146,6 +146,7 @@ def test_a_70b_directory_is_described_in_seconds(tmp_path: Path) -> None:
     assert len(description.layers) == 80 * 7 + 1
     assert description.unquantized_bytes == 2 * (128256 * 8192 + (2 * 80 + 1) * 8192)
     assert description.kv_elements_per_token == 80 * 2 * 8 * 128
+    assert (description.heads, description.kv_heads) == (64, 8)
 
 
 def test_a_mixture_of_36000_matrices_is_described_in_seconds(tmp_path: Path) -> None:
