@@ -36,6 +36,11 @@ def diff_plans(session: Session, plan_id: str, other_id: str) -> PlanDiff:
     plan, other = get_plan(session, plan_id), get_plan(session, other_id)
     if plan.model != other.model:
         _check_same_layers(session, plan, other)
+    return diff_documents(plan, other)
+
+
+def diff_documents(plan: PlanDocument, other: PlanDocument) -> PlanDiff:
+    """From one plan to another one, of the same model or of one with the same layers; neither needs to be stored."""
     here, there = _choices(plan), _choices(other)
     both = [layer for layer in here if layer in there]
     different = [layer for layer in both if here[layer].format != there[layer].format]
