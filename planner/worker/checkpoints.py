@@ -8,16 +8,19 @@ from typing import Any
 
 from torch import Tensor
 
-from planner.runtimes import get_runtime
+from planner.exports.target import Json
+from planner.runtimes import RuntimeProfile, get_runtime
 from planner.services.curve_rounding import curve_rounding
 from planner.services.exporting import chosen_formats, export_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
-from planner.worker.checkpoint_writers.port import PlannedCheckpoint
+from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
 from planner.worker.checkpoint_writers.registry import writer_for
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.checkpoint import SourceKind
+from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import LoadedModel
 from sensitivity.writing import SafetensorsState
 
@@ -49,6 +52,34 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path, tar
     model = models.get(document.model)
     chosen = chosen_formats(document)
     rounding = plan_rounding(models, document.model, how, [chosen])
+    return write_assignment(model, chosen, exported, directory, runtime=runtime, rounding=rounding, writer=writer)
+
+
+def write_assignment(
+    model: LoadedModel,
+    assignment: Mapping[str, CandidateFormat],
+    exported: Json,
+    directory: Path,
+    *,
+    runtime: RuntimeProfile,
+    rounding: LayerRounding,
+    writer: AbstractCheckpointWriter,
+) -> Path:
+    """Write an assignment with the weights of a loaded model, as a target packs them.
+
+    Args:
+        model: the model; not changed.
+        assignment: format of each planned layer by name.
+        exported: the target's export of this assignment.
+        directory: where to; must not exist yet, or be empty.
+        runtime: the engine that will load it.
+        rounding: codes of the planned layers.
+        writer: of the target.
+
+    Raises:
+        CheckpointError: the directory is in use or cannot be written.
+        ExportError: the target cannot store what was planned.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         state, config, companions = _source(model, Path(scratch))
         planned = PlannedCheckpoint(
@@ -56,7 +87,7 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path, tar
             state=state,
             config={key: value for key, value in config.items() if key != "quantization_config"},
             companions=companions,
-            assignment=chosen,
+            assignment=assignment,
             exported=exported,
             runtime=runtime,
             rounding=rounding,

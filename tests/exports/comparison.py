@@ -1,0 +1,93 @@
+"""An engine's answer against the plan: formats layer by layer, bytes, logits."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.runtimes import get_runtime
+from tests.exports.checkpoints import Written, reference_logits
+from tests.exports.running import Answer
+from tests.exports.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found.
+
+    Attributes:
+        predicted_bytes: of all tensors of the checkpoint, by the plan.
+        written_bytes: of all tensors in the files.
+        difference: largest difference of logits, as a share of their standard deviation; ``None`` if they were not compared.
+        faults: everything that is not as planned, in words.
+    """
+
+    predicted_bytes: int
+    written_bytes: int
+    difference: float | None
+    faults: tuple[str, ...]
+
+
+def compare(target: Target, written: Written, answer: Answer) -> Comparison:
+    """Hold an engine's answer against the plan that was written."""
+    predicted, stored = _predicted_bits(target, written), _stored_bytes(target, written)
+    faults = list(_size_faults(predicted, stored))
+    difference = None
+    total = (sum(predicted.values()) + 7) // 8 + written.model.description.unquantized_bytes
+    if answer.logits is None:
+        faults.append(f"not loaded: {answer.fault}")
+    else:
+        faults += _format_faults(target, written, answer)
+        difference = logit_difference(target, written, answer)
+        if not difference <= target.tolerance:
+            faults.append(f"logits differ by {difference:.2g} of their standard deviation, more than {target.tolerance:.2g}")
+    found = sum(target.tensors(written.directory).values())
+    if found != total:
+        faults.append(f"the files hold {found} bytes of tensors, {total} are predicted")
+    return Comparison(total, found, difference, tuple(faults))
+
+
+def logit_difference(target: Target, written: Written, answer: Answer) -> float:
+    """Largest difference between the engine's logits and those of our fake-quantized model, over their standard deviation."""
+    assert answer.logits is not None
+    expected = reference_logits(written, target.weights)
+    return float(np.abs(answer.logits - expected).max() / expected.std())
+
+
+def _predicted_bits(target: Target, written: Written) -> dict[str, int]:
+    """Bits by what the target stores: layers, or stacks of experts."""
+    runtime = get_runtime(target.runtime)
+    found: Counter[str] = Counter()
+    for layer in written.model.description.layers:
+        fmt = written.plan.get(layer.name)
+        quantized = fmt is not None and fmt.is_quantized
+        bits = runtime.size_bits(fmt, layer.shape) if fmt is not None and quantized else 16 * layer.parameters
+        found[target.stored_as(layer.name)] += bits
+    return dict(found)
+
+
+def _stored_bytes(target: Target, written: Written) -> dict[str, int]:
+    found: defaultdict[str, int] = defaultdict(int)
+    for tensor, size in target.tensors(written.directory).items():
+        holder = target.holder(tensor)
+        if holder is not None:
+            found[holder] += size
+    return dict(found)
+
+
+def _size_faults(predicted: dict[str, int], stored: dict[str, int]) -> Iterator[str]:
+    for name, bits in predicted.items():
+        if stored.get(name, 0) * 8 != bits:
+            yield f"{name} has {stored.get(name, 0) * 8} bits in the files, {bits} are predicted"
+
+
+def _format_faults(target: Target, written: Written, answer: Answer) -> Iterator[str]:
+    for layer in written.model.description.layers:
+        fmt = written.plan.get(layer.name)
+        wanted = target.resolved(fmt) if fmt is not None and fmt.is_quantized else {}
+        found = answer.layers.get(target.stored_as(layer.name))
+        if found is None:
+            yield f"{layer.name} is no layer of the engine"
+        elif bool(found) != bool(wanted) or any(found.get(key) != value for key, value in wanted.items()):
+            yield f"{layer.name} was planned as {dict(wanted)}, the engine has {found}"
