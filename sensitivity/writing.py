@@ -21,6 +21,8 @@ from sensitivity.rounding.packing import compressed_tensors
 
 SHARD_BYTES = 5_000_000_000
 Packer = Callable[[Encoded], Mapping[str, Tensor]]
+Stored = tuple[str, Tensor]
+"""A tensor of the new checkpoint and its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,16 @@ class Container:
 
     Attributes:
         pack: the stored tensors of a layer by the last part of their names.
+        arrange: all tensors as they are stored, from the packed ones in the order of the checkpoint; by default the same.
         metadata: ``format`` in the header of the files.
+        header: what else the header of each file says.
         texts: files beside the weights and ``config.json``, by name.
     """
 
     pack: Packer = compressed_tensors
+    arrange: Callable[[Iterator[Stored]], Iterator[Stored]] = iter
     metadata: str = "pt"
+    header: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,7 +106,7 @@ def write_checkpoint(
         raise CheckpointError(msg)
     with whole_or_nothing(directory) as place:
         tensors = _stored_tensors(state, assignment, rounding=rounding, dtype=_dtype(config), pack=container.pack)
-        _write_shards(tensors, place, shard_bytes, container.metadata)
+        _write_shards(container.arrange(tensors), place, shard_bytes, {"format": container.metadata, **container.header})
         for name, text in ({"config.json": json.dumps(dict(config), indent=2) + "\n"} | dict(container.texts)).items():
             (place / name).write_text(text, encoding="utf-8")
         for path in companions:
@@ -133,7 +139,7 @@ def _stored_tensors(
     rounding: str | LayerRounding,
     dtype: torch.dtype | None,
     pack: Packer,
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[Stored]:
     repeated = _repeated(state, assignment)
     for name, tensor in state.items():
         layer = name.removesuffix(".weight")
@@ -161,13 +167,11 @@ def _repeated(state: Mapping[str, Tensor], assignment: Mapping[str, CandidateFor
     return {name for name, tensor in state.items() if first.get((tensor.data_ptr(), tensor.shape), name) != name}
 
 
-def _write_shards(tensors: Iterator[tuple[str, Tensor]], place: Path, shard_bytes: int, metadata: str) -> None:
+def _write_shards(tensors: Iterator[Stored], place: Path, shard_bytes: int, header: dict[str, str]) -> None:
     shards: list[list[str]] = []
     total = 0
     for shard in _shards(tensors, shard_bytes):
-        save_file(
-            {name: tensor.contiguous() for name, tensor in shard.items()}, place / f"{len(shards)}.partial", {"format": metadata}
-        )
+        save_file({name: tensor.contiguous() for name, tensor in shard.items()}, place / f"{len(shards)}.partial", header)
         shards.append(list(shard))
         total += sum(map(_bytes, shard.values()))
     names = ["model.safetensors"]
@@ -180,7 +184,7 @@ def _write_shards(tensors: Iterator[tuple[str, Tensor]], place: Path, shard_byte
         (place / f"{number}.partial").rename(place / name)
 
 
-def _shards(tensors: Iterator[tuple[str, Tensor]], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
+def _shards(tensors: Iterator[Stored], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors:

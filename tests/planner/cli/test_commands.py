@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from planner.cli import workspace
 from planner.cli.app import app
+from planner.runtimes import RUNTIMES
 from tests.synthetic import add_cells, description, setting
 
 RUNNER = CliRunner()
@@ -138,7 +139,7 @@ def test_listings(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "knee" in shown
     bounds = run_json(monkeypatch, "bounds", model, "--formats", "INT2_G64,INT8_G64", "--runtime", "vllm")
     assert bounds["groups"] == 8
-    assert {item["name"] for item in run_json(monkeypatch, "runtimes")} == {"generic", "vllm"}
+    assert {item["name"] for item in run_json(monkeypatch, "runtimes")} == set(RUNTIMES)
     assert any(item["name"] == "NVFP4" for item in run_json(monkeypatch, "formats"))
     assert run_json(monkeypatch, "jobs", "list")["items"] == []
     assert run_json(monkeypatch, "db", "upgrade")["upgraded"]
