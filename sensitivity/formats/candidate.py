@@ -16,6 +16,7 @@ class ElementType(StrEnum):
     INT = "int"
     FLOAT = "float"
     NORMAL_FLOAT = "normal_float"
+    BLOCK = "block"
     FOREIGN = "foreign"
 
 

@@ -2,7 +2,8 @@
 
 Integer elements are packed densely into int32 words, row by row, with an int64 ``weight_shape`` pair beside them; zero
 points are packed along the output dimension. NVFP4 keeps a float32 global scale, MXFP4 a byte per scale. The library has no
-NF4, and refuses a group size that does not divide in_features; a format's own ``size_bits`` pads the last group instead.
+NF4 and none of GGUF's block formats, and refuses a group size that does not divide in_features; a format's own ``size_bits``
+pads the last group instead.
 """
 
 from sensitivity.errors import UnsupportedShapeError
@@ -17,7 +18,7 @@ def compressed_tensors_refusal(candidate: CandidateFormat, shape: tuple[int, int
     reason = candidate.refusal(shape)
     if reason is not None:
         return reason
-    if candidate.type in (ElementType.NORMAL_FLOAT, ElementType.FOREIGN):
+    if candidate.type in (ElementType.NORMAL_FLOAT, ElementType.BLOCK, ElementType.FOREIGN):
         return f"compressed-tensors has no {candidate.name}"
     if candidate.group_size is not None and shape[1] % candidate.group_size:
         return f"compressed-tensors needs in_features divisible by {candidate.group_size} for {candidate.name}, not {shape[1]}"

@@ -10,12 +10,10 @@ from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.inputs.moments import InputMoments
-from sensitivity.rounding.codec import Encoded, Scaling
-from sensitivity.rounding.groups import group_width
+from sensitivity.rounding.codec import Encoded
+from sensitivity.rounding.grid import Grid, grids
 from sensitivity.rounding.method import AbstractRounding
 from sensitivity.rounding.nearest import encode_nearest
-from sensitivity.rounding.registry import codec_for
-from sensitivity.rounding.searched import scalings
 from sensitivity.rounding_facts import GPTQ, RoundingFacts
 
 BLOCK: Final = 64
@@ -23,9 +21,6 @@ BLOCK: Final = 64
 
 SWEEP_ELEMENTS: Final = 1 << 26
 """Elements (formats × rows × columns) of a sweep; a larger layer is swept in strips of rows, which do not touch each other."""
-
-_Target = tuple[CandidateFormat, Scaling]
-"""A format and its scales of the rows that are swept."""
 
 
 @final
@@ -42,9 +37,9 @@ class Gptq(AbstractRounding):
       dead input is not correlated with others: its column is rounded to nearest. So is a layer that no token reached.
     - **Order**: descending diag(H) (act-order), ties in the order of columns: errors of the columns that matter most are
       corrected by all others. The output error was 8–15 % lower than in plain order (16 layers of SmolLM2-135M, 8 formats).
-    - **Scales** are those of ``rtn_clip``, from the weights before the sweep (static groups). Columns of a group are not
-      neighbours in the sweep, and the file needs no index of groups. Scales computed when a group is reached need the plain
-      order; searched as well as these, they gave 0–20 % more output error on the same layers.
+    - **Scales** are those of ``rtn_clip`` (for GGUF's blocks those of our own search), from the weights before the sweep (static
+      groups). Columns of a group are not neighbours in the sweep, and the file needs no index of groups. Scales computed when a
+      group is reached need the plain order; searched as well as these, they gave 0–20 % more output error on the same layers.
 
     The codes of unquantized formats are casts. Cost: the scale search of ``rtn_clip``, a Cholesky factorisation
     (in³/3, float64) for each input, and out·in²/2 multiplications for each format, all formats in one sweep.
@@ -64,9 +59,9 @@ class Gptq(AbstractRounding):
         """Codes and scales of all formats from one sweep."""
         order, feedback = _feedback(self._required(inputs), self.damping)
         matrix = weight.float()
-        targets = [(fmt, scaling) for fmt, scaling in zip(formats, scalings(matrix, formats), strict=True) if scaling]
-        levels = iter(_levels(matrix, targets, order, feedback))
-        swept = (_encoded(fmt, scaling, found) for (fmt, scaling), found in zip(targets, levels, strict=True))
+        targets = [grid for grid in grids(matrix, formats) if grid is not None]
+        levels = _levels(matrix, targets, order, feedback)
+        swept = (grid.encode(found) for grid, found in zip(targets, levels, strict=True))
         return [next(swept) if fmt.is_quantized else encode_nearest(weight, fmt, None) for fmt in formats]
 
 
@@ -85,7 +80,7 @@ def _feedback(inputs: InputMoments, damping: float) -> tuple[Tensor, Tensor]:
     return order, (factor / factor.diagonal()).T.float().contiguous()
 
 
-def _levels(weight: Tensor, targets: Sequence[_Target], order: Tensor, feedback: Tensor) -> Tensor:
+def _levels(weight: Tensor, targets: Sequence[Grid], order: Tensor, feedback: Tensor) -> Tensor:
     """Levels of all formats, float32 (formats, out, in)."""
     out_features, in_features = weight.shape
     result = torch.empty((len(targets), out_features, in_features))
@@ -94,19 +89,17 @@ def _levels(weight: Tensor, targets: Sequence[_Target], order: Tensor, feedback:
         step = max(1, SWEEP_ELEMENTS // (len(targets) * in_features))
         for start in range(0, out_features, step):
             rows = slice(start, start + step)
-            parts = [(fmt, scaling.rows(rows.start, rows.stop)) for fmt, scaling in targets]
-            result[:, rows] = _sweep(weight[rows].T[order], parts, order, feedback)[back].permute(1, 2, 0)
+            result[:, rows] = _sweep(weight[rows].T[order], targets, rows, order, feedback)[back].permute(1, 2, 0)
     return result
 
 
-def _sweep(columns: Tensor, targets: Sequence[_Target], order: Tensor, feedback: Tensor) -> Tensor:
-    """Levels (in, formats, rows) of columns (in, rows), both in the order of the sweep.
+def _sweep(columns: Tensor, targets: Sequence[Grid], rows: slice, order: Tensor, feedback: Tensor) -> Tensor:
+    """Levels (in, formats, rows) of the columns of some rows, (in, rows), both in the order of the sweep.
 
     The corrections of a block of columns from all before it are one product; those within the block are made column by column.
     """
     shape = (len(columns), len(targets), columns.shape[1])
-    scales, offsets = _by_column(targets, order, columns.shape[1])
-    rounding = [(codec_for(fmt), fmt) for fmt, _ in targets]
+    scales, offsets = _by_column(targets, rows, order, columns.shape[1])
     originals = columns.unsqueeze(1).expand(shape)
     levels, errors = torch.empty(shape), torch.empty(shape)  # an error is w − q
     flat = errors.flatten(1)
@@ -116,28 +109,20 @@ def _sweep(columns: Tensor, targets: Sequence[_Target], order: Tensor, feedback:
         for j in range(first, last):
             wanted = torch.addmv(corrected[j - first], flat[first:j].T, feedback[j, first:j]).view(shape[1:])
             torch.div(wanted, scales[j], out=levels[j]).add_(offsets[j])
-            for (codec, fmt), found in zip(rounding, levels[j], strict=True):
-                codec.round_(found, fmt)
+            for grid, found in zip(targets, levels[j], strict=True):
+                grid.round_(found)
             decoded = torch.sub(levels[j], offsets[j], out=wanted).mul_(scales[j])
             torch.sub(columns[j], decoded, out=errors[j])
     return levels
 
 
-def _by_column(targets: Sequence[_Target], order: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Scale and zero point of every element, in the order of the sweep: float32 (in, formats, rows) each."""
-    scales = torch.empty((len(order), len(targets), rows))
-    offsets = torch.zeros_like(scales)
-    for k, (fmt, scaling) in enumerate(targets):
-        group = order // group_width(fmt, len(order)) if scaling.effective.shape[1] > 1 else torch.zeros_like(order)
-        scales[:, k] = scaling.effective.T[group]
-        if scaling.zero_point is not None:
-            offsets[:, k] = scaling.zero_point.T[group].float()
+def _by_column(targets: Sequence[Grid], rows: slice, order: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Scale and offset of every element of ``count`` rows, in the order of the sweep: float32 (in, formats, count) each."""
+    scales = torch.empty((len(order), len(targets), count))
+    offsets = torch.empty_like(scales)
+    for k, grid in enumerate(targets):
+        scales[:, k], offsets[:, k] = grid.by_column(order, rows)
     return scales, offsets
-
-
-def _encoded(fmt: CandidateFormat, scaling: Scaling, levels: Tensor) -> Encoded:
-    shape = (levels.shape[0], levels.shape[1])
-    return Encoded(fmt, shape, codec_for(fmt).codes(levels, fmt).contiguous(), scaling)
 
 
 METHODS = (Gptq(),)

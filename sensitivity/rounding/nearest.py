@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.gguf import BlockFormat
 from sensitivity.rounding.codec import Encoded, Scaling
+from sensitivity.rounding.gguf import decode_blocks
 from sensitivity.rounding.groups import as_groups, group_width
 from sensitivity.rounding.registry import codec_for
 
@@ -58,8 +60,10 @@ def encode_nearest(weight: Tensor, fmt: CandidateFormat, scaling: Scaling | None
 
 @torch.no_grad()
 def decode(encoded: Encoded) -> Tensor:
-    """Float32 weights of shape (out, in): ``(level − zero point)·scale``."""
+    """Float32 weights of shape (out, in): ``(level − zero point)·scale``, or what ggml reads from its blocks."""
     fmt, scaling = encoded.format, encoded.scaling
+    if isinstance(fmt, BlockFormat):
+        return decode_blocks(encoded)
     if scaling is None:
         return encoded.codes.float()
     columns = encoded.shape[1]

@@ -2,7 +2,8 @@
 
 Scales are rounded to their stored dtype first and codes are computed with the rounded scale, so what is decoded is
 exactly what an engine that loads the stored scales in float32 computes. Equal to compressed-tensors bit for bit, for
-every format that it has, except the sign of a zero.
+every format that it has, except the sign of a zero. The block formats of GGUF have encoders of their own, whose scales are
+searched where ggml's are (``sensitivity.rounding.gguf``).
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.gguf import BlockFormat
 from sensitivity.inputs.moments import InputMoments
 from sensitivity.rounding.codec import Encoded, Scaling
+from sensitivity.rounding.gguf import decode_blocks, encode_blocks
 from sensitivity.rounding.groups import Extremes, extremes, group_width, per_scale, require_matrix
 from sensitivity.rounding.method import AbstractRounding
 from sensitivity.rounding.nearest import encode_nearest, round_into
@@ -61,19 +64,29 @@ def fake_quantize_many(weight: Tensor, formats: Sequence[CandidateFormat], *, ou
     result = torch.empty((len(formats), *weight.shape), dtype=torch.float32) if out is None else out
     matrix = weight.float()
     for fmt, into in zip(formats, result, strict=True):
-        round_into(into, matrix, fmt, plain_scaling(matrix, fmt, known))
+        if isinstance(fmt, BlockFormat):
+            into.copy_(decode_blocks(encode_blocks(matrix, fmt)))
+        else:
+            round_into(into, matrix, fmt, plain_scaling(matrix, fmt, known))
     return result
 
 
 @torch.no_grad()
-def encode(weight: Tensor, fmt: CandidateFormat) -> Encoded:
-    """Codes and scales of the weight, shape (out, in).
+def encode(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes] | None = None) -> Encoded:
+    """Codes and scales of the weight.
+
+    Args:
+        weight: any float dtype, shape (out, in).
+        fmt: the candidate format.
+        known: extremes by width of a group, read and completed.
 
     Raises:
         UnsupportedShapeError: the format cannot store this shape.
         CorruptCheckpointError: a weight is NaN or infinite.
     """
-    return encode_nearest(weight, fmt, plain_scaling(weight, fmt))
+    if isinstance(fmt, BlockFormat):
+        return encode_blocks(weight, fmt)
+    return encode_nearest(weight, fmt, plain_scaling(weight, fmt, known))
 
 
 def plain_scaling(weight: Tensor, fmt: CandidateFormat, known: dict[int, Extremes] | None = None) -> Scaling | None:
@@ -115,7 +128,7 @@ class RoundToNearest(AbstractRounding):
     ) -> list[Encoded]:
         """Codes and scales in each format; inputs are not looked at."""
         known: dict[int, Extremes] = {}
-        return [encode_nearest(weight, fmt, plain_scaling(weight, fmt, known)) for fmt in formats]
+        return [encode(weight, fmt, known) for fmt in formats]
 
     def fake_quantize(self, weight: Tensor, fmt: CandidateFormat, inputs: InputMoments | None = None) -> Tensor:
         """What the codes decode to, without making codes."""

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sensitivity.formats.candidate import CandidateFormat, Strategy
+from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 from sensitivity.rounding.codec import Scaling
 from sensitivity.rounding.groups import Extremes, as_groups, group_width
 from sensitivity.rounding.nearest import apply_scale_, levels_into
@@ -30,7 +30,12 @@ LEAST_ERROR: Final = 1e-30
 
 
 def is_searched(fmt: CandidateFormat) -> bool:
-    """Whether any scale beside the plain one is tried: not for unquantized formats, FP8, or one scale for the whole tensor."""
+    """Whether any scale beside the plain one is tried: not for unquantized formats, FP8, or one scale for the whole tensor.
+
+    The block formats of GGUF have a search of their own.
+    """
+    if fmt.type is ElementType.BLOCK:
+        return False
     return fmt.is_quantized and fmt.strategy is not Strategy.TENSOR and bool(codec_for(fmt).shrinks(fmt))
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.gguf import BlockFormat
 from sensitivity.inputs.moments import InputMoments
 from sensitivity.rounding.codec import Encoded, Scaling
+from sensitivity.rounding.gguf import encode_blocks
 from sensitivity.rounding.groups import Extremes
 from sensitivity.rounding.method import AbstractRounding
 from sensitivity.rounding.nearest import encode_nearest
@@ -24,7 +26,8 @@ class ClippedRoundToNearest(AbstractRounding):
     """Round to nearest with the scale of each group that leaves the least ``‖ΔW‖²`` of the group: never more than ``rtn``.
 
     Symmetric integers may get a negative scale, which puts the code −2^(b−1) on the side of the greatest weight. Nothing
-    changes for BF16 and FP16 (no scale), FP8 (a float rounds alike at every scale), FP8_TENSOR.
+    changes for BF16 and FP16 (no scale), FP8 (a float rounds alike at every scale), FP8_TENSOR, and GGUF's K-quants and IQ4,
+    whose scales ``rtn`` searches, too.
 
     Cost: for each of 3 to 29 candidate scales, by format, somewhat less than ``rtn`` itself.
     """
@@ -36,7 +39,7 @@ class ClippedRoundToNearest(AbstractRounding):
         self, weight: Tensor, formats: Sequence[CandidateFormat], inputs: InputMoments | None = None
     ) -> list[Encoded]:
         """Codes and scales in each format; inputs are not looked at."""
-        return [encode_nearest(weight, fmt, scaling) for fmt, scaling in zip(formats, scalings(weight, formats), strict=True)]
+        return _encoded(weight, formats)
 
 
 @final
@@ -44,9 +47,9 @@ class ClippedRoundToNearest(AbstractRounding):
 class DiagonalRoundToNearest(AbstractRounding):
     """The search of ``rtn_clip`` with each column's squared error weighted by ``E[x_j²]`` of its input.
 
-    The diagonal of what ``gptq`` minimises, without a correction of later columns (llama.cpp's importance matrix has the same
-    idea). A layer that no token reached is rounded as ``rtn_clip`` does. Nothing changes for the formats that ``rtn_clip``
-    leaves alone.
+    The diagonal of what ``gptq`` minimises, without a correction of later columns. llama.cpp's importance matrix has the same
+    idea, and the block formats of GGUF are written as with one. A layer that no token reached is rounded as ``rtn_clip`` does.
+    Nothing changes for BF16, FP16 and the 8-bit floats.
 
     Attributes:
         damping: part of the mean of ``E[x_j²]`` that is added to each, so that a group of dead inputs still counts.
@@ -61,8 +64,7 @@ class DiagonalRoundToNearest(AbstractRounding):
         self, weight: Tensor, formats: Sequence[CandidateFormat], inputs: InputMoments | None = None
     ) -> list[Encoded]:
         """Codes and scales in each format."""
-        found = scalings(weight, formats, importance=self._importance(self._required(inputs)))
-        return [encode_nearest(weight, fmt, scaling) for fmt, scaling in zip(formats, found, strict=True)]
+        return _encoded(weight, formats, importance=self._importance(self._required(inputs)))
 
     def _importance(self, inputs: InputMoments) -> Tensor | None:
         """Weights of the columns with mean one, float32 (in,); ``None`` where no token came."""
@@ -71,12 +73,24 @@ class DiagonalRoundToNearest(AbstractRounding):
         return ((diagonal / mean + self.damping) / (1 + self.damping)).float() if mean > 0 else None
 
 
+def _encoded(weight: Tensor, formats: Sequence[CandidateFormat], *, importance: Tensor | None = None) -> list[Encoded]:
+    """Codes and searched scales in each format; the block formats of GGUF have a search of their own."""
+    groups = [fmt for fmt in formats if not isinstance(fmt, BlockFormat)]
+    found = dict(zip(groups, scalings(weight, groups, importance=importance), strict=True))
+    return [
+        encode_blocks(weight, fmt, searched=True, importance=importance)
+        if isinstance(fmt, BlockFormat)
+        else encode_nearest(weight, fmt, found[fmt])
+        for fmt in formats
+    ]
+
+
 def scalings(weight: Tensor, formats: Sequence[CandidateFormat], *, importance: Tensor | None = None) -> list[Scaling | None]:
     """Searched scales of a weight (out, in) in each format, plain ones where no search is of use.
 
     Args:
         weight: any float dtype, shape (out, in).
-        formats: candidate formats.
+        formats: candidate formats, no block formats.
         importance: weight of each column in the squared error, float32 of shape (in,); all alike if not given.
 
     Raises:

@@ -13,14 +13,15 @@ from torch import nn
 
 from planner.exports.compressed_tensors import compression_format, weight_arguments
 from sensitivity.errors import UnsupportedShapeError
-from sensitivity.formats.candidate import CandidateFormat, ElementType
+from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing import compressed_tensors_refusal, compressed_tensors_size_bits
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from tests.sensitivity.compressed_tensors_reference import arguments, parameters
+from tests.sensitivity.rounding.scaled_formats import IN_COMPRESSED_TENSORS
 
 # Rows that do not fill a word of packed zero points, columns that do not fill a word of packed elements.
 SHAPES = {"square": (64, 128), "odd rows": (7, 256), "odd columns": (5, 77), "one row": (1, 128)}
-STORABLE = [fmt for fmt in all_formats() if fmt.type is not ElementType.NORMAL_FLOAT]
+STORABLE = list(IN_COMPRESSED_TENSORS)
 
 
 class TinyModel(nn.Module):

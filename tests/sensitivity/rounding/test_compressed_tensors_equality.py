@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from sensitivity.formats.candidate import CandidateFormat, ElementType
-from sensitivity.formats.registry import all_formats
+from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.rounding import encode, fake_quantize
 from tests.sensitivity.compressed_tensors_reference import fake_quantized, parameters
 from tests.sensitivity.rounding.matrices import matrices_for
+from tests.sensitivity.rounding.scaled_formats import IN_COMPRESSED_TENSORS
 
-SHARED = [fmt for fmt in all_formats() if fmt.is_quantized and fmt.type is not ElementType.NORMAL_FLOAT]
+SHARED = [fmt for fmt in IN_COMPRESSED_TENSORS if fmt.is_quantized]
 
 
 @pytest.mark.parametrize("fmt", SHARED, ids=lambda fmt: fmt.name)

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from sensitivity.errors import CalibrationError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from sensitivity.inputs.moments import InputMoments, no_moments
 from sensitivity.rounding import decode, fake_quantize, get_rounding
 from sensitivity.rounding.groups import as_groups, group_width
 from sensitivity.rounding.scale_search import is_searched
+from tests.sensitivity.rounding.scaled_formats import SCALED
 from tests.sensitivity.rounding.second_moments import correlated_inputs, moments_of, output_error
 
 DIAGONAL = get_rounding("rtn_diagonal")
 CLIP = get_rounding("rtn_clip")
-SEARCHED = [fmt for fmt in all_formats() if is_searched(fmt)]
+SEARCHED = [fmt for fmt in SCALED if is_searched(fmt)]
 
 
 def weighted_errors(weight: Tensor, rounded: Tensor, fmt: CandidateFormat, moments: InputMoments) -> Tensor:
@@ -55,7 +56,7 @@ def test_the_weighted_error_is_not_more_than_that_of_the_plain_search(fmt: Candi
 def test_alike_inputs_or_none_give_the_plain_search() -> None:
     weight = torch.randn(6, 100, generator=torch.Generator().manual_seed(0))
     alike = InputMoments(torch.eye(100, dtype=torch.float64) * 0.25, 10)
-    for fmt in all_formats():
+    for fmt in SCALED:
         for moments in (alike, no_moments(100)):
             assert torch.equal(DIAGONAL.fake_quantize(weight, fmt, moments), CLIP.fake_quantize(weight, fmt)), fmt.name
 

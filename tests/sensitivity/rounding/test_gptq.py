@@ -8,17 +8,17 @@ from torch import Tensor
 
 from sensitivity.errors import CalibrationError, CorruptCheckpointError, UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from sensitivity.inputs.moments import InputMoments, no_moments
 from sensitivity.rounding import codec_for, decode, fake_quantize, get_rounding
 from sensitivity.rounding.gptq import Gptq
 from sensitivity.rounding.groups import group_width
 from sensitivity.rounding.searched import scalings
+from tests.sensitivity.rounding.scaled_formats import QUANTIZED, SCALED
 from tests.sensitivity.rounding.second_moments import correlated_inputs, moments_of, output_error
 
 GPTQ = get_rounding("gptq")
 CLIP = get_rounding("rtn_clip")
-QUANTIZED = [fmt for fmt in all_formats() if fmt.is_quantized]
 NAMES = ("INT2_G32", "INT3_G64_ASYM", "INT4_CHANNEL", "INT8_G32", "NVFP4", "MXFP4", "NF4_G64", "FP8", "FP8_TENSOR")
 SOME = [get_format(name) for name in NAMES]
 
@@ -112,7 +112,7 @@ def test_repeated_inputs_and_huge_ones_are_factored() -> None:
 
 
 def test_several_formats_in_one_sweep_equal_one_by_one() -> None:
-    formats = all_formats()
+    formats = SCALED
     weight, moments = random_weight(8, 72).bfloat16(), moments_of(correlated_inputs(100, 72))
     for fmt, encoded in zip(formats, GPTQ.encode_many(weight, formats, moments), strict=True):
         assert encoded.format == fmt

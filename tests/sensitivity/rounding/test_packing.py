@@ -13,12 +13,13 @@ from planner.exports.compressed_tensors import compression_format, weight_argume
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from sensitivity.formats.packing import compressed_tensors_size_bits
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from sensitivity.rounding import encode, fake_quantize
 from sensitivity.rounding.packing import compressed_tensors, pack_words
 from tests.sensitivity.compressed_tensors_reference import parameters
+from tests.sensitivity.rounding.scaled_formats import IN_COMPRESSED_TENSORS
 
-STORABLE = [fmt for fmt in all_formats() if fmt.is_quantized and fmt.type is not ElementType.NORMAL_FLOAT]
+STORABLE = [fmt for fmt in IN_COMPRESSED_TENSORS if fmt.is_quantized]
 by_format = pytest.mark.parametrize("fmt", STORABLE, ids=lambda fmt: fmt.name)
 
 

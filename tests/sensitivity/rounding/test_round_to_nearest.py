@@ -9,15 +9,14 @@ from hypothesis.extra import numpy as hnp
 
 from sensitivity.errors import CorruptCheckpointError, FormatError, UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from sensitivity.rounding import codec_for, decode, encode, fake_quantize, fake_quantize_many, get_rounding
 from sensitivity.rounding_facts import all_rounding_facts, get_rounding_facts
 from tests.sensitivity.rounding.matrices import matrices_for, nasty_matrices
+from tests.sensitivity.rounding.scaled_formats import QUANTIZED, SCALED
 
-FORMATS = all_formats()
-QUANTIZED = [fmt for fmt in FORMATS if fmt.is_quantized]
 MATRICES = nasty_matrices()
-by_name = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
+by_name = pytest.mark.parametrize("fmt", SCALED, ids=lambda fmt: fmt.name)
 
 
 @by_name
@@ -73,17 +72,17 @@ def test_only_matrices_are_rounded() -> None:
 
 def test_many_formats_at_once_equal_one_by_one_and_fill_the_given_tensor() -> None:
     for matrix in (MATRICES["random"], MATRICES["bfloat16"][:, :100]):
-        out = torch.full((len(FORMATS), *matrix.shape), 99.0)
-        found = fake_quantize_many(matrix, FORMATS, out=out)
+        out = torch.full((len(SCALED), *matrix.shape), 99.0)
+        found = fake_quantize_many(matrix, SCALED, out=out)
         assert found is out
-        for fmt, one in zip(FORMATS, out, strict=True):
+        for fmt, one in zip(SCALED, out, strict=True):
             assert torch.equal(one, fake_quantize(matrix, fmt)), fmt.name
 
 
 def test_the_weights_themselves_are_never_written() -> None:
     weight = MATRICES["random"].clone()
-    fake_quantize_many(weight, FORMATS)
-    for fmt in FORMATS:
+    fake_quantize_many(weight, SCALED)
+    for fmt in SCALED:
         encode(weight, fmt)
     assert torch.equal(weight, MATRICES["random"])
 

@@ -10,16 +10,16 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import get_format
 from sensitivity.rounding import codec_for, decode, encode, fake_quantize, get_rounding
 from sensitivity.rounding.groups import as_groups, extremes, group_width
 from sensitivity.rounding.scale_search import MARGIN, is_searched
 from tests.sensitivity.compressed_tensors_reference import arguments
 from tests.sensitivity.rounding.matrices import matrices_for
+from tests.sensitivity.rounding.scaled_formats import SCALED
 
 CLIP = get_rounding("rtn_clip")
-FORMATS = all_formats()
-SEARCHED = [fmt for fmt in FORMATS if is_searched(fmt)]
+SEARCHED = [fmt for fmt in SCALED if is_searched(fmt)]
 SOME = [get_format(name) for name in ("INT2_G32", "INT4_G64", "INT3_CHANNEL", "INT4_G32_ASYM", "NVFP4", "MXFP4", "NF4_G64")]
 
 
@@ -88,7 +88,7 @@ def test_the_search_pays_and_does_not_depend_on_strips(fmt: CandidateFormat, mon
 
 
 def test_formats_without_a_better_scale_are_left_alone() -> None:
-    alone = [fmt for fmt in FORMATS if fmt not in SEARCHED]
+    alone = [fmt for fmt in SCALED if fmt not in SEARCHED]
     assert {fmt.name for fmt in alone} == {"FP8", "FP8_TENSOR", "BF16", "FP16"}
     weight = random_matrix(5, 130)
     for fmt in alone:
@@ -97,7 +97,7 @@ def test_formats_without_a_better_scale_are_left_alone() -> None:
 
 def test_several_formats_equal_one_by_one() -> None:
     weight = random_matrix(7, 100).bfloat16()
-    for fmt, encoded in zip(FORMATS, CLIP.encode_many(weight, FORMATS), strict=True):
+    for fmt, encoded in zip(SCALED, CLIP.encode_many(weight, SCALED), strict=True):
         assert torch.equal(decode(encoded), CLIP.fake_quantize(weight, fmt)), fmt.name
 
 
