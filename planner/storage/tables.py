@@ -456,6 +456,23 @@ class EvaluationRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class DeviceRow(Base):
+    """A device that a user stored. Nothing refers to it: plans carry what they were made with.
+
+    ``facts`` is the profile as REST takes it, ``digest`` of profile and table together. ``latencies`` is the measured table, the
+    JSON that REST takes, zlib-compressed; null where nothing was measured.
+    """
+
+    __tablename__ = "devices"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    facts: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    latencies: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    measured_entries: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class ApiKeyRow(Base):
     """A key of the REST service. The key itself is with its owner; here is its SHA-256.
 

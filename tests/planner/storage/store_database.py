@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Column, MetaData, Table, func, insert, make_url, select, text
 
+from planner.schemas.devices import CreateDevice, LatencyTableDocument
 from planner.schemas.plans import PlanRequest
-from planner.services import plans
+from planner.services import devices, plans
 from planner.storage.database import Database
 from tests import synthetic
 
@@ -26,6 +27,12 @@ WORDS: Final = {"state": "succeeded", "kind": "sensitivity", "status": "measured
 TIME: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PRODUCTS: Final = zlib.compress(bytes(32))
 """One product for each of eight layers, as ``ScoreProductsRow`` keeps them."""
+DEVICE: Final = {
+    "name": "toy-device",
+    "pools": [{"name": "ram", "bandwidth": {"value": 1e10}}],
+    "peaks": {"bf16": {"value": 1e12}},
+}
+ENTRY: Final = {"out_features": 128, "in_features": 128, "format": "INT4_G64", "batch": 1, "seconds": 1e-5}
 _OF_THE_SESSION: Final = ("--", "SET ", "SELECT pg_catalog.set_config", "\\")
 """Beginnings of lines that only ``psql`` or a server of the same version understands."""
 
@@ -40,6 +47,8 @@ def fill(database: Database) -> str:
         synthetic.add_cells(session, described, how, formats=("INT3_G64", "INT4_G64", "INT8_G64"))
     with database.session() as session:
         plans.create_plan(session, PlanRequest.model_validate({"model": "toy", "budget": {"effective_bits": 4.5}}))
+        devices.create_device(session, CreateDevice.model_validate(DEVICE))
+        devices.put_latencies(session, "toy-device", LatencyTableDocument.model_validate({"entries": [ENTRY]}))
     tables = MetaData()
     tables.reflect(database.engine)
     with database.engine.begin() as connection:

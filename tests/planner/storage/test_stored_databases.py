@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, create_engine, func, inspect, select, table
 
 from planner.schemas.plans import PlanRequest
-from planner.services import calibrations, curves, jobs, models, plan_listing, plans
+from planner.services import calibrations, curves, devices, jobs, models, plan_listing, plans
 from planner.services.planning_inputs import find_model
 from planner.storage.checkup import check_up
 from planner.storage.database import Database
@@ -66,6 +66,9 @@ def test_it_upgrades_and_everything_in_it_is_read(stored: Database) -> None:
         assert sorted({cell.format for cell in cells}) == FORMATS
         assert len(cells) == 21
         assert [job.id for job in jobs.list_jobs(session).items] == ["id"]
+        stored_devices = [item for item in devices.list_devices(session).items if not item.built_in]
+        assert len(stored_devices) == before.get("devices", 0)
+        assert all(len(devices.get_device(session, item.name).table) == item.measured_entries == 1 for item in stored_devices)
         (summary,) = plan_listing.list_plans(session).items
         document = plans.get_plan(session, summary.id)
         assert document.size.effective_bits <= 4.5
