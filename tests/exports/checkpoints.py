@@ -12,8 +12,8 @@ from transformers import MixtralConfig, Qwen3MoeConfig
 from planner.demo_model import smollm2_path
 from planner.exports import ExportedModel, get_exporter
 from planner.runtimes import get_runtime
+from planner.worker.assignment_checkpoints import write_assignment
 from planner.worker.checkpoint_writers.registry import writer_for
-from planner.worker.checkpoints import write_assignment
 from sensitivity.checkpoint import describe
 from sensitivity.evaluation import replaced_weights
 from sensitivity.formats.candidate import CandidateFormat
