@@ -1,7 +1,5 @@
 """Write the checkpoint of a stored plan, packed or fake-quantized: the exports that need the weights."""
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +11,9 @@ from planner.services.curve_rounding import CurveRounding, curve_rounding
 from planner.services.exporting import chosen_formats, export_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
-from planner.worker.checkpoint_sources import open_source
-from planner.worker.checkpoint_writers.fake import write_fake
-from planner.worker.checkpoint_writers.port import PlannedCheckpoint
+from planner.worker.assignment_checkpoints import write_assignment
+from planner.worker.checkpoint_writers.fake import FakeWriter
+from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter
 from planner.worker.checkpoint_writers.registry import writer_for
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
@@ -44,7 +42,7 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path, tar
         writer = writer_for(get_runtime(document.runtime), target)
         exported = export_plan(session, plan_id, writer.target)
         how = curve_rounding(session, document)
-    return _write(database, document, how, exported, lambda planned: writer.write(planned, directory))
+    return _write(database, document, how, exported, directory, writer)
 
 
 def write_fake_checkpoint(database: Database, plan_id: str, directory: Path, dtype: str | None = None) -> Path:
@@ -71,7 +69,7 @@ def write_fake_checkpoint(database: Database, plan_id: str, directory: Path, dty
     if foreign:
         msg = f"the plan gives layers formats of another tool ({', '.join(foreign[:3])}), which cannot be rounded here"
         raise ExportError(msg, formats=foreign[:20])
-    return _write(database, document, how, {}, lambda planned: write_fake(planned, directory, dtype or planned.description.dtype))
+    return _write(database, document, how, {}, directory, FakeWriter(dtype))
 
 
 def _write(
@@ -79,23 +77,12 @@ def _write(
     document: PlanDocument,
     how: CurveRounding,
     exported: Json,
-    write: Callable[[PlannedCheckpoint], Path],
+    directory: Path,
+    writer: AbstractCheckpointWriter,
 ) -> Path:
     models = LoadedModels(database)
     model = models.get(document.model)
     chosen = chosen_formats(document)
     rounding = plan_rounding(models, document.model, how, [chosen])
-    with tempfile.TemporaryDirectory() as scratch:
-        source = open_source(model, Path(scratch))
-        return write(
-            PlannedCheckpoint(
-                description=model.description,
-                state=source.state,
-                config=source.config,
-                companions=source.companions,
-                assignment=chosen,
-                exported=exported,
-                runtime=get_runtime(document.runtime),
-                rounding=rounding,
-            )
-        )
+    runtime = get_runtime(document.runtime)
+    return write_assignment(model, chosen, exported, directory, runtime=runtime, rounding=rounding, writer=writer)
