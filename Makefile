@@ -6,7 +6,14 @@ STAMP  := $(VENV)/.installed
 # One pip run with the pinned files: pip takes the CPU build of torch where it lies on disk.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test load-test
+# The libraries of the engines that load our exports: an environment of their own that sees .venv as well.
+ENGINES        := .venv-exports
+ENGINES_TESTED := torchao mlx mlx-cpu mlx-lm gptqmodel pypcre tokenicer logbar device-smi defuser threadpoolctl
+ENGINES_PIP    := $(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps
+PURELIB        := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
+.PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test load-test \
+	export-test
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,14 +24,26 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet --editable '.[dev]' -c constraints.txt
 	touch $@
 
+$(ENGINES)/bin/python: $(STAMP)
+	$(BIN)/python -m venv $(ENGINES)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > $$($(ENGINES)/bin/python $(PURELIB))/base.pth
+
+$(ENGINES)/.tested: $(ENGINES)/bin/python constraints-exports.txt
+	$(ENGINES_PIP) -c constraints-exports.txt $(ENGINES_TESTED)
+	touch $@
+
+$(ENGINES)/.all: $(ENGINES)/.tested
+	$(ENGINES_PIP) -r constraints-exports.txt
+	touch $@
+
 install: $(STAMP) ## build .venv with the pinned dependencies
 
 demo: $(STAMP) ## measure, plan and evaluate a real language model (SmolLM2-135M), embedded SQLite, no server
 	$(BIN)/bitplan demo
 
-test: $(STAMP) ## linters, types, import contracts, and the whole test suite (real model included)
+test: $(STAMP) $(ENGINES)/.tested ## linters, types, import contracts, and the whole test suite (real model included)
 	$(MAKE) --no-print-directory check
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not benchmark' -n 2 --dist loadfile --no-loadscope-reorder
+	BITPLAN_EXPORT_ENGINES=required OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not benchmark' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## the suite without the real model
 	$(BIN)/python -m pytest -m 'not real and not benchmark'
@@ -56,8 +75,11 @@ kill-test: $(STAMP) ## kill -9, SIGSTOP, crashed databases, full disks, cut cabl
 load-test: $(STAMP) ## plans a second under load, SQLite and PostgreSQL (needs wrk; ARGS='--seconds 60 --large'); ok: or short:
 	$(BIN)/python -m tests.load $(ARGS)
 
+export-test: $(STAMP) $(ENGINES)/.all ## every export loaded by its own library (TARGETS='mlx torchao'); ends with ok: or short:
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.exports $(TARGETS)
+
 serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
 	$(BIN)/bitplan serve
 
-clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-exports and caches
+	rm -rf $(VENV) $(ENGINES) .mypy_cache .ruff_cache .pytest_cache .hypothesis

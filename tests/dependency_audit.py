@@ -1,21 +1,26 @@
 """What the environment is made of: ``python -m tests.dependency_audit``, part of `make check`; needs no network.
 
 Everything that bitplan needs, directly or through others, must be pinned in constraints.txt, be there in that version, and have
-a licence of the list below. Known vulnerabilities are no part of this: their list changes daily, and `make audit` asks for it.
+a licence of the list below; so must whatever of constraints-exports.txt, the libraries of other engines, is installed. Known
+vulnerabilities are no part of this: their list changes daily, and `make audit` asks for it.
 """
 
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Final, final
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CONSTRAINTS: Final = Path(__file__).parents[1] / "constraints.txt"
+ROOT: Final = Path(__file__).parents[1]
+CONSTRAINTS: Final = ROOT / "constraints.txt"
+ENGINE_CONSTRAINTS: Final = ROOT / "constraints-exports.txt"
+ENGINES: Final = ROOT / ".venv-exports"
+OF_EVERY_ENVIRONMENT: Final = frozenset({"pip", "setuptools"})
 ALLOWED: Final = frozenset({
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python",
     "ISC", "LGPL-3.0-only", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
@@ -23,9 +28,11 @@ ALLOWED: Final = frozenset({
 """SPDX identifiers. LGPL and MPL bind changes of the library itself, of which there are none here."""
 SPOKEN: Final = {
     "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache 2.0 License": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
+    "BSD": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
@@ -33,6 +40,8 @@ SPOKEN: Final = {
     "Python Software Foundation License": "PSF-2.0",
 }
 """What older metadata call a licence."""
+READ: Final = {"torchao": "BSD-3-Clause"}
+"""Licences of packages whose metadata name none, from the file that they carry."""
 
 
 @final
@@ -72,6 +81,16 @@ def needed(root: str, extras: frozenset[str] = frozenset()) -> list[Installed]:
     return [found[name] for name in sorted(found)]
 
 
+def of_engines(environment: Path) -> list[Installed]:
+    """Everything that was installed into the environment of the engines' libraries, by name; nothing if there is none."""
+    paths = [str(path) for path in environment.glob("lib/python*/site-packages")]
+    found = [
+        Installed(canonicalize_name(there.name), there.version.split("+")[0], licence_of(there))
+        for there in distributions(path=paths)
+    ]
+    return sorted((one for one in found if one.name not in OF_EVERY_ENVIRONMENT), key=lambda one: one.name)
+
+
 def _wanted(there: Distribution, extra: str) -> Iterator[tuple[str, str]]:
     for line in there.requires or ():
         requirement = Requirement(line)
@@ -84,7 +103,7 @@ def licence_of(there: Distribution) -> str:
     said = there.metadata.get_all("License-Expression") or []
     said += [line.rsplit(" :: ", 1)[1] for line in there.metadata.get_all("Classifier") or () if line.startswith("License :: ")]
     said += there.metadata.get_all("License") or []
-    spoken = said[0].split("\n")[0] if said else ""
+    spoken = said[0].split("\n")[0] if said else READ.get(canonicalize_name(there.name), "")
     return SPOKEN.get(spoken, spoken)
 
 
@@ -98,13 +117,13 @@ def pins(text: str) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.!]+)", text, re.MULTILINE)}
 
 
-def faults(installed: list[Installed], pinned: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong, in words."""
+def faults(installed: list[Installed], pinned: Mapping[str, str], file: Path = CONSTRAINTS) -> Iterator[str]:
+    """What is wrong, in words, with the packages that a file pins."""
     for one in installed:
         if not one.version:
             yield f"{one.name} is needed and not installed: run make install"
         elif one.name not in pinned:
-            yield f"{one.name} is needed and not pinned: add {one.name}=={one.version} to {CONSTRAINTS.name}"
+            yield f"{one.name} is needed and not pinned: add {one.name}=={one.version} to {file.name}"
         elif one.version != pinned[one.name]:
             yield f"{one.name} is {one.version} here and pinned to {pinned[one.name]}: run make install"
         elif not is_allowed(one.licence):
@@ -114,8 +133,11 @@ def faults(installed: list[Installed], pinned: Mapping[str, str]) -> Iterator[st
 def main() -> int:
     """Print one line: ``ok:`` or what is wrong."""
     installed = needed("bitplan", frozenset({"dev"}))
+    engines = of_engines(ENGINES)
     found = list(faults(installed, pins(CONSTRAINTS.read_text())))
-    sys.stdout.write("\n".join(found) + "\n" if found else f"ok: {len(installed)} dependencies, pinned, with allowed licences\n")
+    found += faults(engines, pins(ENGINE_CONSTRAINTS.read_text()), ENGINE_CONSTRAINTS)
+    counts = f"{len(installed)} dependencies and {len(engines)} libraries of engines"
+    sys.stdout.write("\n".join(found) + "\n" if found else f"ok: {counts}, pinned, with allowed licences\n")
     return 1 if found else 0
 
 

@@ -1,8 +1,20 @@
 """The audit finds what it is for; of the environment itself it finds nothing."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.dependency_audit import CONSTRAINTS, Installed, faults, is_allowed, needed, pins
+from tests.dependency_audit import (
+    CONSTRAINTS,
+    ENGINE_CONSTRAINTS,
+    ENGINES,
+    Installed,
+    faults,
+    is_allowed,
+    needed,
+    of_engines,
+    pins,
+)
 
 PINNED = {"a": "1.0"}
 
@@ -49,3 +61,19 @@ def test_the_environment_has_no_fault() -> None:
     installed = needed("bitplan", frozenset({"dev"}))
     assert {"torch", "psycopg-binary", "pytest", "h11"} <= {one.name for one in installed}
     assert not list(faults(installed, pins(CONSTRAINTS.read_text())))
+
+
+def test_what_is_installed_for_the_engines_is_pinned_too(tmp_path: Path) -> None:
+    assert not of_engines(tmp_path)
+    place = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, version in (("Engine", "2.0"), ("pip", "23.2.1")):
+        folder = place / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: MIT\n")
+    assert of_engines(tmp_path) == [Installed("engine", "2.0", "MIT")]
+    (fault,) = faults(of_engines(tmp_path), PINNED, ENGINE_CONSTRAINTS)
+    assert "add engine==2.0 to constraints-exports.txt" in fault
+
+
+def test_the_environments_of_the_engines_are_as_they_should_be() -> None:
+    assert not list(faults(of_engines(ENGINES), pins(ENGINE_CONSTRAINTS.read_text()), ENGINE_CONSTRAINTS))

@@ -53,7 +53,8 @@ class Target:
         weights: torch dtype in which the engine holds decoded weights; ours are rounded to it before they are compared.
         models: names of ``checkpoints.MODELS`` that the engine can load.
         own_environment: the engine's library is in ``.venv-exports``, not in ``.venv``.
-        in_ci: `make test` runs it; the others wait for `make export-test`.
+        in_ci: `make test` runs the tiny models; the rest waits for `make export-test`.
+        real_in_ci: `make test` runs the real model too.
         loads: formats that the engine can load, where it can load less than the runtime of the plan.
         one_format_for_experts: the engine gives all experts of a model one format, where the runtime does not.
         stored_as: name by which the engine and the written file know a layer (stacked experts: the stack's).
@@ -71,6 +72,7 @@ class Target:
     models: tuple[str, ...] = ("llama", "qwen3_moe", "smollm2")
     own_environment: bool = True
     in_ci: bool = True
+    real_in_ci: bool = False
     loads: Callable[[CandidateFormat, Layer], bool] = loads_everything
     one_format_for_experts: bool = False
     stored_as: Callable[[str], str] = itself

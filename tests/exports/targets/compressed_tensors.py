@@ -27,6 +27,7 @@ TARGET = Target(
     tolerance=1e-5,
     weights="bfloat16",
     own_environment=False,
+    real_in_ci=True,
     loads=_loads,
     one_format_for_experts=True,
 )
