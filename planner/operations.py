@@ -13,6 +13,7 @@ from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCal
 from planner.schemas.catalogue import CacheFormatList, FormatList, RuntimeList
 from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
+from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import ImportDocument
@@ -70,6 +71,30 @@ class AbstractOperations(ABC):
     @abstractmethod
     def list_runtimes(self) -> RuntimeList:
         """Engines that may serve a plan, and what they accept."""
+
+    @abstractmethod
+    def list_devices(self) -> DeviceList:
+        """Devices that come with bitplan, then stored ones by name."""
+
+    @abstractmethod
+    def get_device(self, device: str) -> DeviceDocument:
+        """One device: every figure with its source."""
+
+    @abstractmethod
+    def create_device(self, request: CreateDevice) -> tuple[DeviceDocument, bool]:
+        """Keep a device of one's own. The device, and whether it is new."""
+
+    @abstractmethod
+    def delete_device(self, device: str) -> None:
+        """Forget a device and its table; plans that were made for it stay."""
+
+    @abstractmethod
+    def put_latencies(self, device: str, request: PutLatencies) -> DeviceDocument:
+        """Replace what was measured on a device."""
+
+    @abstractmethod
+    def get_latencies(self, device: str) -> LatencyTableDocument:
+        """What was measured on a device, and how."""
 
     @abstractmethod
     def register_model(self, request: RegisterModel) -> tuple[Model, bool]:

@@ -20,6 +20,7 @@ from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCal
 from planner.schemas.catalogue import CacheFormatList, FormatList, RuntimeList
 from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
+from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import ImportDocument
@@ -58,6 +59,7 @@ from planner.services import (
     comparisons,
     curve_fits,
     curves,
+    devices,
     drift,
     evaluations,
     exporting,
@@ -131,6 +133,30 @@ class Embedded(AbstractOperations):
     @override
     def list_runtimes(self) -> RuntimeList:
         return catalogue.list_runtimes()
+
+    @override
+    def list_devices(self) -> DeviceList:
+        return self._read(devices.list_devices)
+
+    @override
+    def get_device(self, device: str) -> DeviceDocument:
+        return self._read(devices.describe_device, device)
+
+    @override
+    def create_device(self, request: CreateDevice) -> tuple[DeviceDocument, bool]:
+        return self._write(devices.create_device, request)
+
+    @override
+    def delete_device(self, device: str) -> None:
+        self._write(devices.delete_device, device)
+
+    @override
+    def put_latencies(self, device: str, request: PutLatencies) -> DeviceDocument:
+        return self._write(devices.put_latencies, device, request)
+
+    @override
+    def get_latencies(self, device: str) -> LatencyTableDocument:
+        return self._read(devices.get_latencies, device)
 
     @override
     def register_model(self, request: RegisterModel) -> tuple[Model, bool]:

@@ -21,6 +21,7 @@ from planner.schemas.calibrations import TEXT_LIMIT, Calibration, CalibrationPag
 from planner.schemas.catalogue import CacheFormatList, FormatList, ProbeList, RuntimeList
 from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
+from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import TEXT_LIMIT as IMPORT_LIMIT
@@ -144,6 +145,30 @@ class Client(AbstractOperations):
     def list_probes(self) -> ProbeList:
         """Measurement procedures with their default hyper-parameters."""
         return self._at.get("/v1/probes", ProbeList)
+
+    @override
+    def list_devices(self) -> DeviceList:
+        return self._at.get("/v1/devices", DeviceList)
+
+    @override
+    def get_device(self, device: str) -> DeviceDocument:
+        return self._at.get(path_of("/v1/devices/{device}", device=device), DeviceDocument)
+
+    @override
+    def create_device(self, request: CreateDevice) -> tuple[DeviceDocument, bool]:
+        return self._at.post_new("/v1/devices", DeviceDocument, request)
+
+    @override
+    def delete_device(self, device: str) -> None:
+        self._at.delete(path_of("/v1/devices/{device}", device=device))
+
+    @override
+    def put_latencies(self, device: str, request: PutLatencies) -> DeviceDocument:
+        return self._at.put(path_of("/v1/devices/{device}/latencies", device=device), DeviceDocument, request)
+
+    @override
+    def get_latencies(self, device: str) -> LatencyTableDocument:
+        return self._at.get(path_of("/v1/devices/{device}/latencies", device=device), LatencyTableDocument)
 
     @override
     def register_model(self, request: RegisterModel) -> tuple[Model, bool]:

@@ -1,12 +1,15 @@
 """Requests and documents of devices and their measured latencies."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError, model_validator
 
+from planner.devices.csv_table import parse_csv
 from planner.devices.profile import PLAIN, Arithmetic, DeviceProfile, Figure, MemoryPool, Trust
 from planner.devices.table import LATENCY_FORMATS, LatencyEntry, LatencyTable
+from planner.errors import InvalidRequestError
 from planner.schemas.base import Line, Schema
 from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.registry import resolve_format
@@ -14,7 +17,10 @@ from sensitivity.formats.registry import resolve_format
 DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ENTRY_LIMIT = 50_000
 """Entries of a table: a hundred shapes in twenty formats at twenty-five batches."""
+CSV_LIMIT = 8 * 2**20
+"""Characters of a table: more than so many entries take."""
 
+Made = TypeVar("Made", bound=Schema)
 DeviceName = Annotated[str, Field(min_length=1, max_length=100, pattern=DEVICE_PATTERN, examples=["h100-sxm", "my-laptop"])]
 
 
@@ -142,30 +148,39 @@ class LatencyDocument(Schema):
     seconds: Annotated[FiniteFloat, Field(gt=0, le=3600, description="its best time")]
     standard_deviation: Annotated[FiniteFloat | None, Field(ge=0, description="of its repetitions, in seconds")] = None
 
+    @property
+    def key(self) -> tuple[int, int, str, int]:
+        """What an entry is of: shape, format, batch."""
+        return self.out_features, self.in_features, self.format, self.batch
 
-class LatencyTableDocument(Schema):
-    """Measured latencies of a device, and how they were measured."""
 
-    entries: Annotated[
-        list[LatencyDocument],
-        Field(min_length=1, max_length=ENTRY_LIMIT, description="each shape, format and batch once"),
-    ]
+class Measurement(Schema):
+    """How latencies were measured."""
+
     processor: Annotated[Line, Field(max_length=200, description="name of the processor")] = ""
     threads: Annotated[int | None, Field(ge=1, le=2**16, description="threads of a kernel")] = None
     software: Annotated[Line, Field(max_length=200, description="what ran the kernels", examples=["torch 2.13.0"])] = ""
     method: Annotated[Line, Field(max_length=1000, description="how it was timed: clock, repetitions, caches, kernels")] = ""
     measured_at: Annotated[datetime | None, Field(description="when")] = None
 
+
+class LatencyTableDocument(Measurement):
+    """Measured latencies of a device, and how they were measured."""
+
+    entries: Annotated[
+        list[LatencyDocument],
+        Field(min_length=1, max_length=ENTRY_LIMIT, description="each shape, format and batch once"),
+    ]
+
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         seen: set[tuple[int, int, str, int]] = set()
         for entry in self.entries:
-            key = (entry.out_features, entry.in_features, entry.format, entry.batch)
-            if key in seen:
+            if entry.key in seen:
                 shape = f"{entry.out_features} × {entry.in_features}"
                 msg = f"{shape}, {entry.format}, batch {entry.batch} is there twice: give each shape, format and batch once"
                 raise ValueError(msg)
-            seen.add(key)
+            seen.add(entry.key)
         return self
 
     def table(self) -> LatencyTable:
@@ -176,3 +191,52 @@ class LatencyTableDocument(Schema):
             )
             for entry in self.entries
         )
+
+
+class PutLatencies(Measurement):
+    """Replace what was measured on a device. Give ``entries`` or ``csv``."""
+
+    entries: Annotated[
+        list[LatencyDocument] | None,
+        Field(min_length=1, max_length=ENTRY_LIMIT, description="each shape, format and batch once"),
+    ] = None
+    csv: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=CSV_LIMIT,
+            description="the entries as CSV: a line of the names out_features, in_features, format, batch, seconds and, "
+            "if it is known, standard_deviation, then a line for each entry",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_table(self) -> Self:
+        if (self.entries is None) == (self.csv is None):
+            msg = "give entries or csv, and not both"
+            raise ValueError(msg)
+        return self
+
+    def document(self) -> LatencyTableDocument:
+        """The table.
+
+        Raises:
+            InvalidRequestError: CSV that cannot be read, with the number of the line; an entry that is there twice.
+        """
+        entries = self.entries if self.csv is None else _read_csv(self.csv)
+        how = self.model_dump(exclude={"entries", "csv"})
+        return _validated(LatencyTableDocument, {"entries": entries or [], **how}, "the table")
+
+
+def _read_csv(text: str) -> list[LatencyDocument]:
+    return [_validated(LatencyDocument, row, f"line {number}") for number, row in parse_csv(text, most=ENTRY_LIMIT)]
+
+
+def _validated(kind: type[Made], facts: Mapping[str, Any], what: str) -> Made:
+    try:
+        return kind.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f" {part}" for part in first["loc"])
+        msg = f"{what}{where}: {first['msg']}"
+        raise InvalidRequestError(msg) from error

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from planner.devices import Device, LatencyTable
 from planner.devices.catalogue import built_in_devices
 from planner.errors import ConflictError, InvalidRequestError, NotFoundError
-from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceFacts, DeviceList, LatencyTableDocument
+from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceFacts, DeviceList, LatencyTableDocument, PutLatencies
 from planner.storage.database import Database
 from planner.storage.tables import DeviceRow
 
@@ -88,14 +88,14 @@ def delete_device(session: Session, name: str) -> None:
     session.delete(_stored(session, name))
 
 
-def put_latencies(session: Session, name: str, document: LatencyTableDocument) -> DeviceDocument:
+def put_latencies(session: Session, name: str, request: PutLatencies) -> DeviceDocument:
     """Replace what was measured on a device.
 
     Raises:
         NotFoundError: there is none of that name.
-        InvalidRequestError: it comes with bitplan.
+        InvalidRequestError: it comes with bitplan, or the table cannot be read.
     """
-    row = _stored(session, name)
+    document, row = request.document(), _stored(session, name)
     row.latencies = zlib.compress(document.model_dump_json().encode())
     row.measured_entries = len(document.entries)
     row.digest = Device(DeviceFacts.model_validate(row.facts).profile(), document.table()).digest

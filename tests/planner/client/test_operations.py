@@ -13,9 +13,11 @@ import pytest
 
 from planner.client import Client, Retries, UnreachableError
 from planner.curve_tools.movement import DEFAULT_RATIO
+from planner.devices import Arithmetic
 from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
+from planner.schemas.devices import CreateDevice, FigureDocument, PoolDocument, PutLatencies
 from planner.schemas.drifts import SubmitDrift
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.imports import ImportedFile, ImportRequest
@@ -34,18 +36,31 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     for method, operation in operations.items()
 }
 SAID_OTHERWISE = {"get_bounds": "ask_bounds"}  # the same question, with less to say
-KEYS = {"model": "a model?", "reference": "r#", "plan": "p", "job": "j", "calibration": "c&", "other": "o", "name": "n"}
+KEYS = {
+    "model": "a model?",
+    "reference": "r#",
+    "plan": "p",
+    "job": "j",
+    "calibration": "c&",
+    "other": "o",
+    "name": "n",
+    "device": "d",
+}
 BUDGET = BudgetSpec(effective_bits=4)
 CELLS: dict[str, Any] = {"probe": "p", "setting": "5", "formats": ["A", "B"], "layers": "*"}
+FIGURE = FigureDocument(value=1e9)
+DEVICE = CreateDevice(name="d", pools=[PoolDocument(name="ram", bandwidth=FIGURE)], peaks={Arithmetic.BF16: FIGURE})
 Call = Callable[[Client], object]
 CALLS: dict[str, Call] = {
     "ask_bounds": lambda c: c.ask_bounds(KEYS["model"], BoundsRequest(formats=["A"])),
     "cancel_job": lambda c: c.cancel_job("j"),
     "compare_settings": lambda c: c.compare_settings(KEYS["model"], "a", "b", formats=["A"], layers="*"),
     "create_calibration": lambda c: c.create_calibration(CreateCalibration()),
+    "create_device": lambda c: c.create_device(DEVICE),
     "create_link": lambda c: c.create_link(KEYS["model"], LinkRequest()),
     "create_plan": lambda c: c.create_plan(PlanRequest(model="m", budget=BUDGET)),
     "create_plans": lambda c: c.create_plans(PlanBatch(requests=[PlanRequest(model="m", budget=BUDGET)])),
+    "delete_device": lambda c: c.delete_device("d"),
     "delete_model": lambda c: c.delete_model(KEYS["model"]),
     "delete_plan": lambda c: c.delete_plan("p", why="old"),
     "diff_plans": lambda c: c.diff_plans("p", "o"),
@@ -54,9 +69,11 @@ CALLS: dict[str, Call] = {
     "follow_job": lambda c: next(c.follow_job("j")),
     "get_calibration": lambda c: c.get_calibration(KEYS["calibration"]),
     "get_curves": lambda c: c.get_curves(KEYS["model"], **CELLS, expected=True),
+    "get_device": lambda c: c.get_device("d"),
     "get_drift": lambda c: c.get_drift(KEYS["model"], KEYS["reference"], formats=["A"], ratio=DEFAULT_RATIO),
     "get_fits": lambda c: c.get_fits(KEYS["model"], **CELLS),
     "get_job": lambda c: c.get_job("j"),
+    "get_latencies": lambda c: c.get_latencies("d"),
     "get_model": lambda c: c.get_model(KEYS["model"]),
     "get_pin": lambda c: c.get_pin("p"),
     "get_plan": lambda c: c.get_plan("p"),
@@ -65,6 +82,7 @@ CALLS: dict[str, Call] = {
     "import_files": lambda c: c.import_files(KEYS["model"], ImportRequest(files=[ImportedFile(name="f", text="t")])),
     "list_cache_formats": lambda c: c.list_cache_formats(),
     "list_calibrations": lambda c: c.list_calibrations(cursor="c"),
+    "list_devices": lambda c: c.list_devices(),
     "list_evaluations": lambda c: c.list_evaluations("p"),
     "list_formats": lambda c: c.list_formats(),
     "list_jobs": lambda c: c.list_jobs(model="m", state=JobState.QUEUED, cursor="c"),
@@ -84,6 +102,7 @@ CALLS: dict[str, Call] = {
     "next_step": lambda c: c.next_step(AdaptiveRequest(model="m", budgets=[BUDGET])),
     "pause_job": lambda c: c.pause_job("j"),
     "pin_plan": lambda c: c.pin_plan("p", PinRequest(why="w")),
+    "put_latencies": lambda c: c.put_latencies("d", PutLatencies(csv="x")),
     "readyz": lambda c: c.readyz(),
     "refine_plan": lambda c: c.refine_plan("p", RefineRequest()),
     "register_model": lambda c: c.register_model(RegisterModel(source="s")),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Column, MetaData, Table, func, insert, make_url, select, text
 
-from planner.schemas.devices import CreateDevice, LatencyTableDocument
+from planner.schemas.devices import CreateDevice, PutLatencies
 from planner.schemas.plans import PlanRequest
 from planner.services import devices, plans
 from planner.storage.database import Database
@@ -48,7 +48,7 @@ def fill(database: Database) -> str:
     with database.session() as session:
         plans.create_plan(session, PlanRequest.model_validate({"model": "toy", "budget": {"effective_bits": 4.5}}))
         devices.create_device(session, CreateDevice.model_validate(DEVICE))
-        devices.put_latencies(session, "toy-device", LatencyTableDocument.model_validate({"entries": [ENTRY]}))
+        devices.put_latencies(session, "toy-device", PutLatencies.model_validate({"entries": [ENTRY]}))
     tables = MetaData()
     tables.reflect(database.engine)
     with database.engine.begin() as connection:
