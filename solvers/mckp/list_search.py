@@ -8,14 +8,19 @@ incumbent is dropped. This is the list with LP bounds of Pisinger (1995, *A mini
 knapsack problem*) written in reduced costs.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.mckp.moves import Corner, Moves
+from solvers.mckp.short_lists import SHORT, extend_short
 from solvers.mckp.tracing import Step, trace_moves
 from solvers.solver import Deadline
+
+Sizes = Integers | list[int]
+Costs = Floats | list[float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,28 +96,40 @@ def search_core(
         deadline: looked at before each class.
         width: keep no more states than this a class, those of least bound: a quick search for a better incumbent.
     """
-    size, cost = np.zeros(1, dtype=np.int64), np.array([corner.cost])
+    size: Sizes = [0]
+    cost: Costs = [corner.cost]
     steps: list[Step] = []
     chosen: Moves | None = None
     cut = False
     states, price, slack = 0, corner.multiplier, corner.slack
-    starts, cheapest = core.starts.tolist(), core.cheapest.tolist()
+    starts, cheapest, down, up = (part.tolist() for part in (core.starts, core.cheapest, core.down, core.up))
     for j in range(len(starts) - 1):
-        if corner.cost + cheapest[j] >= gap or size.shape[0] == 0:
+        if corner.cost + cheapest[j] >= gap or len(size) == 0:
             break
         if states > max_states or deadline.passed():
             return Found(gap, chosen, finished=False, states=states)
-        rates = (min(float(core.down[j + 1]), gap), min(float(core.up[j + 1]), price))
-        size, cost, step = _extend(size, cost, core.moves, slice(starts[j], starts[j + 1]), corner=corner, gap=gap, rates=rates)
-        if width is not None and size.shape[0] > width:
+        rates = (min(down[j + 1], gap), min(up[j + 1], price))
+        size, cost, step = _extended(size, cost, core.moves, slice(starts[j], starts[j + 1]), corner=corner, gap=gap, rates=rates)
+        if width is not None and len(size) > width:
             cut = True
             size, cost, step = _narrowed(size, cost, step, corner=corner, rates=rates, width=width)
         steps.append(step)
-        states += size.shape[0]
-        fitting = int(size.searchsorted(slack, side="right")) - 1
+        states += len(size)
+        fitting = bisect_right(size, slack) - 1
         if fitting >= 0 and (better := float(cost[fitting]) + price * (slack - int(size[fitting]))) < gap:
             gap, chosen = better, core.moves.pick(trace_moves(steps, fitting))
     return Found(gap, chosen, finished=not cut, states=states)
+
+
+def _extended(
+    size: Sizes, cost: Costs, moves: Moves, run: slice, *, corner: Corner, gap: float, rates: tuple[float, float]
+) -> tuple[Sizes, Costs, Step]:
+    """All states of one class more that may still matter: number by number where they are few, else as arrays."""
+    if len(size) * (run.stop - run.start + 1) > SHORT:
+        return _extend(np.asarray(size), np.asarray(cost), moves, run, corner=corner, gap=gap, rates=rates)
+    listed = (values.tolist() if isinstance(values, np.ndarray) else values for values in (size, cost))
+    of_class = list(zip(moves.size[run].tolist(), moves.cost[run].tolist(), strict=True))
+    return extend_short(*listed, of_class, run.start, corner=corner, gap=gap, rates=rates)
 
 
 def _extend(
@@ -140,11 +157,12 @@ def _bounds(size: Integers, cost: Floats, slack: int, rates: tuple[float, float]
 
 
 def _narrowed(
-    size: Integers, cost: Floats, step: Step, *, corner: Corner, rates: tuple[float, float], width: int
+    size: Sizes, cost: Costs, step: Step, *, corner: Corner, rates: tuple[float, float], width: int
 ) -> tuple[Integers, Floats, Step]:
     """The ``width`` states of least bound, still by size."""
+    size, cost, origin = np.asarray(size), np.asarray(cost), np.asarray(step.origin)
     kept = np.sort(np.argpartition(_bounds(size, cost, corner.slack, rates), width)[:width])
-    return size[kept], cost[kept], Step(step.origin[kept], step.parents, step.start)
+    return size[kept], cost[kept], Step(origin[kept], step.parents, step.start)
 
 
 def find_undominated(size: Integers, loss: Floats) -> Integers:

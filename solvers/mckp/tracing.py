@@ -13,12 +13,12 @@ class Step:
     """How the partial choices of one class came from those before.
 
     Attributes:
-        origin: int64, ``move·parents + parent`` of each partial choice, move 0 being none.
+        origin: ``move·parents + parent`` of each partial choice, move 0 being none.
         parents: how many there were before.
         start: position of the class's first move.
     """
 
-    origin: Integers
+    origin: Integers | Sequence[int]
     parents: int
     start: int
 
