@@ -1,4 +1,4 @@
-"""Budgets: an upper limit in the words of the user, turned into whole bits for the planned layers."""
+"""Budgets: an upper limit in the words of the user, turned into whole units for the planned layers."""
 
 import math
 from dataclasses import dataclass
@@ -17,6 +17,30 @@ class BudgetKind(StrEnum):
     EFFECTIVE_BITS = "effective_bits"
     FILE_BYTES = "file_bytes"
     RESIDENT_BYTES = "resident_bytes"
+    DECODE_SECONDS = "decode_seconds"
+    PREFILL_SECONDS = "prefill_seconds"
+    BIT_OPERATIONS = "bit_operations"
+    MAX_LOSS = "max_loss"
+
+    @property
+    def counts_bits(self) -> bool:
+        """The limit is one of stored bits, in some unit."""
+        return self in (BudgetKind.EFFECTIVE_BITS, BudgetKind.FILE_BYTES, BudgetKind.RESIDENT_BYTES)
+
+    @property
+    def counts_seconds(self) -> bool:
+        """The limit is one of time on a device."""
+        return self in (BudgetKind.DECODE_SECONDS, BudgetKind.PREFILL_SECONDS)
+
+    @property
+    def counts_caches(self) -> bool:
+        """K and V caches take of it."""
+        return self in (BudgetKind.RESIDENT_BYTES, BudgetKind.DECODE_SECONDS)
+
+    @property
+    def depends_on_context(self) -> bool:
+        """Context and batch may be given with it; with ``max_loss`` the smallest plan is the one of fewest resident bytes."""
+        return self.counts_caches or self.counts_seconds or self is BudgetKind.MAX_LOSS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +59,49 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """How a limit counts: in whole units, of which something is taken beside what is planned.
+
+    Attributes:
+        units: whole units of one of the user's: 8 bits of a byte, 10^12 picoseconds of a second.
+        fixed: whole units that are taken already, whatever is planned.
+        whole: a part of one of the user's units counts as a whole one, as with bytes.
+    """
+
+    units: int
+    fixed: int = 0
+    whole: bool = False
+
+    def room(self, value: float) -> int:
+        """Whole units that what is planned may take under a limit; negative when the rest alone is over it."""
+        limit = Fraction(str(value))
+        return int((int(limit) if self.whole else limit) * self.units) - self.fixed
+
+    def value(self, whole: int) -> float:
+        """What ``whole`` units of what is planned, and the rest, come to in the user's unit."""
+        total = self.fixed + whole
+        if self.whole:
+            return -(-total // self.units)
+        return total / self.units if self.units else 0.0
+
+    def least(self, whole: int) -> float:
+        """The limit, in the user's unit, that has just room for ``whole`` units of what is planned."""
+        if self.whole or not self.units:
+            return self.value(whole)
+        return _least_quotient(self.fixed + whole, self.units)
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """An upper limit.
 
     Attributes:
         kind: what is limited.
-        value: bits per planned weight, or bytes.
-        context: tokens in the KV cache of one sequence (resident bytes only).
-        batch: sequences served at once (resident bytes only).
+        value: bits per planned weight, bytes, seconds, bit-operations of a token, or loss in the curves' unit.
+        context: tokens in the KV cache of one sequence; of a prefill, tokens of its prompt.
+        batch: sequences served at once.
         workspace_bytes: activations and buffers to leave free (resident bytes only).
+        device: name of the device whose seconds these are.
     """
 
     kind: BudgetKind
@@ -51,6 +109,7 @@ class Budget:
     context: int = 0
     batch: int = 1
     workspace_bytes: int = 0
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.value < float("inf"):
@@ -59,37 +118,46 @@ class Budget:
         if min(self.context, self.workspace_bytes) < 0 or self.batch < 1:
             msg = "context and workspace_bytes must not be negative, and batch must be at least 1"
             raise InvalidRequestError(msg)
-        if self.kind is not BudgetKind.RESIDENT_BYTES and (self.context or self.workspace_bytes or self.batch != 1):
-            msg = f"context, batch and workspace_bytes belong to a resident_bytes budget, not to {self.kind}"
+        if not self.kind.depends_on_context and (self.context or self.workspace_bytes or self.batch != 1):
+            msg = f"context, batch and workspace_bytes belong to a resident_bytes budget or to seconds, not to {self.kind}"
             raise InvalidRequestError(msg)
 
     def kv_bytes(self, footprint: Footprint) -> int:
         """Bytes of the KV cache at this context and batch, 16 bits an element."""
         return footprint.kv_elements_per_token * self.context * self.batch * KV_ELEMENT_BYTES
 
-    def layer_bits(self, footprint: Footprint) -> int:
-        """Whole bits that the planned layers may take; negative when the rest alone is over the budget."""
-        limit = Fraction(str(self.value))
+    def meter(self, footprint: Footprint, *, caches_planned: bool = False) -> Meter:
+        """How the limit counts stored bits.
+
+        Args:
+            footprint: what is beside the planned layers.
+            caches_planned: the bits of the KV cache are counted with those of the layers; else it is fixed, at 16 bits.
+
+        Raises:
+            InvalidRequestError: it does not count bits.
+        """
+        if not self.kind.counts_bits:
+            msg = f"{self.kind} is no limit of bits: give effective_bits, file_bytes or resident_bytes"
+            raise InvalidRequestError(msg)
         if self.kind is BudgetKind.EFFECTIVE_BITS:
-            return int(limit * footprint.parameters)
+            return Meter(footprint.parameters)
         rest = footprint.fixed_bytes
         if self.kind is BudgetKind.RESIDENT_BYTES:
-            rest += self.kv_bytes(footprint) + self.workspace_bytes
-        return 8 * (int(limit) - rest)
+            rest += self.workspace_bytes + (0 if caches_planned else self.kv_bytes(footprint))
+        return Meter(8, 8 * rest, whole=True)
+
+    def layer_bits(self, footprint: Footprint) -> int:
+        """Whole bits that the planned layers may take; negative when the rest alone is over the budget."""
+        return self.meter(footprint).room(self.value)
 
     def of_layer_bits(self, bits: int, footprint: Footprint) -> float:
         """The budget, in its own unit, that is just large enough for ``bits`` bits of planned layers."""
-        if self.kind is BudgetKind.EFFECTIVE_BITS:
-            return _least_quotient(bits, footprint.parameters) if footprint.parameters else 0.0
-        rest = footprint.fixed_bytes
-        if self.kind is BudgetKind.RESIDENT_BYTES:
-            rest += self.kv_bytes(footprint) + self.workspace_bytes
-        return rest + -(-bits // 8)
+        return self.meter(footprint).least(bits)
 
 
-def _least_quotient(bits: int, parameters: int) -> float:
-    """Least number that, as it is printed and read again, times ``parameters`` is no less than ``bits``."""
-    quotient = bits / parameters
-    while Fraction(str(quotient)) * parameters < bits:
+def _least_quotient(whole: int, units: int) -> float:
+    """Least number that, as it is printed and read again, times ``units`` is no less than ``whole``."""
+    quotient = whole / units
+    while Fraction(str(quotient)) * units < whole:
         quotient = math.nextafter(quotient, math.inf)
     return quotient

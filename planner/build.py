@@ -3,21 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from planner.curves import Curves
 from planner.errors import PinConflictError, UnmeasuredError
 from planner.rules import Rules, allowed
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.statistics import CellStatus
 
+ColumnT_co = TypeVar("ColumnT_co", bound=AbstractFormat, covariant=True, default=CandidateFormat)
+"""Kind of the formats of layer groups: of weights, unless it is said."""
+
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Generic[ColumnT_co]):
     """Layer groups with their exact sizes: all of the problem that needs no measurement.
 
     Attributes:
@@ -29,7 +35,7 @@ class Classes:
     """
 
     layers: tuple[Layer, ...]
-    formats: tuple[CandidateFormat, ...]
+    formats: tuple[ColumnT_co, ...]
     groups: tuple[tuple[int, ...], ...]
     sizes: NDArray[np.int64]
     legal: NDArray[np.bool_]

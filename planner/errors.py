@@ -15,7 +15,9 @@ PlannerError
 │   └── ForbiddenError        a key without the scope of the request
 ├── BudgetError
 │   ├── BudgetBelowFloorError
-│   └── BudgetAboveCeilingError
+│   ├── BudgetAboveCeilingError
+│   ├── BudgetConflictError   limits that no plan keeps together
+│   └── LossBelowFloorError   even the best plan loses more than it may
 ├── ExportError               a plan that the target cannot express
 └── StorageError              the database cannot be reached, or does not answer as it should
     └── SchemaVersionError
@@ -133,6 +135,18 @@ class BudgetAboveCeilingError(BudgetError):
     """Even the largest plan is smaller than the budget."""
 
     code = "budget-above-ceiling"
+
+
+class BudgetConflictError(BudgetError):
+    """Limits that no plan keeps together, each of which some plan keeps."""
+
+    code = "budget-conflict"
+
+
+class LossBelowFloorError(BudgetError):
+    """Even the best plan within the other limits loses more than it may."""
+
+    code = "loss-below-floor"
 
 
 class ExportError(PlannerError):

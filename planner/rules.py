@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import InvalidRequestError, PinConflictError
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.abstract import AbstractFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Rules:
     menus: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+NO_RULES: Final = Rules()
+"""Everything is allowed."""
+
+
 def matching(pattern: str, layers: Sequence[Layer], *, of: str) -> list[int]:
     """Indices of the layers whose name matches.
 
@@ -43,7 +48,7 @@ def matching(pattern: str, layers: Sequence[Layer], *, of: str) -> list[int]:
     return found
 
 
-def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[CandidateFormat]) -> NDArray[np.bool_]:
+def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[AbstractFormat]) -> NDArray[np.bool_]:
     """What the rules allow, shape (layers, formats).
 
     Raises:
@@ -66,7 +71,7 @@ def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[CandidateFo
     return table
 
 
-def _constraints(rules: Rules, formats: Sequence[CandidateFormat]) -> list[tuple[str, str, NDArray[np.bool_]]]:
+def _constraints(rules: Rules, formats: Sequence[AbstractFormat]) -> list[tuple[str, str, NDArray[np.bool_]]]:
     names = [fmt.name for fmt in formats]
     bits = np.array([fmt.num_bits for fmt in formats], dtype=np.int64)
     found: list[tuple[str, str, NDArray[np.bool_]]] = []

@@ -7,7 +7,8 @@ from rich.markup import escape
 
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, KeptCount, Measured, PlanDocument, Prediction, Proof, Reference
+from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference
+from planner.schemas.proofs import KeptCount, Proof
 
 
 def show_plan(document: PlanDocument) -> None:

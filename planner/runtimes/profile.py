@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from planner.runtimes.kv_rules import ANY_KV, KVRules
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 
 Packing = Callable[[CandidateFormat, tuple[int, int]], int]
 Refusal = Callable[[CandidateFormat, Layer], str | None]
 KernelNeeds = Callable[[CandidateFormat], str]
+QuantizesActivations = Callable[[CandidateFormat], bool]
 
 
 def formats_own_size(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
@@ -19,6 +21,11 @@ def formats_own_size(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
 def formats_own_refusal(candidate: CandidateFormat, layer: Layer) -> str | None:
     """Only what the format itself cannot store."""
     return candidate.refusal(layer.shape)
+
+
+def weights_only(candidate: CandidateFormat) -> bool:
+    """Activations stay as they are."""
+    return False
 
 
 def no_needs(candidate: CandidateFormat) -> str:
@@ -40,7 +47,10 @@ class RuntimeProfile:
         refusal: why a layer cannot take a format here, or ``None``.
         exports: export targets that this engine loads; the first is the default.
         tie_expert_kinds: the routed experts of a block share one format for each projection (stacked tensors).
+        quantizes_activations: whether the engine's kernel for a format quantizes the activations too, so that it computes in the
+            format's own arithmetic; else weights are dequantized to the arithmetic of the activations.
         kernel_needs: what the engine's kernels for a format ask of the machine, in words; empty for nothing in particular.
+        kv: what its KV cache may be stored in.
     """
 
     name: str
@@ -53,6 +63,8 @@ class RuntimeProfile:
     exports: tuple[str, ...]
     tie_expert_kinds: bool = False
     kernel_needs: KernelNeeds = no_needs
+    quantizes_activations: QuantizesActivations = weights_only
+    kv: KVRules = ANY_KV
 
     def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:
         """Layer groups as indices into ``layers``, in order of their first member. Missing members are allowed."""

@@ -3,6 +3,7 @@
 Source: vLLM fuses q/k/v, gate/up and all experts of a block, and every member must carry the identical scheme.
 """
 
+from planner.runtimes.kv_rules import KVRules, KVTie
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat, ElementType
@@ -24,4 +25,5 @@ RUNTIME = RuntimeProfile(
     size_bits=compressed_tensors_size_bits,
     refusal=_refusal,
     exports=("compressed-tensors", "json"),
+    kv=KVRules(KVTie.ALL, frozenset({"FP8"})),
 )

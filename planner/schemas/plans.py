@@ -6,12 +6,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from planner.budget import Budget, BudgetKind
+from planner.errors import InvalidRequestError
 from planner.schemas.base import Schema
 from planner.schemas.caveats import Confidence, Correction, MenuLimit
+from planner.schemas.choices import Choice, GroupChoice, KVChoice
 from planner.schemas.cross_terms import CrossTermsDocument
+from planner.schemas.proofs import DeviceUsed, KeptLimit, Proof, StepDocument
 
 FormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT4_G64"])]
 Pattern = Annotated[str, Field(min_length=1, max_length=300, examples=["*.down_proj"])]
+KVFormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT8", "K_INT4_CHANNEL"])]
 Bits = Annotated[int, Field(ge=1, le=32)]
 STEP_ERRORS = 2.0
 """Standard errors that a change has to be better by. With none, changes are chosen for their luck, and what many of them do
@@ -19,7 +23,7 @@ together undoes the gain. `make sensitivity-report` measures steps with two; one
 
 
 class BudgetSpec(Schema):
-    """Exactly one limit."""
+    """One limit or several that the plan keeps together, or the loss that the smallest plan may have."""
 
     effective_bits: Annotated[float | None, Field(gt=0, le=64, description="stored bits per planned weight")] = None
     file_bytes: Annotated[
@@ -28,30 +32,93 @@ class BudgetSpec(Schema):
     resident_bytes: Annotated[
         int | None, Field(gt=0, le=2**60, description="bytes of all tensors + KV cache at context × batch + workspace")
     ] = None
-    context: Annotated[int, Field(ge=0, le=2**31, description="tokens in the KV cache of one sequence")] = 0
+    decode_seconds: Annotated[
+        float | None,
+        Field(gt=0, le=1e6, description="seconds to decode one token of each sequence at this context, on the device"),
+    ] = None
+    prefill_seconds: Annotated[
+        float | None,
+        Field(gt=0, le=1e6, description="seconds to read a prompt of context tokens of each sequence, on the device"),
+    ] = None
+    bit_operations: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            le=2**60,
+            description="Σ multiplications of a token × bits of the weight × 16 bits of the activation (BOPs), of planned layers",
+        ),
+    ] = None
+    max_loss: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1e9,
+            description="the inverse question: the smallest plan that is predicted to lose no more, under the other limits",
+        ),
+    ] = None
+    device: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="name of the device whose seconds are limited")
+    ] = None
+    context: Annotated[
+        int, Field(ge=0, le=2**31, description="tokens in the KV cache of one sequence; of a prefill, tokens of its prompt")
+    ] = 0
     batch: Annotated[int, Field(ge=1, le=2**20, description="sequences served at once")] = 1
     workspace_bytes: Annotated[int, Field(ge=0, le=2**60, description="bytes left free for activations")] = 0
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [kind for kind in BudgetKind if getattr(self, kind.value) is not None]
-        if len(given) != 1:
-            msg = f"give exactly one of {', '.join(BudgetKind)}; {len(given)} were given"
+    def _fits_together(self) -> Self:
+        given = self.given
+        if not given:
+            msg = f"give one of {', '.join(BudgetKind)}, or several"
             raise ValueError(msg)
-        if given[0] is not BudgetKind.RESIDENT_BYTES and (self.context or self.workspace_bytes or self.batch != 1):
-            msg = "context, batch and workspace_bytes belong to a resident_bytes budget"
+        if self.workspace_bytes and self.resident_bytes is None:
+            msg = "workspace_bytes belongs to a resident_bytes budget"
+            raise ValueError(msg)
+        if (self.context or self.batch != 1) and not any(kind.depends_on_context for kind in given):
+            msg = "context and batch belong to a budget of resident_bytes, decode_seconds, prefill_seconds or max_loss"
+            raise ValueError(msg)
+        if any(kind.counts_seconds for kind in given) != (self.device is not None):
+            msg = "decode_seconds and prefill_seconds need a device, and a device needs one of them"
+            raise ValueError(msg)
+        if self.prefill_seconds is not None and not self.context:
+            msg = "prefill_seconds needs the context: how many tokens of a prompt are read"
             raise ValueError(msg)
         return self
 
+    @property
+    def given(self) -> list[BudgetKind]:
+        """The kinds of limits that are given, in their order."""
+        return [kind for kind in BudgetKind if getattr(self, kind.value) is not None]
+
+    @property
+    def first(self) -> Budget:
+        """The first limit: what lists and filters know a plan by."""
+        return self._of_kind(self.given[0])
+
+    def budgets(self) -> list[Budget]:
+        """The upper limits, without the greatest loss of an inverse question."""
+        return [self._of_kind(kind) for kind in self.given if kind is not BudgetKind.MAX_LOSS]
+
     def budget(self) -> Budget:
-        """The domain value."""
-        kind = next(kind for kind in BudgetKind if getattr(self, kind.value) is not None)
+        """The only limit, one of stored bits.
+
+        Raises:
+            InvalidRequestError: several limits, or one of something else.
+        """
+        if len(self.given) > 1 or not self.given[0].counts_bits:
+            msg = f"this works under one limit of bits or bytes, not under {', '.join(self.given)}"
+            raise InvalidRequestError(msg)
+        return self.first
+
+    def _of_kind(self, kind: BudgetKind) -> Budget:
+        served = kind.depends_on_context
         return Budget(
             kind=kind,
             value=getattr(self, kind.value),
-            context=self.context,
-            batch=self.batch,
-            workspace_bytes=self.workspace_bytes,
+            context=self.context if served else 0,
+            batch=self.batch if served else 1,
+            workspace_bytes=self.workspace_bytes if kind is BudgetKind.RESIDENT_BYTES else 0,
+            device=self.device if kind.counts_seconds else None,
         )
 
 
@@ -97,6 +164,15 @@ class Question(Selection):
             min_length=1,
             max_length=60,
             description="only curves of weights rounded by this method (rtn, gptq, …); by default by any",
+        ),
+    ] = None
+    kv_formats: Annotated[
+        list[KVFormatName] | None,
+        Field(
+            min_length=1,
+            max_length=50,
+            description="plan the K and V caches too, in these formats: INT8 for both, K_INT4 or V_INT4_G32 for one, measured "
+            "for every one with cells; by default the cache is 16 bits an element and not planned",
         ),
     ] = None
     step_errors: Annotated[
@@ -187,7 +263,10 @@ class Size(Schema):
     layer_bits: Annotated[int, Field(description="stored bits of the planned layers, with scales, zero points, padding")]
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
     file_bytes: Annotated[int, Field(description="all tensors: planned layers, ignored layers, unquantized tensors")]
-    kv_bytes: Annotated[int, Field(description="KV cache at the asked context and batch, 16 bits an element")]
+    kv_bytes: Annotated[
+        int,
+        Field(description="KV cache at the asked context and batch: in its formats where it is planned, else 16 bits an element"),
+    ]
     resident_bytes: Annotated[int, Field(description="file_bytes + kv_bytes + workspace")]
 
 
@@ -201,52 +280,6 @@ class Bounds(Schema):
     groups: Annotated[int, Field(description="layer groups: layers that must share a format count once")]
     smallest: Annotated[Size, Field(description="every layer group in its smallest format")]
     largest: Annotated[Size, Field(description="every layer group in its largest format")]
-
-
-class NextFormat(Schema):
-    """The next larger format of a layer group and what it would buy."""
-
-    format: Annotated[str, Field(description="candidate format")]
-    more_bits: Annotated[int, Field(description="stored bits that it takes beyond the chosen one")]
-    loss_change: Annotated[float, Field(description="predicted loss there minus here; negative where it helps")]
-
-
-class Choice(Schema):
-    """What the plan gives one layer."""
-
-    layer: Annotated[str, Field(description="name of the layer")]
-    kind: Annotated[str, Field(description="its kind: q_proj, down_proj, …")]
-    block: Annotated[int | None, Field(description="its transformer block; null outside of the blocks")]
-    group: Annotated[int, Field(description="layers of one group share their format")]
-    format: Annotated[str, Field(description="candidate format that it is stored in")]
-    size_bits: Annotated[int, Field(description="exact stored bits, with scales, zero points and padding")]
-
-
-class GroupChoice(Schema):
-    """What the plan gives one layer group, and why."""
-
-    layers: Annotated[list[str], Field(description="names of the layers that share the format")]
-    format: Annotated[str, Field(description="candidate format of all of them")]
-    size_bits: Annotated[int, Field(description="exact stored bits of all of them")]
-    predicted_loss: Annotated[float, Field(description="sum of their losses in this format, by the curves")]
-    standard_error: Annotated[float, Field(description="of predicted_loss")]
-    next_up: Annotated[NextFormat | None, Field(description="what the next larger format would buy; null at the largest")]
-    fragile: Annotated[
-        bool,
-        Field(description="another format would win if the losses moved by one standard error, at this price of a bit"),
-    ]
-
-
-class StepDocument(Schema):
-    """A plan that was made by a short step away from another one that changes were measured around."""
-
-    layers: Annotated[int, Field(description="layers whose format is another than there")]
-    change: Annotated[float, Field(description="measured sum of these changes; negative where the plan is better")]
-    from_loss: Annotated[float, Field(description="loss of the other plan, measured on the text of the changes")]
-    from_error: Annotated[float | None, Field(description="its standard error over sequences")]
-    errors: Annotated[
-        float, Field(description="standard errors of each change that the predicted loss holds above from_loss + change")
-    ]
 
 
 class Prediction(Schema):
@@ -264,51 +297,6 @@ class Prediction(Schema):
     ] = None
 
 
-class KeptCount(Schema):
-    """A count, what the plan makes of it, and what it costs."""
-
-    what: Annotated[str, Field(description="what is counted: 'layers above 6 bits'")]
-    layers: Annotated[int, Field(description="layers of the plan that are counted")]
-    at_most: Annotated[int | None, Field(description="no more than this")]
-    at_least: Annotated[int | None, Field(description="no fewer than this")]
-    at_most_multiplier: Annotated[float, Field(description="μ of the bound: loss per layer that at_most keeps from the formats")]
-    at_least_multiplier: Annotated[float, Field(description="ν of the bound: loss per layer that at_least forces into them")]
-
-
-class Proof(Schema):
-    """How good the plan is among all plans of this problem."""
-
-    status: Annotated[str, Field(description="outcome of the solver")]
-    advice: Annotated[str, Field(description="what the status means and what to do about it")]
-    lower_bound: Annotated[float, Field(description="no plan within this budget (and these counts) has a smaller objective")]
-    gap: Annotated[float, Field(description="(objective − lower_bound) / |objective|")]
-    multiplier: Annotated[float, Field(description="λ of the Lagrangian bound: loss per stored bit")]
-    lagrangian_bound: Annotated[
-        float,
-        Field(
-            description="recompute it from the curves (with shrinkage the expected ones: curves?expected=true): "
-            "Σ min(loss + λ·size) − λ·budget; with counts n of each group and format "
-            "+ (μ−ν)·n inside and − μ·at_most + ν·at_least outside; with caution + caution·standard_error·direction inside"
-        ),
-    ]
-    budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers")]
-    slack_bits: Annotated[int, Field(description="bits of the budget that the plan leaves")]
-    solver: Annotated[str, Field(description="which solver found it")]
-    solve_seconds: Annotated[float, Field(description="time of the solver alone")]
-    caution: Annotated[
-        float, Field(description="the objective is loss + caution × standard_error: what lower_bound and gap are about")
-    ] = 0.0
-    objective: Annotated[float | None, Field(description="of the plan; null stands for the predicted loss")] = None
-    direction: Annotated[
-        dict[int, dict[str, float]],
-        Field(
-            description="u of the bound, group → format → number, with Σu² ≤ 1, so that Σ u·standard_error is no more than the "
-            "plan's standard error; 0 where absent"
-        ),
-    ] = {}
-    counts: Annotated[list[KeptCount], Field(description="the counts of the request, in order")] = []
-
-
 class Reference(Schema):
     """A baseline under the same budget."""
 
@@ -317,6 +305,9 @@ class Reference(Schema):
     loss: Annotated[float | None, Field(description="predicted loss; null where none fits")]
     size: Annotated[Size | None, Field(description="exact sizes; null where none fits")]
     keeps_counts: Annotated[bool, Field(description="it would keep the counts of the request too")] = True
+    kv_formats: Annotated[
+        dict[str, str] | None, Field(description="format of all keys (K) and all values (V); null where caches are not planned")
+    ] = None
     corrected_loss: Annotated[float | None, Field(description="expected loss, where the plan's is corrected")] = None
 
 
@@ -333,6 +324,10 @@ class Provenance(Schema):
     rounding: Annotated[str, Field(description="rounding method")]
     calibration: Annotated[str | None, Field(description="id of the calibration set; null for a probe without data")]
     bitplan: Annotated[str, Field(description="version of bitplan that planned")]
+    kv_setting: Annotated[
+        str | None, Field(description="id of the probe setting of the caches' cells; null where caches are not planned")
+    ] = None
+    device: Annotated[DeviceUsed | None, Field(description="whose seconds were limited")] = None
 
 
 class AlternativePlan(Schema):
@@ -380,7 +375,10 @@ class PlanDocument(Schema):
     predicted: Annotated[Prediction, Field(description="what the curves say the plan costs")]
     proof: Annotated[Proof, Field(description="how good it is among all plans of this problem")]
     binding: Annotated[
-        str | None, Field(description="the budget that stops the plan from getting better, if any; 'counts' where only they do")
+        str | None,
+        Field(
+            description="the limits that stop the plan from getting better, if any, comma-separated; 'counts' where only they do"
+        ),
     ]
     price_per_megabyte: Annotated[float, Field(description="loss that one more megabyte (10^6 bytes) would buy, at the margin")]
     references: Annotated[list[Reference], Field(description="baselines under the same budget")]
@@ -401,6 +399,13 @@ class PlanDocument(Schema):
     confidence: Annotated[
         Confidence | None, Field(description="how far losses of the layers may be added; null in plans of earlier versions")
     ] = None
+    limits: Annotated[
+        list[KeptLimit], Field(description="the limits of the request; empty in plans of earlier versions, which have one")
+    ] = []
+    kv: Annotated[
+        list[KVChoice], Field(description="format of every K and V cache, in model order; empty where caches are not planned")
+    ] = []
+    kv_groups: Annotated[list[GroupChoice], Field(description="format of every group of caches, and why")] = []
 
     @model_validator(mode="before")
     @classmethod

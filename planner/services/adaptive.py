@@ -172,8 +172,8 @@ def _beliefs(known: _Known, linked: LinkedCurves) -> Beliefs:
 
 def _budget_bits(beliefs: Beliefs, known: _Known, request: AdaptiveRequest, number: int) -> int:
     budget, footprint = request.budgets[number].budget(), known.selected.footprint
-    check_floor(beliefs.classes.smallest_bits, budget, footprint)
-    check_ceiling(beliefs.classes.largest_bits, budget, footprint)
+    check_floor(beliefs.classes, budget, footprint)
+    check_ceiling(beliefs.classes, budget, footprint)
     return budget.layer_bits(footprint)
 
 

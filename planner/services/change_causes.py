@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Final
 
 from planner.runtimes import RuntimeProfile
+from planner.schemas.choices import Choice
 from planner.schemas.plan_diffs import GroupChange, LayerChange, PlanDiff
-from planner.schemas.plans import Choice, PlanDocument
+from planner.schemas.plans import PlanDocument
 from planner.schemas.retargeting import Cause, CauseTotal, ChangeReason
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import resolve_format

@@ -146,7 +146,7 @@ def _wider(answer: _Answer) -> WiderPlan | None:
             curves,
             answer.solved.budget_bits,
             deadline=answer.stop.remaining(),
-            counts=rows_of(pose_counts(request.counts, menu.legal)),
+            rows=rows_of(pose_counts(request.counts, menu.legal)),
             caution=request.caution,
         )
     except PlannerError:  # none was found in time: the plan itself is one, so there is one

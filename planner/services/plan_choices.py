@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from planner.build import Classes, GroupCurves
 from planner.runtimes.profile import RuntimeProfile
-from planner.schemas.plans import Choice, GroupChoice, NextFormat
+from planner.schemas.choices import Choice, GroupChoice, NextFormat
 from planner.solving import Solved
 
 MOST_KEPT: Final = 8192
@@ -47,7 +47,8 @@ class PlanChoices:
 
     def of_groups(self, solved: Solved) -> list[GroupChoice]:
         """What the plan gives every layer group, and why."""
-        keys = zip(solved.proved.choice.tolist(), solved.next_up.tolist(), solved.fragile.tolist(), strict=True)
+        count = len(self._members)  # groups of caches come behind those of weights
+        keys = zip(*(row[:count].tolist() for row in (solved.proved.choice, solved.next_up, solved.fragile)), strict=True)
         return [self._kept(self._group_choices, (group, *key), self._group_choice) for group, key in enumerate(keys)]
 
     def _kept(self, kept: dict[Hashable, Made], key: tuple[int, ...], make: Callable[..., Made]) -> Made:

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from planner.errors import InvalidRequestError
 from planner.grouping import merged
 from planner.schemas.base import Schema
+from planner.schemas.choices import Choice
 from planner.schemas.plan_diffs import ComparedPlan, FieldChange, GroupChange, LayerChange, PlanDiff
-from planner.schemas.plans import Choice, PlanDocument
+from planner.schemas.plans import PlanDocument
 from planner.services.planning_inputs import load_layers
 from planner.services.plans import get_plan
 

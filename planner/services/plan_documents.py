@@ -6,31 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.build import Classes
 from planner.curves import Curves
-from planner.schemas.caveats import MenuLimit
+from planner.schemas.caveats import Correction, MenuLimit
 from planner.schemas.cross_terms import CrossTermsDocument
-from planner.schemas.plans import (
-    AlternativePlan,
-    KeptCount,
-    PlanDocument,
-    PlanRequest,
-    Prediction,
-    Proof,
-    Reference,
-    Size,
-    StepDocument,
-)
+from planner.schemas.plans import AlternativePlan, PlanDocument, PlanRequest, Prediction, Reference, Size
+from planner.schemas.proofs import KeptCount, KeptLimit, Proof, SmallestDocument, StepDocument
+from planner.services.asking import Asked
+from planner.services.cache_choices import kv_choices, kv_groups, uniform_formats
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
+from planner.services.kept_limits import kept_limits, used
 from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
-from planner.services.preparing import Prepared
-from planner.solving import BITS_PER_MEGABYTE, Alternative, PosedCount, Solved, rows_of, uniform_column
+from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, rows_of, uniform_choice
 from planner.storage.tables import utc_now
 from planner.telemetry import PlanReport, report_plan
+from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.statistics import CellStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer.
+
+    Attributes:
+        solved: the plan.
+        smallest: how far it is proven to be the smallest, where that was asked for.
+    """
+
+    solved: Solved
+    smallest: Smallest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +46,49 @@ class Answered:
     """A planning question and its answer.
 
     Attributes:
-        request: what was asked for.
-        prepared: what it shares with the requests of other budgets.
-        counts: the counts of the request over the layer groups.
-        solved: the answer.
+        asked: the request over its layer groups and caches.
+        found: the answer.
         cross_terms: what the layers of the answer cost together, where it is known.
     """
 
-    request: PlanRequest
-    prepared: Prepared
-    counts: Sequence[PosedCount]
-    solved: Solved
+    asked: Asked
+    found: Found
     cross_terms: PlanCrossTerms | None
+
+    @property
+    def request(self) -> PlanRequest:
+        """What was asked for."""
+        return self.asked.request
+
+    @property
+    def solved(self) -> Solved:
+        """The plan."""
+        return self.found.solved
 
     @property
     def selected(self) -> Selected:
         """The layers."""
-        return self.prepared.selected
+        return self.asked.prepared.selected
 
     @property
     def inputs(self) -> Inputs:
         """Their curves."""
-        return self.prepared.inputs
+        return self.asked.prepared.inputs
 
     @property
     def posed(self) -> Posed:
-        """Layer groups and their losses."""
-        return self.prepared.posed
+        """Groups of weights and their losses."""
+        return self.asked.whole.posed
+
+    @property
+    def of_weights(self) -> NDArray[np.int64]:
+        """What the plan gives the groups of weights."""
+        return self.asked.whole.of_weights(self.solved.proved.choice)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What is kept besides the stored bits."""
+        return self.asked.rows
 
 
 def plan_document(
@@ -72,7 +96,9 @@ def plan_document(
 ) -> PlanDocument:
     """The document, with a new id; whoever watches this process hears of it."""
     request, selected, setting = answered.request, answered.selected, answered.inputs.setting
-    classes, curves, solved = answered.posed.classes, answered.posed.curves, answered.solved
+    whole, curves, solved = answered.asked.whole, answered.posed.curves, answered.solved
+    prepared = answered.asked.prepared
+    limits = kept_limits(answered.asked, solved, answered.found.smallest)
     report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
     return PlanDocument(
         id=secrets.token_hex(12),
@@ -80,9 +106,9 @@ def plan_document(
         model=selected.model.id,
         model_name=selected.model.name,
         runtime=request.runtime,
-        formats=[fmt.name for fmt in classes.formats],
+        formats=[fmt.name for fmt in answered.posed.classes.formats],
         budget=request.budget,
-        size=_size(answered, solved.size_bits),
+        size=_size(answered, solved.proved.choice),
         predicted=Prediction(
             loss=solved.proved.loss,
             standard_error=solved.proved.standard_error,
@@ -92,27 +118,48 @@ def plan_document(
             cross_terms=_cross_terms(answered),
         ),
         proof=_proof(answered),
-        binding=_binding(answered),
-        price_per_megabyte=solved.price * BITS_PER_MEGABYTE,
+        binding=_binding(answered, limits),
+        price_per_megabyte=_bit_price(answered) * BITS_PER_MEGABYTE,
         references=[_uniform(answered)],
-        choices=answered.prepared.choices.of_layers(solved),
-        groups=answered.prepared.choices.of_groups(solved),
+        choices=prepared.choices.of_layers(solved),
+        groups=prepared.choices.of_groups(solved),
         ignored=[layer.name for layer in selected.ignored],
-        notes=[*curves.notes, *notes, *_note_on_alternatives(request, len(alternatives))],
-        provenance=provenance_of(selected, setting),
+        notes=[*whole.curves.notes, *notes, *_note_on_alternatives(request, len(alternatives))],
+        provenance=provenance_of(
+            selected,
+            setting,
+            kv_setting=None if prepared.caches is None else prepared.caches.setting,
+            device=used(answered.asked.device),
+        ),
         request=request,
         alternatives=[_alternative(answered, other) for other in alternatives],
-        corrected=correction(answered.posed, answered.inputs.shrunk, solved.proved.choice),
+        corrected=_corrected(answered),
         menu_limit=limit,
-        confidence=confidence(classes, curves, solved.proved.choice, setting),
+        confidence=confidence(answered.posed.classes, curves, answered.of_weights, setting),
+        limits=limits,
+        kv=kv_choices(prepared.caches, whole, solved, context=request.budget.context, batch=request.budget.batch),
+        kv_groups=kv_groups(whole, solved),
     )
+
+
+def _corrected(answered: Answered) -> Correction | None:
+    """The expected loss of the chosen cells; the caches' cells are not shrunk and stand in both sums as measured."""
+    found = correction(answered.posed, answered.inputs.shrunk, answered.of_weights)
+    whole, choice = answered.asked.whole, answered.solved.proved.choice
+    if found is None or whole.caches is None:
+        return found
+    rows = np.arange(whole.weight_groups, len(choice))
+    cells = rows, choice[rows]
+    loss, error = float(whole.curves.loss[cells].sum()), float(np.linalg.norm(whole.curves.standard_error[cells]))
+    added = {"loss": found.loss + loss, "uncorrected_loss": found.uncorrected_loss + loss}
+    return found.model_copy(update=added | {"standard_error": math.hypot(found.standard_error, error)})
 
 
 def _step(answered: Answered) -> StepDocument | None:
     step, classes = answered.inputs.step, answered.posed.classes
     if step is None:
         return None
-    columns = answered.solved.proved.choice[classes.group_of_layer]
+    columns = answered.of_weights[classes.group_of_layer]
     chosen = {layer.name: classes.formats[int(k)].name for layer, k in zip(classes.layers, columns, strict=True)}
     layers, change = step.taken(chosen)
     error = step.point.standard_error
@@ -158,22 +205,39 @@ def _note_on_alternatives(request: PlanRequest, found: int) -> list[str]:
     return [f"{found} of {request.alternatives} alternatives: no more differ in as many layers, or the deadline came first"]
 
 
-def _size(answered: Answered, bits: int) -> Size:
-    spec = answered.request.budget
-    return size_of(bits, answered.selected.footprint, context=spec.context, batch=spec.batch, workspace=spec.workspace_bytes)
+def _size(answered: Answered, choice: NDArray[np.int64]) -> Size:
+    spec, whole = answered.request.budget, answered.asked.whole
+    return size_of(
+        whole.weight_bits(choice),
+        answered.selected.footprint,
+        context=spec.context,
+        batch=spec.batch,
+        workspace=spec.workspace_bytes,
+        cache_bits=whole.cache_bits(choice),
+    )
 
 
-def _binding(answered: Answered) -> str | None:
-    """The budget unless the plan is the largest; where the budget has no price and a count has one, the counts."""
+def _bit_price(answered: Answered) -> float:
+    """Loss that one more stored bit of weights would save: the prices of all limits that count it."""
+    asked, solved = answered.asked, answered.solved
+    prices = zip(asked.limits.others, solved.prices.tolist(), strict=False)
+    return float(solved.price + sum(price for limit, price in prices if limit.budget.kind.counts_bits))
+
+
+def _binding(answered: Answered, limits: Sequence[KeptLimit]) -> str | None:
+    """The limits with a price, if any; a single one unless the plan is the largest; where only counts have a price, these."""
     solved = answered.solved
+    priced = [limit.kind for limit in limits if limit.binds]
+    if len(limits) > 1 or not answered.asked.is_plain:
+        return ", ".join(priced) or ("counts" if solved.prices.any() else None)
     if solved.price == 0 and solved.prices.any():
         return "counts"
-    kind = answered.request.budget.budget().kind.value
-    return kind if solved.size_bits < answered.posed.classes.largest_bits else None
+    return limits[0].kind if solved.size_bits < answered.posed.classes.largest_bits else None
 
 
 def _proof(answered: Answered) -> Proof:
     solved, proved, caution = answered.solved, answered.solved.proved, answered.request.caution
+    smallest = answered.found.smallest
     return Proof(
         status=proved.status.name.lower(),
         advice=proved.advice,
@@ -187,12 +251,15 @@ def _proof(answered: Answered) -> Proof:
         solve_seconds=solved.seconds,
         caution=caution,
         objective=proved.objective if caution else None,
-        direction=_direction(answered.posed.classes, solved),
+        direction=_direction(answered.asked.whole.classes, solved),
         counts=_kept_counts(answered),
+        smallest=None
+        if smallest is None
+        else SmallestDocument(bits=solved.size_bits, least_bits=smallest.least_bits, solves=smallest.solves),
     )
 
 
-def _direction(classes: Classes, solved: Solved) -> dict[int, dict[str, float]]:
+def _direction(classes: Classes[AbstractFormat], solved: Solved) -> dict[int, dict[str, float]]:
     direction = solved.proved.direction
     if direction is None:
         return {}
@@ -203,7 +270,7 @@ def _direction(classes: Classes, solved: Solved) -> dict[int, dict[str, float]]:
 
 
 def _kept_counts(answered: Answered) -> list[KeptCount]:
-    prices = iter(answered.solved.prices.tolist())
+    prices = iter(answered.solved.prices[len(answered.asked.limits.rows) :].tolist())
     choice = answered.solved.proved.choice
     return [
         KeptCount(
@@ -214,14 +281,14 @@ def _kept_counts(answered: Answered) -> list[KeptCount]:
             at_most_multiplier=next(prices) if posed.upper is not None else 0.0,
             at_least_multiplier=next(prices) if posed.lower is not None else 0.0,
         )
-        for posed in answered.counts
+        for posed in answered.asked.counts
     ]
 
 
 def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
-    classes, proved = answered.posed.classes, other.solved.proved
-    size = _size(answered, other.solved.size_bits)
-    of_layer = classes.group_of_layer
+    whole, proved = answered.asked.whole, other.solved.proved
+    size = _size(answered, proved.choice)
+    of_layer = whole.classes.group_of_layer
     return AlternativePlan(
         predicted_loss=proved.loss,
         standard_error=proved.standard_error,
@@ -229,22 +296,30 @@ def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
         effective_bits=size.effective_bits,
         file_bytes=size.file_bytes,
         layers=len(other.layers),
-        changes={classes.layers[i].name: classes.formats[int(proved.choice[of_layer[i]])].name for i in other.layers},
+        changes={whole.classes.layers[i].name: whole.format_name(i, int(proved.choice[of_layer[i]])) for i in other.layers},
         status=proved.status.name.lower(),
         gap=proved.gap,
     )
 
 
 def _uniform(answered: Answered) -> Reference:
-    classes, curves = answered.posed.classes, answered.posed.curves
-    column = uniform_column(classes, curves, answered.solved.budget_bits)
-    if column is None:
+    """One format for all weights, and where caches are planned one for all keys and one for all values, under every limit."""
+    asked, solved, whole = answered.asked, answered.solved, answered.asked.whole
+    limits = asked.limits.rows
+    choice = uniform_choice(whole.classes, whole.curves, solved.budget_bits, limits, parts=whole.parts)
+    if choice is None:
         return Reference(label="uniform", format=None, loss=None, size=None)
+    weights = whole.of_weights(choice)
+    name = answered.posed.classes.formats[int(weights[0])].name if len(weights) else ""
+    caches = uniform_formats(whole, choice)
+    groups, expected = np.arange(len(weights)), answered.posed.expected.loss
+    cache_loss = whole.cache_loss(choice)
     return Reference(
-        label=f"uniform {classes.formats[column].name}",
-        format=classes.formats[column].name,
-        loss=float(curves.loss[:, column].sum()),
-        size=_size(answered, int(classes.sizes[:, column].sum())),
-        keeps_counts=all(int(row.table[:, column].sum()) <= row.limit for row in rows_of(answered.counts)),
-        corrected_loss=None if answered.inputs.shrunk is None else float(answered.posed.expected.loss[:, column].sum()),
+        label=f"uniform {', '.join([*([name] if name else []), *caches.values()])}",
+        format=name or None,
+        loss=float(answered.posed.curves.loss[groups, weights].sum()) + cache_loss,
+        size=_size(answered, choice),
+        keeps_counts=all(row.taken(choice) <= row.limit for row in rows_of(asked.counts)),
+        corrected_loss=None if answered.inputs.shrunk is None else float(expected[groups, weights].sum()) + cache_loss,
+        kv_formats=caches or None,
     )

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from planner.budget import DTYPE_BITS, Footprint
 from planner.curves import Curves
 from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
-from planner.rules import Rules
+from planner.rules import NO_RULES, Rules
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question, Selection
+from planner.services.cache_rules import model_caches, split_rules
 from planner.services.cross_terms import find_products
 from planner.services.expected_curves import expected_curves
+from planner.solving.caches import CacheLayer
 from planner.solving.shrinkage import Shrunk
 from planner.solving.steps import Step
 from planner.storage.cells import count_cells, load_curves, measured_formats
@@ -58,6 +60,8 @@ class Selected:
         ignored: layers left unquantized.
         footprint: what is beside the planned layers.
         rules: pins, floors, ceilings and menus with canonical format names.
+        caches: K and V caches, if they are planned; else none.
+        cache_rules: the rules of the caches, in formats without the tensor.
     """
 
     model: ModelRow
@@ -65,6 +69,8 @@ class Selected:
     ignored: tuple[Layer, ...]
     footprint: Footprint
     rules: Rules
+    caches: tuple[CacheLayer, ...] = ()
+    cache_rules: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +184,9 @@ def select_layers(session: Session, model: str, request: Selection) -> Selected:
         fixed_bytes=row.unquantized_bytes + left_bytes,
         kv_elements_per_token=row.kv_elements_per_token,
     )
-    return Selected(row, planned, left, footprint, _rules(request))
-
-
-def _rules(request: Selection) -> Rules:
-    return Rules(
-        pins={pattern: resolve_format(name).name for pattern, name in request.pins.items()},
-        floors=request.floors,
-        ceilings=request.ceilings,
-        menus={pattern: [resolve_format(name).name for name in menu] for pattern, menu in request.menus.items()},
-    )
+    caches = model_caches(row, layers) if isinstance(request, Question) and request.kv_formats is not None else ()
+    rules, cache_rules = split_rules(request, planned, caches)
+    return Selected(row, planned, left, footprint, rules, caches, cache_rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Plans: made in milliseconds from stored curves, stored whole, never changed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
@@ -10,24 +9,15 @@ from sqlalchemy.orm import Session
 import solvers
 from planner.errors import CountConflictError, NotFoundError
 from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
+from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
-from planner.services.plan_documents import Answered, notes_on_errors, plan_document
+from planner.services.plan_documents import Answered, Found, notes_on_errors, plan_document
 from planner.services.planning_inputs import no_model, select_layers
-from planner.services.posing import legal_classes, pose_counts, size_of
+from planner.services.posing import legal_classes, size_of
 from planner.services.preparing import Prepared, prepare
-from planner.solving import (
-    Alternative,
-    PosedCount,
-    Solved,
-    check_ceiling,
-    check_floor,
-    next_best,
-    refuse_conflict,
-    rows_of,
-    solve_plan,
-)
+from planner.solving import Alternative, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
 from planner.storage.database import Database
 from planner.storage.tables import Base, PlanDocumentRow, PlanRow
 from sensitivity.formats.registry import resolve_format
@@ -69,20 +59,21 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
     """Solve and prove, without storing: needs a reader only, so plans that are made at once do not wait for each other.
 
     Raises:
-        NotFoundError: no such model or probe setting.
+        NotFoundError: no such model, probe setting or device.
         InvalidRequestError: rules that contradict each other or the model, cells that nobody measured.
         CountConflictError: counts that no plan keeps together, whatever the budget.
-        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits.
+        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits; limits that exclude each
+            other; a loss that no plan keeps.
     """
     stop = solvers.Deadline.after(request.deadline_seconds)
     return answer(session, prepare(session, request), request, stop)
 
 
 def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: solvers.Deadline) -> PlanDocument:
-    """Solve and prove for the budget, the counts and the caution of one request; ``prepared`` may serve many of them.
+    """Solve and prove for the limits, the counts and the caution of one request; ``prepared`` may serve many of them.
 
     Args:
-        session: where cross terms are read.
+        session: where cross terms and devices are read.
         prepared: what ``prepare`` gave for a question with the same fields of ``Question``.
         request: what is asked for.
         stop: after it nothing is searched for beside the plan.
@@ -90,60 +81,63 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     Raises:
         InvalidRequestError: counts that contradict the model, cells that nobody measured.
         CountConflictError: counts that no plan keeps together, whatever the budget.
-        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits.
+        BudgetError: below the floor (that of the counts too) or above the ceiling, with the limits; limits that exclude each
+            other; a loss that no plan keeps.
     """
-    budget, selected, inputs, classes = request.budget.budget(), prepared.selected, prepared.inputs, prepared.classes
-    check_floor(classes.smallest_bits, budget, selected.footprint)
-    posed = prepared.posed
-    check_floor(posed.classes.smallest_bits, budget, selected.footprint)
-    if not request.allow_slack:
-        check_ceiling(posed.classes.largest_bits, budget, selected.footprint)
-    counts = pose_counts(request.counts, classes)
-    solved = _solve(request, prepared, counts)
+    asked = ask(session, prepared, request)
+    found = _solve(asked, stop)
+    solved, posed, inputs = found.solved, asked.whole.posed, prepared.inputs
     together = limit = None
     if inputs.products is not None:
-        together = plan_cross_terms(session, selected.model.id, inputs.products, posed.classes, solved.proved.choice)
-    if inputs.step is None:  # changes say nothing of far formats
+        choice = asked.whole.of_weights(solved.proved.choice)
+        together = plan_cross_terms(session, prepared.selected.model.id, inputs.products, posed.classes, choice)
+    if inputs.step is None and asked.is_plain:  # changes say nothing of far formats
         limit = menu_limit(request, prepared.outside, solved, stop)
-    answered = Answered(request, prepared, counts, solved, together)
+    answered = Answered(asked, found, together)
     notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs)]
     return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:
-    request, layers = answered.request, len(answered.posed.classes.layers)
+    asked, request = answered.asked, answered.request
+    layers = len(asked.whole.classes.layers)
     return next_best(
-        answered.posed.classes,
-        answered.posed.curves,
+        asked.whole.classes,
+        asked.whole.curves,
         answered.solved,
         count=request.alternatives,
         layers=request.alternative_layers or max(1, layers // USUAL_SHARE),
-        counts=rows_of(answered.counts),
+        rows=answered.rows,
         caution=request.caution,
         stop=stop,
     )
 
 
-def _solve(request: PlanRequest, prepared: Prepared, counts: Sequence[PosedCount]) -> Solved:
+def _solve(asked: Asked, stop: solvers.Deadline) -> Found:
     """The answer, from memory if the question was answered with a proven plan before."""
-    posed, footprint, budget = prepared.posed, prepared.selected.footprint, request.budget.budget()
-    rows, bits = rows_of(counts), budget.layer_bits(footprint)
+    request, whole, limits, rows = asked.request, asked.whole, asked.limits, asked.rows
 
-    def solve() -> Solved:
+    def solve_at(bits: int) -> Solved:
+        seconds = request.deadline_seconds
+        return solve_plan(whole.classes, whole.curves, bits, deadline=seconds, rows=rows, caution=request.caution)
+
+    def solve() -> Found:
         try:
-            return solve_plan(
-                posed.classes, posed.curves, bits, deadline=request.deadline_seconds, counts=rows, caution=request.caution
-            )
+            if request.budget.max_loss is None:
+                return Found(solve_at(limits.budget_bits), None)
+            smallest = smallest_plan(whole.classes, whole.curves, request.budget.max_loss, limits.budget_bits, solve_at, stop)
+            return Found(smallest.solved, smallest)
         except CountConflictError:
-            refuse_conflict(posed.classes, rows, budget, footprint, deadline=request.deadline_seconds)
+            footprint = asked.prepared.selected.footprint
+            refuse_conflict(limits, rows_of(asked.counts), footprint, deadline=request.deadline_seconds)
 
-    asked = (bits, request.caution, *(count.model_dump_json() for count in request.counts))
-    return prepared.solutions.recall(asked, solve, size=_kept_bytes)
+    return asked.prepared.solutions.recall(asked.key, solve, size=_kept_bytes)
 
 
-def _kept_bytes(solved: Solved) -> int | None:
+def _kept_bytes(found: Found) -> int | None:
     """Only what is proven is kept: more time would find nothing better."""
-    return solved.bytes if solved.proved.status is solvers.Status.OPTIMAL else None
+    proven = found.solved.proved.status is solvers.Status.OPTIMAL and (found.smallest is None or found.smallest.is_proven)
+    return found.solved.bytes if proven else None
 
 
 def store_plan(session: Session, document: PlanDocument) -> str:
@@ -193,7 +187,7 @@ def no_plan(plan_id: str) -> NotFoundError:
 
 
 def _columns(document: PlanDocument) -> dict[str, Any]:
-    budget = document.budget.budget()
+    budget = document.budget.first
     return {
         "id": document.id,
         "model_id": document.model,

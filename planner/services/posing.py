@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.budget import Budget, BudgetKind, Footprint
+from planner.budget import KV_ELEMENT_BYTES, Footprint
 from planner.build import Classes, GroupCurves, build_classes, group_curves
 from planner.errors import InvalidRequestError
 from planner.grouping import MEASURED_TOGETHER, Tying, merged, ranked, tied
 from planner.runtimes import get_runtime
 from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question, Size
+from planner.schemas.proofs import DeviceUsed
 from planner.services.planning_inputs import Inputs, Selected
 from planner.solving import Count, PosedCount, pose_count
 from planner.storage.tables import ProbeSettingRow
@@ -102,17 +103,17 @@ def pose_counts(counts: Sequence[CountSpec], classes: Classes) -> list[PosedCoun
     ]
 
 
-def size_of(bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0) -> Size:
-    """Exact sizes of an assignment whose planned layers take so many bits."""
-    budget = Budget(BudgetKind.RESIDENT_BYTES, 1, context=context, batch=batch, workspace_bytes=workspace)
-    file_bytes = footprint.fixed_bytes + -(-bits // 8)
-    kv_bytes = budget.kv_bytes(footprint)
+def size_of(
+    bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0, cache_bits: int | None = None
+) -> Size:
+    """Exact sizes of an assignment whose planned layers take so many bits, and planned caches ``cache_bits``."""
+    kv_bits = 8 * footprint.kv_elements_per_token * context * batch * KV_ELEMENT_BYTES if cache_bits is None else cache_bits
     return Size(
         layer_bits=bits,
         effective_bits=bits / footprint.parameters if footprint.parameters else 0.0,
-        file_bytes=file_bytes,
-        kv_bytes=kv_bytes,
-        resident_bytes=file_bytes + kv_bytes + workspace,
+        file_bytes=footprint.fixed_bytes + -(-bits // 8),
+        kv_bytes=-(-kv_bits // 8),
+        resident_bytes=footprint.fixed_bytes + -(-(bits + kv_bits) // 8) + workspace,
     )
 
 
@@ -121,7 +122,9 @@ def unit_of(setting: ProbeSettingRow) -> str:
     return "nats/token" if setting.in_nats else "relative"
 
 
-def provenance_of(selected: Selected, setting: ProbeSettingRow) -> Provenance:
+def provenance_of(
+    selected: Selected, setting: ProbeSettingRow, *, kv_setting: str | None = None, device: DeviceUsed | None = None
+) -> Provenance:
     """What an answer from these curves stands on."""
     return Provenance(
         fingerprint=selected.model.id,
@@ -132,4 +135,6 @@ def provenance_of(selected: Selected, setting: ProbeSettingRow) -> Provenance:
         rounding=setting.rounding,
         calibration=setting.calibration_id,
         bitplan=BITPLAN_VERSION,
+        kv_setting=kv_setting,
+        device=device,
     )

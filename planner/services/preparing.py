@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 from planner.build import Classes
 from planner.runtimes import get_runtime
 from planner.schemas.plans import Question
+from planner.services.cache_inputs import CacheInputs, load_cache_inputs
 from planner.services.outside_formats import OutsideFormats
 from planner.services.plan_choices import PlanChoices, most_bytes
 from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose
+from planner.services.whole_problem import WholeProblem, whole_problem
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.memory import Memory
@@ -40,12 +42,14 @@ class Prepared:
         selected: the layers.
         inputs: their curves.
         classes: layer groups, legal where the runtime and the rules allow it: enough for the limits of a budget.
+        caches: K and V caches, where they are planned.
     """
 
     question: Question
     selected: Selected
     inputs: Inputs
     classes: Classes
+    caches: CacheInputs | None = None
 
     @cached_property
     def posed(self) -> Posed:
@@ -67,13 +71,39 @@ class Prepared:
         """Proven plans by what is asked for them: the budget, the counts and the caution."""
         return Memory(SOLUTIONS_BYTES)
 
+    @cached_property
+    def problems(self) -> Memory:
+        """Whole problems by context and batch, which caches depend on."""
+        return Memory(SOLUTIONS_BYTES)
+
+    def problem(self, *, context: int, batch: int) -> WholeProblem:
+        """Groups of weights, and of the caches at a context and a batch where they are planned; raises what ``posed`` raises.
+
+        Raises:
+            InvalidRequestError: caches without a context.
+            PinConflictError: tied caches without a common format.
+        """
+        if self.caches is None:
+            return self.whole
+        caches = self.caches
+        return self.problems.recall(
+            (context, batch),
+            lambda: whole_problem(self.posed, caches.at(context=context, batch=batch)),
+            size=lambda made: made.bytes,
+        )
+
+    @cached_property
+    def whole(self) -> WholeProblem:
+        """The weights alone."""
+        return whole_problem(self.posed, None)
+
     @property
     def bytes(self) -> int:
         """About what this can come to take."""
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
         tables = 8 * self.classes.sizes.nbytes  # losses and errors, as measured and expected, here and with wider menus
         others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
-        return sum(part.bytes for part in curves if part is not None) + others
+        return sum(part.bytes for part in (*curves, self.caches) if part is not None) + others + SOLUTIONS_BYTES
 
 
 def prepare(session: Session, question: Question) -> Prepared:
@@ -98,7 +128,8 @@ def _prepare(session: Session, model: str, question: Question, version: Hashable
     inputs = load_inputs(session, selected, question, version)
     classes = legal_classes(selected, question, [fmt.name for fmt in inputs.curves.formats], inputs)
     own = replace(selected, model=_copy(selected.model)), replace(inputs, setting=_copy(inputs.setting))
-    return Prepared(question, *own, classes)
+    caches = None if question.kv_formats is None else load_cache_inputs(session, selected, question, inputs.setting)
+    return Prepared(question, *own, classes, caches)
 
 
 def _copy(row: RowT) -> RowT:

@@ -8,8 +8,10 @@ import numpy as np
 import solvers
 from planner.build import Classes, GroupCurves
 from planner.errors import PlannerError
-from planner.solving.counts import CountRow, distance_row
+from planner.solving.counts import distance_row
 from planner.solving.plan import Solved, solve_plan
+from planner.solving.rows import Row
+from sensitivity.formats.abstract import AbstractFormat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,13 +28,13 @@ class Alternative:
 
 
 def next_best(
-    classes: Classes,
+    classes: Classes[AbstractFormat],
     curves: GroupCurves,
     best: Solved,
     *,
     count: int,
     layers: int,
-    counts: Sequence[CountRow] = (),
+    rows: Sequence[Row] = (),
     caution: float = 0.0,
     stop: solvers.Deadline,
 ) -> list[Alternative]:
@@ -46,18 +48,18 @@ def next_best(
         best: the plan.
         count: how many at most.
         layers: how many layers must differ, ≥ 1.
-        counts: rows to keep besides the budget.
+        rows: limits to keep besides the budget.
         caution: as the plan's.
         stop: limit of all of them together.
     """
     found: list[Alternative] = []
-    rows = [*counts, distance_row(best.proved.choice, classes, layers)]
+    kept = [*rows, distance_row(best.proved.choice, classes, layers)]
     while len(found) < count and not stop.passed():
         try:
-            solved = solve_plan(classes, curves, best.budget_bits, deadline=stop.remaining(), counts=rows, caution=caution)
+            solved = solve_plan(classes, curves, best.budget_bits, deadline=stop.remaining(), rows=kept, caution=caution)
         except PlannerError:  # no more exist, or none was found in time
             break
         changed = solved.proved.choice != best.proved.choice
         found.append(Alternative(solved, tuple(np.flatnonzero(changed[classes.group_of_layer]).tolist())))
-        rows.append(distance_row(solved.proved.choice, classes, layers))
+        kept.append(distance_row(solved.proved.choice, classes, layers))
     return sorted(found, key=lambda other: other.solved.proved.objective)

@@ -2,73 +2,135 @@
 
 import math
 from collections.abc import Sequence
-from typing import NoReturn
+from dataclasses import asdict, dataclass
+from typing import Final, NoReturn
+
+import numpy as np
 
 from planner.budget import Budget, BudgetKind, Footprint
+from planner.build import Classes
 from planner.errors import BudgetAboveCeilingError, BudgetBelowFloorError
+from planner.solving.limits import Limit, Limits, pose_limits
+from sensitivity.formats.abstract import AbstractFormat
 
-SHOWN = 10_000  # limits are shown to this fraction of a bit, rounded to the side that is accepted
+SHOWN: Final = 10_000
+"""Limits of bits are shown to this fraction, rounded to the side that is accepted."""
+
+MOST_NAMED: Final = 5
+"""Layer groups that an error names as those that make the floor."""
 
 
-def check_floor(smallest_bits: int, budget: Budget, footprint: Footprint) -> None:
-    """Refuse a budget that even the smallest assignment exceeds; needs no measurement.
+def check_floor(classes: Classes[AbstractFormat], budget: Budget, footprint: Footprint) -> None:
+    """Refuse a budget of bits that even the smallest assignment exceeds; needs no measurement.
 
     Raises:
         BudgetBelowFloorError: with the smallest feasible budget, in the budget's own unit and in bytes.
     """
-    if smallest_bits > budget.layer_bits(footprint):
-        refuse_below_floor(smallest_bits, budget, footprint)
+    check_floors(pose_limits([budget], classes, footprint), footprint)
 
 
-def refuse_below_floor(smallest_bits: int, budget: Budget, footprint: Footprint, *, counts: Sequence[str] = ()) -> NoReturn:
-    """Say what the least feasible budget is, and for which counts.
+def check_floors(limits: Limits, footprint: Footprint) -> None:
+    """Refuse limits that not even the assignment that takes least of each keeps; needs no measurement.
+
+    Raises:
+        BudgetBelowFloorError: with the least feasible value of the first such limit, and the layers that make it.
+    """
+    for limit in limits:
+        least = limits.least(limit)
+        if least > limit.room:
+            refuse_below_floor(limit, least, limits.classes, footprint)
+
+
+def refuse_below_floor(
+    limit: Limit, least: int, classes: Classes[AbstractFormat], footprint: Footprint, *, keeping: Sequence[str] = ()
+) -> NoReturn:
+    """Say what the least feasible value of a limit is, for which other limits and counts, and which layers make it.
+
+    Args:
+        limit: the one to raise.
+        least: whole units that the planned layers take at least.
+        classes: layer groups.
+        footprint: what is beside the planned layers.
+        keeping: what else is kept, in words.
 
     Raises:
         BudgetBelowFloorError: always.
     """
-    least = budget.of_layer_bits(smallest_bits, footprint)
-    file_bytes = footprint.fixed_bytes + -(-smallest_bits // 8)
-    keeping = f" that keeps {'; '.join(counts)}" if counts else ""
-    loosen = "loosen counts, floors and pins" if counts else "loosen floors and pins"
+    value = limit.meter.least(least)
+    makers = _makers(limit, classes)
+    named = ", ".join(f"{', '.join(maker.layers[:2])} in {maker.format}" for maker in makers)
+    keeps = f" that keeps {'; '.join(keeping)}" if keeping else ""
+    loosen = "loosen counts, floors and pins" if keeping else "loosen floors and pins"
     msg = (
-        f"the budget of {say_budget(budget, budget.value)} is below the smallest plan{keeping}: the least feasible is "
-        f"{say_budget(budget, math.ceil(least * SHOWN) / SHOWN)}. Raise the budget, add smaller formats, or {loosen}"
+        f"the budget of {limit.text} is below the smallest plan{keeps}: the least feasible is "
+        f"{limit.say(_rounded_up(limit, value))}. Raise the budget, add smaller formats, or {loosen}"
+        f"{f'. Most of it: {named}' if named else ''}"
     )
-    fields: dict[str, object] = {"counts": list(counts)} if counts else {}
-    raise BudgetBelowFloorError(
-        msg,
-        smallest_feasible=least,
-        unit=budget.kind.value,
-        smallest_feasible_bytes=int(least) if budget.kind is not BudgetKind.EFFECTIVE_BITS else file_bytes,
-        smallest_file_bytes=file_bytes,
-        **fields,
-    )
+    fields: dict[str, object] = {"floor_layers": [asdict(maker) for maker in makers]}
+    if limit.budget.kind.counts_bits:
+        file_bytes = footprint.fixed_bytes + -(-least // 8)
+        in_bytes = limit.budget.kind is not BudgetKind.EFFECTIVE_BITS
+        fields |= {"smallest_feasible_bytes": int(value) if in_bytes else file_bytes, "smallest_file_bytes": file_bytes}
+    if keeping:
+        fields["counts"] = list(keeping)
+    raise BudgetBelowFloorError(msg, smallest_feasible=value, unit=limit.budget.kind.value, **fields)
 
 
-def check_ceiling(largest_bits: int, budget: Budget, footprint: Footprint) -> None:
-    """Refuse a budget that binds nothing: most often a slip of the unit.
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """A layer group at the floor: its layers, the format that takes least, and its share of all that is taken."""
+
+    layers: list[str]
+    format: str
+    share: float
+
+
+def _rounded_up(limit: Limit, value: float) -> float:
+    return math.ceil(value * SHOWN) / SHOWN if limit.budget.kind.counts_bits else value
+
+
+def _makers(limit: Limit, classes: Classes[AbstractFormat]) -> list[_Maker]:
+    """The groups that take most of the floor: their layers, the format that takes least, and their share of the floor."""
+    table = np.where(classes.legal, limit.table, np.iinfo(np.int64).max)
+    least, columns = table.min(axis=1, initial=2**62), table.argmin(axis=1) if table.size else np.empty(0, dtype=np.int64)
+    total = limit.meter.fixed + int(least.sum())
+    return [
+        _Maker(
+            layers=[classes.layers[i].name for i in classes.groups[group]],
+            format=classes.formats[int(columns[group])].name,
+            share=float(least[group] / total),
+        )
+        for group in np.argsort(-least, kind="stable")[:MOST_NAMED].tolist()
+        if least[group] > 0
+    ]
+
+
+def check_ceiling(classes: Classes[AbstractFormat], budget: Budget, footprint: Footprint) -> None:
+    """Refuse a budget of bits that binds nothing: most often a slip of the unit.
 
     Raises:
         BudgetAboveCeilingError: with the largest budget that any plan could use.
     """
-    if largest_bits >= budget.layer_bits(footprint):
+    check_ceilings(pose_limits([budget], classes, footprint), footprint)
+
+
+def check_ceilings(limits: Limits, footprint: Footprint) -> None:
+    """Refuse limits none of which binds anything.
+
+    Raises:
+        BudgetAboveCeilingError: with the largest value of the first limit that any plan could use.
+    """
+    if not limits.items or any(limits.most(limit) >= limit.room for limit in limits.tightest):
         return
-    most = budget.of_layer_bits(largest_bits, footprint)
+    limit = limits.items[0]
+    largest = limits.most(limit)
+    most = limit.meter.least(largest)
+    shown = math.floor(most * SHOWN) / SHOWN if limit.budget.kind.counts_bits else most
     msg = (
-        f"the budget of {say_budget(budget, budget.value)} is above the largest plan, which needs "
-        f"{say_budget(budget, math.floor(most * SHOWN) / SHOWN)}. "
+        f"the budget of {limit.text} is above the largest plan, which needs {limit.say(shown)}. "
         f"Lower the budget, add larger formats, or say allow_slack to get the largest plan"
     )
-    raise BudgetAboveCeilingError(
-        msg,
-        largest_useful=most,
-        unit=budget.kind.value,
-        largest_file_bytes=footprint.fixed_bytes + -(-largest_bits // 8),
-    )
-
-
-def say_budget(budget: Budget, value: float) -> str:
-    """A value of the budget's kind, with its unit, for a message."""
-    if budget.kind is BudgetKind.EFFECTIVE_BITS:
-        return f"{value:.8g} effective bits"
-    return f"{int(value):,} {budget.kind.value.replace('_', ' ')}"
+    fields: dict[str, object] = {}
+    if limit.budget.kind.counts_bits:
+        fields["largest_file_bytes"] = footprint.fixed_bytes + -(-largest // 8)
+    raise BudgetAboveCeilingError(msg, largest_useful=most, unit=limit.budget.kind.value, **fields)

@@ -1,68 +1,96 @@
-"""Why counts and a budget cannot be kept together, by a smallest set of counts that already cannot."""
+"""Why limits and counts cannot be kept together, by a smallest set of them that already cannot."""
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import numpy as np
 
 import solvers
-from planner.budget import Budget, Footprint
+from planner.budget import Footprint
 from planner.build import Classes
-from planner.errors import CountConflictError
+from planner.errors import BudgetConflictError, CountConflictError
 from planner.solving.budget_limits import refuse_below_floor
-from planner.solving.counts import SEVERAL_LIMITS, CountRow
+from planner.solving.counts import SEVERAL_LIMITS
+from planner.solving.limits import Limit, Limits
+from planner.solving.rows import Row
+from sensitivity.formats.abstract import AbstractFormat
+
+DECIDED: Final = (solvers.Status.OPTIMAL, solvers.Status.LIMIT)
 
 
-def refuse_conflict(
-    classes: Classes, rows: Sequence[CountRow], budget: Budget, footprint: Footprint, *, deadline: float | None
-) -> NoReturn:
-    """Name the counts that cannot be kept, alone or within the budget.
+def refuse_conflict(limits: Limits, counts: Sequence[Row], footprint: Footprint, *, deadline: float | None) -> NoReturn:
+    """Name the limits and counts that cannot be kept together.
 
-    Each count is left out in turn; where the others still cannot be kept, it stays out. Of what remains none can be left out,
-    unless the deadline ended the search.
+    Each is left out in turn, the limits first; where the others still cannot be kept, it stays out. Of what remains none can
+    be left out, unless the deadline ended the search.
 
     Args:
-        classes: layer groups.
-        rows: counts that no assignment within the budget keeps together.
-        budget: one that the smallest assignment keeps.
+        limits: limits of which each alone can be kept, over their layer groups.
+        counts: counts; no assignment keeps all of them and the limits.
         footprint: what is beside the planned layers.
-        deadline: wall seconds after which the counts that are left are named.
+        deadline: wall seconds after which those that are left are named.
 
     Raises:
-        CountConflictError: the counts cannot be kept whatever the budget.
-        BudgetBelowFloorError: they can, and need a larger budget, which the error names.
+        CountConflictError: the counts cannot be kept whatever the limits.
+        BudgetBelowFloorError: they can, under a larger limit, which the error names.
+        BudgetConflictError: limits that exclude each other, with what each of them would have to be under the others.
     """
     stop = solvers.Deadline.after(deadline)
-    least = _least_size(classes, rows, stop)
-    if least.status is solvers.Status.INFEASIBLE:
-        texts = _smallest_set(classes, rows, None, stop)
+    classes = limits.classes
+    tight = {limit.row: limit for limit in limits.tightest}
+    rows = _smallest_set(classes, [*tight, *counts], stop)
+    texts = [row.text for row in rows if row not in tight]
+    blamed = [tight[row] for row in rows if row in tight]
+    if not blamed:
         together = "" if len(texts) == 1 else " together"
         msg = f"no plan keeps{together}: {'; '.join(texts)}. Loosen one of them, or change the rules or formats beside them"
         raise CountConflictError(msg, counts=texts)
-    texts = _smallest_set(classes, rows, budget.layer_bits(footprint), stop)
-    if least.status in (solvers.Status.OPTIMAL, solvers.Status.LIMIT):
-        refuse_below_floor(int(least.sizes[0]), budget, footprint, counts=texts)
-    msg = f"no plan within the budget keeps: {'; '.join(texts)}. Raise the budget or loosen one of the counts"
-    raise CountConflictError(msg, counts=texts)
+    least = {limit: _least_beside(limit, limits, counts, stop) for limit in blamed}
+    if len(blamed) == 1 and (found := least[blamed[0]]) is not None:
+        refuse_below_floor(blamed[0], found, classes, footprint, keeping=texts)
+    _refuse_together(least, texts)
 
 
-def _smallest_set(classes: Classes, rows: Sequence[CountRow], budget_bits: int | None, stop: solvers.Deadline) -> list[str]:
+def _refuse_together(least: dict[Limit, int | None], counts: Sequence[str]) -> NoReturn:
+    values = {limit: None if whole is None else limit.meter.least(whole) for limit, whole in least.items()}
+    ways = [f"{limit.say(value)}" for limit, value in values.items() if value is not None]
+    hint = f"Under the others it would take {' or '.join(ways)}" if ways else "Raise one of them"
+    msg = f"no plan keeps together: {'; '.join([*(limit.text for limit in least), *counts])}. {hint}, or add smaller formats"
+    limits = [
+        {"kind": limit.budget.kind.value, "limit": limit.budget.value, "smallest_feasible": value}
+        for limit, value in values.items()
+    ]
+    raise BudgetConflictError(msg, limits=limits, counts=list(counts))
+
+
+def _least_beside(limit: Limit, limits: Limits, counts: Sequence[Row], stop: solvers.Deadline) -> int | None:
+    """Whole units that a limit needs room for under all the others; ``None`` if no room helps or it is unknown."""
+    others = [*(other.row for other in limits.tightest if other is not limit), *counts]
+    found = _least(limits.classes, limit.row, others, stop)
+    return int(found.sizes[0]) if found.status in DECIDED else None
+
+
+def _smallest_set(classes: Classes[AbstractFormat], rows: Sequence[Row], stop: solvers.Deadline) -> list[Row]:
     kept = list(rows)
     for row in rows:
         rest = [other for other in kept if other is not row]
         if len(kept) == 1 or stop.passed():
             break
-        least = _least_size(classes, rest, stop)
-        too_large = budget_bits is not None and least.lower_bound > budget_bits
-        if least.status is solvers.Status.INFEASIBLE or too_large:
+        if not _can_be_kept(classes, rest, stop):
             kept = rest
-    return [row.text for row in kept]
+    return kept
 
 
-def _least_size(classes: Classes, rows: Sequence[CountRow], stop: solvers.Deadline) -> solvers.Solution:
-    """The smallest assignment that keeps the counts: stored bits as the loss, exact in float64 below 2^53."""
-    losses = np.where(classes.legal, classes.sizes, np.inf)
-    sizes = np.stack([classes.sizes, *(row.table for row in rows)])
-    budgets = np.array([classes.largest_bits, *(row.limit for row in rows)], dtype=np.int64)
-    solver = solvers.Mckp() if len(rows) == 1 else SEVERAL_LIMITS
+def _can_be_kept(classes: Classes[AbstractFormat], rows: Sequence[Row], stop: solvers.Deadline) -> bool:
+    """Whether some assignment keeps all rows, or it is unknown."""
+    found = _least(classes, rows[0], rows[1:], stop)
+    return found.status is not solvers.Status.INFEASIBLE and found.lower_bound <= rows[0].limit
+
+
+def _least(classes: Classes[AbstractFormat], row: Row, others: Sequence[Row], stop: solvers.Deadline) -> solvers.Solution:
+    """The assignment that takes least of a row and keeps the others: its units as the loss, exact in float64 below 2^53."""
+    losses = np.where(classes.legal, row.table, np.inf)
+    sizes = np.stack([row.table, *(other.table for other in others)])
+    budgets = np.array([row.most(classes.legal), *(other.limit for other in others)], dtype=np.int64)
+    solver = solvers.Mckp() if len(others) <= 1 else SEVERAL_LIMITS
     return solvers.solve(solvers.Problem(losses, sizes, budgets), solver, deadline=stop.remaining())

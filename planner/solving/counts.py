@@ -10,6 +10,8 @@ import solvers
 from planner.build import Classes
 from planner.errors import InvalidRequestError
 from planner.rules import matching
+from planner.solving.rows import Row
+from sensitivity.formats.abstract import AbstractFormat
 
 SEVERAL_LIMITS = solvers.Ilp(backend="highs")  # CP-SAT would take the server past its 200 MB
 
@@ -41,46 +43,25 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CountRow:
-    """One limit of a count as a budget: what a group takes of it in each format, in layers, never negative.
-
-    "At least m of T layers in these formats" is "at most T − m of them in any other", so that both limits are upper ones and
-    a tied group counts its members.
-
-    Attributes:
-        text: the limit in words.
-        table: int64 (groups, formats): layers of the group that the limit counts there.
-        limit: the most that all groups together may take; negative when the pattern matches fewer layers than must be marked.
-    """
-
-    text: str
-    table: NDArray[np.int64]
-    limit: int
-
-    def can_bind(self, legal: NDArray[np.bool_]) -> bool:
-        """Some assignment breaks the limit."""
-        return int(np.where(legal, self.table, 0).max(axis=1, initial=0).sum()) > self.limit
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class PosedCount:
     """A count over the layer groups of one question.
 
     Attributes:
         count: what was asked for.
         table: int64 (groups, formats): layers that are counted there.
-        upper: the row of ``at_most``, or ``None``.
-        lower: the row of ``at_least``, or ``None``.
+        upper: the row of ``at_most``, in layers, or ``None``.
+        lower: the row of ``at_least``, or ``None``: "at least m of T layers in these formats" is "at most T − m of them in any
+            other", so that both are upper limits; it is negative when the pattern matches fewer layers than must be marked.
     """
 
     count: Count
     table: NDArray[np.int64]
-    upper: CountRow | None
-    lower: CountRow | None
+    upper: Row | None
+    lower: Row | None
 
 
 def pose_count(count: Count, classes: Classes) -> PosedCount:
-    """Turn a count into rows of whole layers.
+    """Turn a count into rows of whole layers; a tied group counts its members.
 
     Raises:
         InvalidRequestError: a pattern that matches nothing, or a format that is no candidate.
@@ -90,25 +71,25 @@ def pose_count(count: Count, classes: Classes) -> PosedCount:
     table = members[:, None] * _marked(count, classes)
     upper = lower = None
     if count.at_most is not None:
-        upper = CountRow(f"at most {count.at_most} {count.what}", table, count.at_most)
+        upper = Row(f"at most {count.at_most} {count.what}", table, count.at_most)
     if count.at_least is not None:
         total = int(members.sum())
         text = f"at least {count.at_least} of {total} {count.what}"
-        lower = CountRow(text, members[:, None] - table, total - count.at_least)
+        lower = Row(text, members[:, None] - table, total - count.at_least)
     return PosedCount(count, table, upper, lower)
 
 
-def rows_of(counts: Sequence[PosedCount]) -> list[CountRow]:
+def rows_of(counts: Sequence[PosedCount]) -> list[Row]:
     """All limits, in the order of the counts, the upper one of each first."""
     return [row for posed in counts for row in (posed.upper, posed.lower) if row is not None]
 
 
-def distance_row(choice: NDArray[np.int64], classes: Classes, layers: int) -> CountRow:
+def distance_row(choice: NDArray[np.int64], classes: Classes[AbstractFormat], layers: int) -> Row:
     """Differ from an assignment in at least so many layers."""
     members = np.array([len(group) for group in classes.groups], dtype=np.int64)
     table = np.zeros(classes.legal.shape, dtype=np.int64)
     table[np.arange(len(choice)), choice] = members
-    return CountRow(f"at least {layers} layers that differ", table, int(members.sum()) - layers)
+    return Row(f"at least {layers} layers that differ", table, int(members.sum()) - layers)
 
 
 def _marked(count: Count, classes: Classes) -> NDArray[np.bool_]:

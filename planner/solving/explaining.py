@@ -1,12 +1,13 @@
-"""What explains a plan: the next larger format of each group, which choices hang on noise, and the uniform baseline."""
+"""What explains a plan: the next larger format of each group, and which choices hang on noise."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.build import Classes, GroupCurves
+from sensitivity.formats.abstract import AbstractFormat
 
 
-def larger_formats(classes: Classes, curves: GroupCurves, choice: NDArray[np.int64]) -> NDArray[np.int64]:
+def larger_formats(classes: Classes[AbstractFormat], curves: GroupCurves, choice: NDArray[np.int64]) -> NDArray[np.int64]:
     """Column of the smallest larger format whose loss is lower, int64 (groups,); -1 where no larger format helps."""
     if not len(choice):
         return np.empty(0, dtype=np.int64)
@@ -37,13 +38,3 @@ def fragile_groups(
     close[rows, choice] = False
     fragile: NDArray[np.bool_] = close.any(axis=1)
     return fragile
-
-
-def uniform_column(classes: Classes, curves: GroupCurves, budget_bits: int) -> int | None:
-    """Column of the best single format that every group may take within the budget, or ``None``."""
-    if not len(classes.groups):
-        return None
-    totals = classes.sizes.sum(axis=0)
-    losses = curves.loss.sum(axis=0)
-    fits = np.flatnonzero(np.isfinite(losses) & (totals <= budget_bits))
-    return int(fits[np.argmin(losses[fits])]) if fits.size else None

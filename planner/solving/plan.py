@@ -12,9 +12,11 @@ import solvers
 from planner.build import Classes, GroupCurves
 from planner.errors import CountConflictError, PlannerError
 from planner.solving.caution import Proved, cautious, proved_alone
-from planner.solving.counts import SEVERAL_LIMITS, CountRow
+from planner.solving.counts import SEVERAL_LIMITS
 from planner.solving.explaining import fragile_groups, larger_formats
+from planner.solving.rows import Row
 from planner.telemetry import tracer
+from sensitivity.formats.abstract import AbstractFormat
 
 BITS_PER_MEGABYTE = 8_000_000
 USABLE = (solvers.Status.OPTIMAL, solvers.Status.FEASIBLE, solvers.Status.LIMIT)
@@ -29,7 +31,8 @@ class Solved:
         size_bits: stored bits of the assignment.
         budget_bits: the budget in bits for the planned layers.
         seconds: wall time of the solve.
-        prices: float64 (counts,): loss per layer of each count row that was given; 0 where it does not bind.
+        price: loss that one more stored bit would save, at the margin.
+        prices: float64 (rows,): loss per whole unit of each row that was given; 0 where it does not bind.
         next_up: int64 (groups,): column of the next larger useful format, -1 where there is none.
         fragile: bool (groups,): another format wins if losses move by one standard error, at these prices.
     """
@@ -38,6 +41,7 @@ class Solved:
     size_bits: int
     budget_bits: int
     seconds: float
+    price: float
     prices: NDArray[np.float64]
     next_up: NDArray[np.int64]
     fragile: NDArray[np.bool_]
@@ -50,53 +54,52 @@ class Solved:
         mine = self.prices.nbytes + self.next_up.nbytes + self.fragile.nbytes
         return mine + proved.choice.nbytes + proved.multipliers.nbytes + direction
 
-    @property
-    def price(self) -> float:
-        """Loss that one more stored bit would save, at the margin."""
-        return float(self.proved.multipliers[0])
 
-
-def pose_problem(classes: Classes, curves: GroupCurves, budget_bits: int, counts: Sequence[CountRow] = ()) -> solvers.Problem:
-    """The multiple-choice knapsack of layer groups and candidate formats; every count is one more budget, in layers."""
-    sizes = np.stack([classes.sizes, *(row.table for row in counts)])
-    budgets = np.array([budget_bits, *(row.limit for row in counts)], dtype=np.int64)
+def pose_problem(
+    classes: Classes[AbstractFormat], curves: GroupCurves, budget_bits: int, rows: Sequence[Row] = ()
+) -> solvers.Problem:
+    """The multiple-choice knapsack of layer groups and candidate formats; every row is one more budget, in its own units."""
+    sizes = np.stack([classes.sizes, *(row.table for row in rows)])
+    budgets = np.array([budget_bits, *(row.limit for row in rows)], dtype=np.int64)
     return solvers.Problem(loss=curves.loss, sizes=sizes, budgets=budgets)
 
 
 @tracer.start_as_current_span("solve")
 def solve_plan(
-    classes: Classes,
+    classes: Classes[AbstractFormat],
     curves: GroupCurves,
     budget_bits: int,
     *,
     deadline: float | None,
-    counts: Sequence[CountRow] = (),
+    rows: Sequence[Row] = (),
     caution: float = 0.0,
 ) -> Solved:
-    """The assignment of least predicted loss (and caution × standard error) within the budget and the counts, with its proof.
+    """The assignment of least predicted loss (and caution × standard error) within the budget and all rows, with its proof.
 
-    Without caution it is proven optimal: by ``Mckp`` with at most one count that can bind, else by ``Ilp``.
+    Without caution it is proven optimal: by ``Mckp`` where at most two limits can bind, else by ``Ilp``.
 
     Args:
         classes: layer groups.
         curves: their losses.
         budget_bits: one that the smallest assignment keeps.
         deadline: wall seconds after which the best assignment so far is taken.
-        counts: rows to keep besides the budget.
+        rows: limits to keep besides the budget.
         caution: κ ≥ 0, standard errors of the total that are added to the loss.
 
     Raises:
-        CountConflictError: no assignment keeps the counts within the budget; ``refuse_conflict`` says which of them.
+        CountConflictError: no assignment keeps the rows within the budget; ``refuse_conflict`` says which of them.
         PlannerError: the solver found no assignment and no proof that there is none.
     """
-    binding = [number for number, row in enumerate(counts) if row.can_bind(classes.legal)]
-    rows = [counts[number] for number in binding]
-    problem = pose_problem(classes, curves, budget_bits, rows)
+    binding = [number for number, row in enumerate(rows) if row.can_bind(classes.legal)]
+    free = bool(binding) and budget_bits >= classes.largest_bits  # of the stored bits: another row stands first then
+    problem = pose_problem(classes, curves, budget_bits, [rows[number] for number in binding])
+    if free:
+        problem = solvers.Problem(loss=curves.loss, sizes=problem.sizes[1:], budgets=problem.budgets[1:])
     began = time.perf_counter()
     stop = solvers.Deadline.after(deadline)
     solution, solver = _solve(problem, stop)
-    if solution.status is solvers.Status.INFEASIBLE and rows:
-        texts = [row.text for row in rows]
+    if solution.status is solvers.Status.INFEASIBLE and binding:
+        texts = [rows[number].text for number in binding]
         msg = f"no plan within the budget keeps: {'; '.join(texts)}"
         raise CountConflictError(msg, counts=texts)
     if solution.status not in USABLE:
@@ -107,14 +110,15 @@ def solve_plan(
         proved = cautious(problem, curves.standard_error, caution, proved, stop)
     seconds = time.perf_counter() - began
     trace.get_current_span().set_attributes({"bitplan.groups": len(classes.groups), "bitplan.solver": proved.solver})
-    prices = np.zeros(len(counts))
-    prices[binding] = proved.multipliers[1:]
+    prices = np.zeros(len(rows))
+    prices[binding] = proved.multipliers if free else proved.multipliers[1:]
     priced = proved.priced(problem, curves.standard_error, caution)
     return Solved(
         proved=proved,
         size_bits=int(classes.sizes[np.arange(len(classes.groups)), proved.choice].sum()),
         budget_bits=budget_bits,
         seconds=seconds,
+        price=0.0 if free else float(proved.multipliers[0]),
         prices=prices,
         next_up=larger_formats(classes, curves, proved.choice),
         fragile=fragile_groups(priced, curves.standard_error, proved.choice),

@@ -45,8 +45,8 @@ def test_a_cautious_plan_is_no_worse_than_the_plain_one_and_its_bound_holds(
     curves, budget = noisy(CLASSES, seed, error=1.0), budget_at(share)
     counts = [Count("*", 4, (), at_most=5), Count("*.q_proj", None, ("INT3_G64",), at_least=0, at_most=1)][:asked]
     posed = [pose_count(count, CLASSES) for count in counts]
-    plain = solve_plan(CLASSES, curves, budget, deadline=None, counts=rows_of(posed))
-    solved = solve_plan(CLASSES, curves, budget, deadline=None, counts=rows_of(posed), caution=caution)
+    plain = solve_plan(CLASSES, curves, budget, deadline=None, rows=rows_of(posed))
+    solved = solve_plan(CLASSES, curves, budget, deadline=None, rows=rows_of(posed), caution=caution)
     proved = solved.proved
     assert proved.objective <= plain.proved.loss + caution * plain.proved.standard_error
     assert proved.objective == pytest.approx(objective(curves, proved.choice, caution), rel=1e-12)

@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 import solvers
 from planner.budget import Budget, BudgetKind, Footprint
 from planner.errors import BudgetBelowFloorError, CountConflictError, InvalidRequestError
-from planner.solving import Count, PosedCount, next_best, pose_count, refuse_conflict, rows_of, solve_plan
+from planner.solving import Count, Limits, PosedCount, next_best, pose_count, pose_limits, refuse_conflict, rows_of, solve_plan
 from tests.planner.solving.instances import FORMATS, assignments, keeps, layers_counted, loss_of, noisy, size_of, tied
 
 CLASSES = tied()
 CHOICES = list(assignments(CLASSES))
 SHARES = st.floats(0.0, 1.0)
+
+
+def limits_at(bits: int) -> Limits:
+    """So many bits, as effective bits of one weight."""
+    return pose_limits([Budget(BudgetKind.EFFECTIVE_BITS, bits)], CLASSES, Footprint(1, 0, 0))
 
 
 def posed(*counts: Count) -> list[PosedCount]:
@@ -52,9 +57,9 @@ def test_plans_with_counts_are_the_best_of_all_assignments(seed: int, share: flo
     kept = [choice for choice in CHOICES if size_of(CLASSES, choice) <= budget and keeps(counted, CLASSES, choice)]
     if not kept:
         with pytest.raises(CountConflictError):
-            solve_plan(CLASSES, curves, budget, deadline=None, counts=rows)
+            solve_plan(CLASSES, curves, budget, deadline=None, rows=rows)
         return
-    solved = solve_plan(CLASSES, curves, budget, deadline=None, counts=rows)
+    solved = solve_plan(CLASSES, curves, budget, deadline=None, rows=rows)
     assert solved.proved.status is solvers.Status.OPTIMAL
     assert keeps(counted, CLASSES, solved.proved.choice)
     assert solved.size_bits == size_of(CLASSES, solved.proved.choice) <= budget
@@ -81,9 +86,8 @@ def test_a_refusal_names_counts_of_which_none_can_be_left_out(share: float, aske
 
     if within(list(by_text), bits):
         return
-    footprint = Footprint(1, 0, 0)
     with pytest.raises((CountConflictError, BudgetBelowFloorError)) as error:
-        refuse_conflict(CLASSES, rows, Budget(BudgetKind.EFFECTIVE_BITS, bits), footprint, deadline=None)
+        refuse_conflict(limits_at(bits), rows, Footprint(1, 0, 0), deadline=None)
     named = error.value.fields["counts"]
     assert isinstance(named, list)
     limit = bits if isinstance(error.value, BudgetBelowFloorError) else CLASSES.largest_bits
@@ -100,7 +104,7 @@ def test_a_refusal_names_counts_of_which_none_can_be_left_out(share: float, aske
 def test_more_layers_than_match_cannot_be_asked_for() -> None:
     rows = rows_of(posed(Count("*.down_proj", None, ("INT8_G64",), at_least=2)))
     with pytest.raises(CountConflictError, match=r"at least 2 of 1 layers that match '\*.down_proj' in INT8_G64"):
-        refuse_conflict(CLASSES, rows, Budget(BudgetKind.EFFECTIVE_BITS, 5), Footprint(1, 0, 0), deadline=5.0)
+        refuse_conflict(limits_at(5), rows, Footprint(1, 0, 0), deadline=5.0)
 
 
 def test_what_a_count_names_must_exist() -> None:
@@ -118,8 +122,8 @@ def test_alternatives_are_the_best_at_their_distance(seed: int, share: float, la
     if not kept:
         return
     rows = rows_of(counted)
-    best = solve_plan(CLASSES, curves, budget, deadline=None, counts=rows)
-    found = next_best(CLASSES, curves, best, count=3, layers=layers, counts=rows, stop=solvers.Deadline())
+    best = solve_plan(CLASSES, curves, budget, deadline=None, rows=rows)
+    found = next_best(CLASSES, curves, best, count=3, layers=layers, rows=rows, stop=solvers.Deadline())
     members = np.array([len(group) for group in CLASSES.groups])
     before = [best.proved.choice]
     for other in found:
