@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from planner.runtimes.kv_rules import ANY_KV, KVRules
+from planner.runtimes.rest import RestBytes, as_in_the_checkpoint
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 
@@ -51,6 +52,7 @@ class RuntimeProfile:
             format's own arithmetic; else weights are dequantized to the arithmetic of the activations.
         kernel_needs: what the engine's kernels for a format ask of the machine, in words; empty for nothing in particular.
         kv: what its KV cache may be stored in.
+        rest_bytes: bytes of everything that is no layer, as this engine's files keep it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class RuntimeProfile:
     kernel_needs: KernelNeeds = no_needs
     quantizes_activations: QuantizesActivations = weights_only
     kv: KVRules = ANY_KV
+    rest_bytes: RestBytes = as_in_the_checkpoint
 
     def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:
         """Layer groups as indices into ``layers``, in order of their first member. Missing members are allowed."""

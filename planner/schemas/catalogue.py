@@ -12,14 +12,15 @@ class FormatDocument(Schema):
 
     name: Annotated[str, Field(examples=["INT4_G64"], description="name to ask for it by")]
     num_bits: Annotated[int, Field(description="bits of one stored element")]
-    type: Annotated[str, Field(description="'int', 'float' or 'normal_float'")]
+    type: Annotated[str, Field(description="'int', 'float', 'normal_float', or 'block' (a type of ggml)")]
     strategy: Annotated[str, Field(description="which elements share a scale: tensor, channel, group, tensor_group, unquantized")]
-    group_size: Annotated[int | None, Field(description="elements along the input dimension that share a scale")]
+    group_size: Annotated[int | None, Field(description="elements along the input dimension that share a scale, or of a block")]
     symmetric: Annotated[bool, Field(description="without a zero point")]
     scale_dtype: Annotated[str | None, Field(description="number format of the scales; null without scales")]
     scale_bits: Annotated[int, Field(description="stored bits of one scale")]
     zero_point_bits: Annotated[int, Field(description="stored bits of one zero point")]
     tensor_bits: Annotated[int, Field(description="extra bits stored once a tensor")]
+    block_bytes: Annotated[int | None, Field(description="stored bytes of a block, scales included; else null")] = None
     effective_bits: Annotated[float, Field(description="stored bits ÷ weights of a 4096 × 4096 matrix; other shapes differ")]
 
 

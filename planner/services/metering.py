@@ -12,7 +12,7 @@ from planner.build import Classes
 from planner.devices import PICOSECONDS, Device, Phase, Remainder, fixed_picoseconds, kv_picoseconds, latency_table
 from planner.runtimes import get_runtime
 from planner.services.devices import get_device
-from planner.services.planning_inputs import Selected, load_layers
+from planner.services.planning_inputs import Selected, load_layers, rest_of
 from planner.solving.limits import Metered
 
 ACTIVATION_BITS: Final = 16
@@ -58,12 +58,13 @@ def metered(
         if budget.kind is BudgetKind.BIT_OPERATIONS:
             found[budget.kind] = Metered(Meter(1), _with_caches(_bit_operations(classes), cache_bits, None))
         elif budget.kind.counts_seconds and device is not None:
+            layers = load_layers(session, selected.model.id)
             rest = Remainder(
-                layers=load_layers(session, selected.model.id),
+                layers=layers,
                 ignored=selected.ignored,
                 dtype=selected.model.dtype,
                 vocab_size=selected.model.vocab_size,
-                unquantized_bytes=selected.model.unquantized_bytes,
+                unquantized_bytes=get_runtime(runtime).rest_bytes(rest_of(selected.model, layers)),
             )
             found[budget.kind] = _seconds(budget, device, rest, runtime, selected, classes, cache_bits)
     return found

@@ -12,6 +12,7 @@ from planner.curves import Curves
 from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.rules import NO_RULES, Rules
 from planner.runtimes import get_runtime
+from planner.runtimes.rest import Rest
 from planner.schemas.plans import Question, Selection
 from planner.services.cache_rules import model_caches, split_rules
 from planner.services.cross_terms import find_products
@@ -181,12 +182,17 @@ def select_layers(session: Session, model: str, request: Selection) -> Selected:
     left_bytes = sum(layer.parameters for layer in left) * DTYPE_BITS.get(row.dtype, 16) // 8
     footprint = Footprint(
         parameters=sum(layer.parameters for layer in planned),
-        fixed_bytes=row.unquantized_bytes + left_bytes,
+        fixed_bytes=runtime.rest_bytes(rest_of(row, layers)) + left_bytes,
         kv_elements_per_token=row.kv_elements_per_token,
     )
     caches = model_caches(row, layers) if isinstance(request, Question) and request.kv_formats is not None else ()
     rules, cache_rules = split_rules(request, planned, caches)
     return Selected(row, planned, left, footprint, rules, caches, cache_rules)
+
+
+def rest_of(row: ModelRow, layers: Sequence[Layer]) -> Rest:
+    """What a runtime needs to know of a model to say what it keeps beside the layers."""
+    return Rest(layers, row.parameters, row.unquantized_bytes, row.vocab_size, row.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def test_every_format_is_read_back_or_refused(fmt: CandidateFormat) -> None:
     plan = dict.fromkeys(names, fmt)
     reasons = [compressed_tensors_refusal(fmt, layer.shape) for layer in model.layers]
     if any(reasons):
-        with pytest.raises(ExportError, match=r"model\.layers\.0\.self_attn\.q_proj cannot be exported"):
+        with pytest.raises(ExportError, match=r"model\.layers\.0\.self_attn\.q_proj cannot be (exported|loaded)"):
             exported(plan, model)
         return
     config = exported(plan, model)
