@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.runtimes import get_runtime
+from planner.runtimes.rest import Rest
 from tests.exports.checkpoints import Written, reference_logits
 from tests.exports.running import Answer
 from tests.exports.target import Target
@@ -34,7 +35,7 @@ def compare(target: Target, written: Written, answer: Answer) -> Comparison:
     predicted, stored = _predicted_bits(target, written), _stored_bytes(target, written)
     faults = list(_size_faults(predicted, stored))
     difference = None
-    total = (sum(predicted.values()) + 7) // 8 + written.model.description.unquantized_bytes
+    total = (sum(predicted.values()) + 7) // 8 + _rest_bytes(target, written)
     if answer.logits is None:
         faults.append(f"not loaded: {answer.fault}")
     else:
@@ -65,6 +66,13 @@ def _predicted_bits(target: Target, written: Written) -> dict[str, int]:
         bits = runtime.size_bits(fmt, layer.shape) if fmt is not None and quantized else 16 * layer.parameters
         found[target.stored_as(layer.name)] += bits
     return dict(found)
+
+
+def _rest_bytes(target: Target, written: Written) -> int:
+    """Bytes of everything that is no layer."""
+    found = written.model.description
+    rest = Rest(found.layers, found.parameters, found.unquantized_bytes, found.vocab_size, found.dtype)
+    return get_runtime(target.runtime).rest_bytes(rest)
 
 
 def _stored_bytes(target: Target, written: Written) -> dict[str, int]:

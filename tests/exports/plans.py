@@ -16,7 +16,7 @@ DTYPE_FORMATS = {"bfloat16": "BF16", "float16": "FP16"}
 def mixed_plan(target: Target, layers: Sequence[Layer], *, dtype: str, seed: int = 0) -> dict[str, CandidateFormat]:
     """A plan in which the ties of the runtime are kept and every legal format is used about equally often.
 
-    One group of layers is left out of the plan, others are planned unquantized.
+    As often as that, a group of layers is planned unquantized, and one is left out of the plan.
     """
     chooser = random.Random(seed)
     unquantized = get_format(DTYPE_FORMATS.get(dtype, "BF16"))
@@ -25,13 +25,17 @@ def mixed_plan(target: Target, layers: Sequence[Layer], *, dtype: str, seed: int
     used: Counter[str] = Counter()
     plan: dict[str, CandidateFormat] = {}
     for group in groups:
-        choices = [*legal_formats(target, group), unquantized]
-        fewest = min(used[fmt.name] for fmt in choices)
-        chosen = chooser.choice([fmt for fmt in choices if used[fmt.name] == fewest])
-        used[chosen.name] += 1
-        if chosen.is_quantized or used[chosen.name] > 1:
+        choices = [*legal_formats(target, group), unquantized, None]
+        fewest = min(used[_word(fmt)] for fmt in choices)
+        chosen = chooser.choice([fmt for fmt in choices if used[_word(fmt)] == fewest])
+        used[_word(chosen)] += 1
+        if chosen is not None:
             plan.update({layer.name: chosen for layer in group})
     return plan
+
+
+def _word(fmt: CandidateFormat | None) -> str:
+    return "left out" if fmt is None else fmt.name
 
 
 def legal_formats(target: Target, layers: Sequence[Layer]) -> list[CandidateFormat]:
