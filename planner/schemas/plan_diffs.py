@@ -32,6 +32,30 @@ class LayerChange(Schema):
     bits_change: Annotated[int, Field(description="stored bits in the other plan minus those in the plan")]
 
 
+class KVChange(Schema):
+    """A cache of keys or values that the two plans keep in different formats."""
+
+    layer: Annotated[str, Field(description="name of the cache")]
+    block: Annotated[int | None, Field(description="its transformer block")]
+    format: Annotated[str, Field(description="format of caches in the plan")]
+    other_format: Annotated[str, Field(description="format of caches in the other plan")]
+    bits_change: Annotated[
+        int, Field(description="stored bits in the other plan minus those in the plan, each at its own context")
+    ]
+
+
+class LimitChange(Schema):
+    """What both plans make of a limit that at least one of them was asked to keep."""
+
+    kind: Annotated[str, Field(description="effective_bits, file_bytes, resident_bytes, decode_seconds, …")]
+    used: Annotated[
+        float | None, Field(description="what the plan takes, in the unit of the limit; null where it has no such limit")
+    ]
+    other_used: Annotated[float | None, Field(description="what the other plan takes")]
+    price: Annotated[float | None, Field(description="predicted loss that one more unit would save in the plan, at the margin")]
+    other_price: Annotated[float | None, Field(description="the same in the other plan")]
+
+
 class GroupChange(Schema):
     """Layers that at least one of the plans ties, with at least one change: the smallest part whose loss both plans know."""
 
@@ -62,6 +86,10 @@ class PlanDiff(Schema):
     layers: Annotated[int, Field(description="layers that both plan")]
     changed: Annotated[list[LayerChange], Field(description="layers of another format, in model order")]
     groups: Annotated[list[GroupChange], Field(description="what these changes add up to")]
+    kv_changed: Annotated[
+        list[KVChange], Field(description="caches of another format, in model order, where both plans plan them")
+    ] = []
+    limits: Annotated[list[LimitChange], Field(description="limits of either plan, those of the plan first")] = []
     only_in_plan: Annotated[list[str], Field(description="layers that the other plan leaves unquantized")]
     only_in_other: Annotated[list[str], Field(description="layers that the plan leaves unquantized")]
     bits_change: Annotated[int, Field(description="stored bits of the planned layers, other minus plan")]

@@ -10,7 +10,7 @@ from planner.errors import InvalidRequestError
 from planner.grouping import merged
 from planner.schemas.base import Schema
 from planner.schemas.choices import Choice
-from planner.schemas.plan_diffs import ComparedPlan, FieldChange, GroupChange, LayerChange, PlanDiff
+from planner.schemas.plan_diffs import ComparedPlan, FieldChange, GroupChange, KVChange, LayerChange, LimitChange, PlanDiff
 from planner.schemas.plans import PlanDocument
 from planner.services.planning_inputs import load_layers
 from planner.services.plans import get_plan
@@ -56,6 +56,8 @@ def diff_documents(plan: PlanDocument, other: PlanDocument) -> PlanDiff:
         layers=len(both),
         changed=[_layer_change(here[layer], there[layer], places[parts[layer]]) for layer in different],
         groups=_group_changes((plan, other), parts, changed, same=same),
+        kv_changed=_kv_changes(plan, other),
+        limits=_limit_changes(plan, other),
         only_in_plan=[layer for layer in here if layer not in there],
         only_in_other=[layer for layer in there if layer not in here],
         bits_change=other.size.layer_bits - plan.size.layer_bits,
@@ -134,6 +136,36 @@ def _layer_change(choice: Choice, other: Choice, group: int) -> LayerChange:
         other_format=other.format,
         bits_change=other.size_bits - choice.size_bits,
     )
+
+
+def _kv_changes(plan: PlanDocument, other: PlanDocument) -> list[KVChange]:
+    there = {choice.layer: choice for choice in other.kv}
+    both = [(choice, there[choice.layer]) for choice in plan.kv if choice.layer in there]
+    return [
+        KVChange(
+            layer=one.layer,
+            block=one.block,
+            format=one.format,
+            other_format=two.format,
+            bits_change=two.size_bits - one.size_bits,
+        )
+        for one, two in both
+        if one.format != two.format
+    ]
+
+
+def _limit_changes(plan: PlanDocument, other: PlanDocument) -> list[LimitChange]:
+    here, there = ({limit.kind: limit for limit in document.limits} for document in (plan, other))
+    return [
+        LimitChange(
+            kind=kind,
+            used=here[kind].used if kind in here else None,
+            other_used=there[kind].used if kind in there else None,
+            price=here[kind].price if kind in here else None,
+            other_price=there[kind].price if kind in there else None,
+        )
+        for kind in dict.fromkeys([*here, *there])
+    ]
 
 
 def _compared(document: PlanDocument) -> ComparedPlan:

@@ -15,6 +15,7 @@ from planner.services.planning_inputs import select_layers
 from planner.services.plans import get_plan, make_plan
 from planner.storage.cells import measured_formats
 from sensitivity.checkpoint.description import Layer
+from sensitivity.errors import UnknownFormatError
 from sensitivity.formats.registry import resolve_format
 
 SAID: Final = 12
@@ -112,6 +113,7 @@ def _question(
     """The plan's request with another runtime and without the formats that it refuses; what that changed, in words."""
     asked = document.request
     notes = [f"dropped {one.format}: {one.reason}" for one in dropped.values()]
+    notes += _refused_caches(document, get_runtime(request.runtime))
     _check_pins(asked, dropped, request.runtime)
     counts = _counts(asked.counts, dropped, notes)
     changes: dict[str, Any] = {
@@ -133,18 +135,25 @@ def _question(
 
 def _check_pins(asked: PlanRequest, dropped: Mapping[str, DroppedFormat], runtime: str) -> None:
     for pattern, name in asked.pins.items():
-        if resolve_format(name).name in dropped:
+        refused = dropped.get(_canonical(name))
+        if refused is not None:
             msg = (
-                f"the plan pins {pattern} to {name}, which runtime {runtime!r} refuses "
-                f"({dropped[resolve_format(name).name].reason}): plan anew with another pin"
+                f"the plan pins {pattern} to {name}, which runtime {runtime!r} refuses ({refused.reason}): "
+                f"plan anew with another pin"
             )
             raise InvalidRequestError(msg, pattern=pattern, format=name)
 
 
+def _canonical(name: str) -> str:
+    """The name of a format of weights as plans have it; those of caches, whose rules are in the same maps, stay as they are."""
+    try:
+        return resolve_format(name).name
+    except UnknownFormatError:
+        return name
+
+
 def _menus(asked: PlanRequest, dropped: Mapping[str, DroppedFormat], runtime: str) -> dict[str, list[str]]:
-    kept = {
-        pattern: [name for name in names if resolve_format(name).name not in dropped] for pattern, names in asked.menus.items()
-    }
+    kept = {pattern: [name for name in names if _canonical(name) not in dropped] for pattern, names in asked.menus.items()}
     empty = [pattern for pattern, names in kept.items() if not names and asked.menus[pattern]]
     if empty:
         msg = (
@@ -155,11 +164,18 @@ def _menus(asked: PlanRequest, dropped: Mapping[str, DroppedFormat], runtime: st
     return kept
 
 
+def _refused_caches(document: PlanDocument, runtime: RuntimeProfile) -> list[str]:
+    """What the plan keeps its caches in and the runtime does not."""
+    formats = dict.fromkeys(choice.format for choice in document.kv)
+    reasons = ((name, runtime.kv.refusal(name.removeprefix("K_").removeprefix("V_"), runtime.name)) for name in formats)
+    return [f"caches leave {name}: {reason}" for name, reason in reasons if reason is not None]
+
+
 def _counts(counts: Sequence[CountSpec], dropped: Mapping[str, DroppedFormat], notes: list[str]) -> list[CountSpec]:
     """Counts of the formats that are left; one that counted dropped formats alone asks for nothing, or for what cannot be."""
     kept = []
     for count in counts:
-        names = [name for name in count.formats or () if resolve_format(name).name not in dropped]
+        names = [name for name in count.formats or () if _canonical(name) not in dropped]
         if count.formats is None or len(names) == len(count.formats):
             kept.append(count)
         elif names:

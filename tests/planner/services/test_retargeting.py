@@ -9,7 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.errors import BudgetAboveCeilingError, BudgetBelowFloorError, InvalidRequestError, NotFoundError, UnmeasuredError
+from planner.errors import (
+    BudgetAboveCeilingError,
+    BudgetBelowFloorError,
+    InvalidRequestError,
+    NotFoundError,
+    PinConflictError,
+    UnmeasuredError,
+)
 from planner.runtimes import RUNTIMES, get_runtime
 from planner.schemas.plans import PlanRequest
 from planner.schemas.retargeting import Retargeted, RetargetRequest
@@ -18,7 +25,7 @@ from planner.storage.database import Database
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 from tests import synthetic
-from tests.planner.services.stored_plans import stored_plan
+from tests.planner.services.stored_plans import cached_model, stored_plan
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 MENU = (*synthetic.FORMATS, "NF4_G64")
@@ -186,6 +193,34 @@ def test_another_budget_and_slack(database: Database, toy: str) -> None:
     assert found.plan.binding is None
     assert {choice.format for choice in found.plan.choices} == {"INT3_G64"}
     assert {reason.cause for reason in found.reasons} == {"refused", "tied", "menu"}
+
+
+def test_caches_come_along(database: Database, toy: str) -> None:
+    """vLLM keeps all caches in one format, and not in INT8."""
+    cached_model(database, formats=("INT8", "FP8"))
+    plan = stored_plan(
+        database,
+        model="cached",
+        budget={"resident_bytes": 400_000, "context": 512, "bit_operations": 10**9},
+        kv_formats=["INT8", "FP8", "BF16"],
+        pins={"model.layers.0.self_attn.k_cache": "K_INT8"},
+        allow_slack=True,
+    )
+    assert "K_INT8" in {choice.format for choice in plan.kv}
+    with pytest.raises(PinConflictError):
+        retargeted(database, plan.id)
+    plan = stored_plan(database, **(plan.request.model_dump() | {"pins": {}, "kv_formats": ["INT8", "FP8"]}))
+    found = retargeted(database, plan.id)
+    assert {choice.format for choice in found.plan.kv} == {"K_FP8", "V_FP8"}
+    left = {choice.layer: choice.format for choice in plan.kv if choice.format.endswith("INT8")}
+    assert {change.layer: change.format for change in found.diff.kv_changed} == left
+    assert all(change.other_format.endswith("FP8") for change in found.diff.kv_changed)
+    for name in left.values():
+        assert any(note.startswith(f"caches leave {name}: vllm keeps caches in") for note in found.notes)
+    assert [limit.kind for limit in found.diff.limits] == ["resident_bytes", "bit_operations"]
+    used = {limit.kind: limit.used for limit in found.plan.limits}
+    assert [limit.other_used for limit in found.diff.limits] == list(used.values())
+    assert found.plan.size.resident_bytes <= 400_000
 
 
 def test_cells_measured_since_are_said(database: Database, toy: str) -> None:
