@@ -191,7 +191,7 @@ def latency_table(
 def _call(device: Device, layer: Layer, fmt: CandidateFormat, runtime: RuntimeProfile, workload: Workload) -> LinearCall | None:
     if runtime.refusal(fmt, layer) is not None:
         return None
-    arithmetic = arithmetic_of(fmt, device, quantized_activations=False)
+    arithmetic = arithmetic_of(fmt, device, quantized_activations=runtime.quantizes_activations(fmt))
     bits = runtime.size_bits(fmt, layer.shape)
     return LinearCall(layer.shape, fmt.name, bits, arithmetic, workload.rows(layer.kind), layer.active_fraction)
 
