@@ -67,9 +67,15 @@ def plan(
     ] = None,
     file: options.File = None,
     memory: options.Memory = None,
+    decode_ms: options.DecodeMs = None,
+    prefill_ms: options.PrefillMs = None,
+    bit_operations: options.BitOperations = None,
+    max_loss: options.MaxLoss = None,
+    device: options.Device = None,
     context: options.Context = 0,
     batch: options.Batch = 1,
     workspace: options.Workspace = "0",
+    kv: options.KV = None,
     formats: options.Formats = None,
     runtime: options.Runtime = "generic",
     probe: Annotated[str | None, typer.Option(help="Whose curves to plan with.")] = None,
@@ -90,10 +96,11 @@ def plan(
     allow_slack: Annotated[bool, typer.Option(help="Accept a budget above the largest plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Plan now, from stored curves: give one of --bits, --file, --memory, or several budgets, or a file of questions."""
+    """Plan now, from stored curves: under one limit or several together, or for several budgets, or a file of questions."""
     question: dict[str, Any] = {
         "model": model,
         "formats": options.read_list(formats),
+        "kv_formats": options.read_list(kv),
         "runtime": runtime,
         "probe": probe,
         "rounding": rounding,
@@ -110,14 +117,15 @@ def plan(
         "alternative_layers": alternative_layers,
         "allow_slack": allow_slack,
     }
-    asked = (bits, file, memory)
+    given = (bits, file, memory, decode_ms, prefill_ms, bit_operations, max_loss)
+    asked = dict(zip(options.LIMITS, given, strict=True))
     if batch_file is not None:
-        if any(text is not None for text in asked):
-            msg = "--batch-file has budgets of its own: leave out --bits, --file and --memory"
+        if any(text is not None for text in given):
+            msg = f"--batch-file has budgets of its own: leave out {', '.join(options.LIMITS)}"
             raise InvalidRequestError(msg)
         requests = read_questions(batch_file, question)
     else:
-        budgets = options.read_budgets(*asked, context, batch, workspace)
+        budgets = options.read_budgets(asked, device=device, context=context, batch=batch, workspace=workspace)
         requests = [PlanRequest.model_validate(question | {"budget": budget}) for budget in budgets]
     if batch_file is not None or len(requests) > 1:
         show_all(requests, make_all(operations(), requests), as_json=as_json)

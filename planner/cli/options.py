@@ -2,10 +2,10 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -63,9 +63,42 @@ File = Annotated[str | None, typer.Option("--file", help="Budget in bytes of the
 Memory = Annotated[
     str | None, typer.Option("--memory", "-m", help="Budget in resident bytes: weights + KV cache + workspace; or several.")
 ]
-Context = Annotated[int, typer.Option("--context", "-c", help="Tokens in the KV cache of one sequence, for --memory.")]
-Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory.")]
+DecodeMs = Annotated[
+    str | None, typer.Option("--decode-ms", help="Budget in milliseconds to decode a token of each sequence; needs --device.")
+]
+PrefillMs = Annotated[
+    str | None, typer.Option("--prefill-ms", help="Budget in milliseconds to read a prompt of --context tokens; needs --device.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="Device whose milliseconds these are (see `bitplan device list`).")]
+BitOperations = Annotated[
+    str | None, typer.Option("--bit-operations", help="Budget in bit-operations of a token (weight bits × 16): 1.5T, 300G.")
+]
+MaxLoss = Annotated[
+    str | None, typer.Option("--max-loss", help="The inverse: the smallest plan that is predicted to lose no more, or several.")
+]
+KV = Annotated[
+    str | None,
+    typer.Option(
+        "--kv",
+        help="Plan the K and V caches too, in these formats: int8,int4 for both, k_int8,v_int4 for one; measured for all.",
+    ),
+]
+Context = Annotated[
+    int, typer.Option("--context", "-c", help="Tokens in the KV cache of one sequence, or of its prompt, for --memory and times.")
+]
+Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory and times.")]
 Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
+
+LIMITS: Final[Mapping[str, tuple[str, Literal["plain", "bytes", "ms"]]]] = {
+    "--bits": ("effective_bits", "plain"),
+    "--file": ("file_bytes", "bytes"),
+    "--memory": ("resident_bytes", "bytes"),
+    "--decode-ms": ("decode_seconds", "ms"),
+    "--prefill-ms": ("prefill_seconds", "ms"),
+    "--bit-operations": ("bit_operations", "bytes"),
+    "--max-loss": ("max_loss", "plain"),
+}
+"""Options that are limits: what they limit, and how their values are written."""
 
 _COUNT = re.compile(r"([^<>=]*)(?:>(\d+)|=([^<>=]+))((?:[<>]=\d+){1,2})")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -120,23 +153,45 @@ def read_time(text: str | None, option: str) -> datetime | None:
 
 
 def read_budgets(
-    bits: str | None, file: str | None, memory: str | None, context: int, batch: int, workspace: str
+    limits: Mapping[str, str | None], *, device: str | None, context: int, batch: int, workspace: str
 ) -> list[BudgetSpec]:
-    """Budgets of the one kind that was given, comma-separated.
+    """The limits that were given, together; one of them may list several values, comma-separated: a budget for each.
+
+    Args:
+        limits: what was given for each option of ``LIMITS``.
+        device: whose milliseconds.
+        context: tokens in the cache, or of the prompt.
+        batch: sequences at once.
+        workspace: bytes left free.
 
     Raises:
-        InvalidRequestError: none or several kinds, or a value that cannot be read.
+        InvalidRequestError: no limit, several values of more than one, or a value that cannot be read.
     """
-    given = {"--bits": bits, "--file": file, "--memory": memory}
-    options = [option for option, text in given.items() if text is not None]
-    values = read_list(given[options[0]]) if len(options) == 1 else None
-    if not values:
-        msg = f"give exactly one of {', '.join(given)}, with one budget or several, comma-separated"
+    given = {option: read_list(text) or [] for option, text in limits.items() if text is not None}
+    several = [option for option, values in given.items() if len(values) > 1]
+    if not all(given.values()) or not given or len(several) > 1:
+        msg = f"give one of {', '.join(LIMITS)}, or several of them, of which one may list several values, comma-separated"
         raise InvalidRequestError(msg)
-    kind = {"--bits": "effective_bits", "--file": "file_bytes", "--memory": "resident_bytes"}[options[0]]
-    rest = {"context": context, "batch": batch, "workspace_bytes": read_bytes(workspace)}
-    numbers = [value if kind == "effective_bits" else read_bytes(value) for value in values]
-    return [BudgetSpec.model_validate({kind: number} | rest) for number in numbers]
+    rest = {"device": device, "context": context, "batch": batch, "workspace_bytes": read_bytes(workspace)}
+    fixed = {LIMITS[option][0]: _read_limit(option, values[0]) for option, values in given.items() if option not in several}
+    if not several:
+        return [BudgetSpec.model_validate(fixed | rest)]
+    kind = LIMITS[several[0]][0]
+    numbers = [_read_limit(several[0], value) for value in given[several[0]]]
+    return [BudgetSpec.model_validate(fixed | rest | {kind: number}) for number in numbers]
+
+
+def _read_limit(option: str, text: str) -> str | int | float:
+    unit = LIMITS[option][1]
+    if unit == "plain":
+        return text
+    if unit == "bytes":
+        return read_bytes(text)
+    try:
+        return float(Fraction(text) / 1000)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        msg = f"cannot read {option} {text!r} as milliseconds: write a plain number"
+        raise InvalidRequestError(msg) from error
 
 
 StreamingChoice = Annotated[

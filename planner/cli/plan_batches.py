@@ -1,13 +1,14 @@
 """Many plans of one command: from a list of budgets or a file of questions, shown as one table."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
 
+from planner.budget import BudgetKind
 from planner.cli.reporting import BAD_INPUT, BUDGET, in_bytes, out, show_json, show_table
 from planner.errors import InvalidRequestError
 from planner.operations import AbstractOperations
@@ -113,8 +114,15 @@ def _asked(requests: Sequence[PlanRequest]) -> list[str]:
 
 
 def _budget(spec: BudgetSpec) -> str:
-    if spec.effective_bits is not None:
-        return f"{spec.effective_bits:g} bits"
-    if spec.file_bytes is not None:
-        return f"file of {in_bytes(spec.file_bytes)}"
-    return f"memory of {in_bytes(spec.resident_bytes or 0)}"
+    return ", ".join(_WORDS[kind](getattr(spec, kind.value), spec.device) for kind in spec.given)
+
+
+_WORDS: Final[dict[BudgetKind, Callable[[float, str | None], str]]] = {
+    BudgetKind.EFFECTIVE_BITS: lambda value, _: f"{value:g} bits",
+    BudgetKind.FILE_BYTES: lambda value, _: f"file of {in_bytes(int(value))}",
+    BudgetKind.RESIDENT_BYTES: lambda value, _: f"memory of {in_bytes(int(value))}",
+    BudgetKind.DECODE_SECONDS: lambda value, device: f"{1000 * value:g} ms a token on {device}",
+    BudgetKind.PREFILL_SECONDS: lambda value, device: f"{1000 * value:g} ms a prompt on {device}",
+    BudgetKind.BIT_OPERATIONS: lambda value, _: f"{value:g} bit-operations",
+    BudgetKind.MAX_LOSS: lambda value, _: f"loss of {value:g}",
+}

@@ -8,7 +8,7 @@ from rich.markup import escape
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
 from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference
-from planner.schemas.proofs import KeptCount, Proof
+from planner.schemas.proofs import KeptCount, KeptLimit, Proof
 
 
 def show_plan(document: PlanDocument) -> None:
@@ -28,27 +28,88 @@ def show_plan(document: PlanDocument) -> None:
         *_objective(proof),
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
         *([kept.what, _kept(kept)] for kept in proof.counts),
+        *_smallest(proof),
         ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
         ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
-        [reference.label, _uniform(reference, predicted.unit)],
+        [reference.label, _uniform(reference, predicted.unit, inverse=proof.smallest is not None)],
         ["solved in", f"{1000 * proof.solve_seconds:.1f} ms"],
     ]
     show_table("", ["what", "value"], rows)
+    if len(document.limits) > 1:
+        _show_limits(document)
     formats = sorted({choice.format for choice in document.choices}, key=document.formats.index)
     counts = Counter((choice.kind, choice.format) for choice in document.choices)
     kinds = list(dict.fromkeys(choice.kind for choice in document.choices))
     table = [[kind, *(str(counts[kind, fmt] or "·") for fmt in formats)] for kind in kinds]
     show_table("layers by kind and format", ["kind", *formats], table)
+    if document.kv:
+        _show_caches(document)
     if document.alternatives:
         _show_alternatives(document)
     for line in (*_caveats(document), *(f"note: {note}" for note in document.notes)):
         out.print(line, markup=False, highlight=False)
 
 
-def _uniform(reference: Reference, unit: str) -> str:
+def _smallest(proof: Proof) -> list[list[str]]:
+    """How far a plan is proven to be the smallest."""
+    found = proof.smallest
+    if found is None:
+        return []
+    if found.least_bits == found.bits:
+        return [["smallest", f"proven: no plan of fewer bits, {found.solves} budgets solved"]]
+    return [["smallest", f"between {in_bytes(found.least_bits // 8)} and {in_bytes(-(-found.bits // 8))}: not proven"]]
+
+
+def _show_limits(document: PlanDocument) -> None:
+    """Every limit: what is used, what is left, and what one more unit would buy."""
+    rows = [
+        [
+            limit.kind.replace("_", " ") + (f" on {limit.device}" if limit.device else ""),
+            _in_unit(limit.kind, limit.used),
+            _in_unit(limit.kind, limit.limit),
+            _in_unit(limit.kind, limit.slack),
+            _shadow_price(limit, document.predicted.unit),
+        ]
+        for limit in document.limits
+    ]
+    show_table("limits", ["limit", "used", "of", "left", "price"], rows)
+
+
+def _in_unit(kind: str, value: float) -> str:
+    if kind.endswith("bytes"):
+        return in_bytes(int(value))
+    if kind.endswith("seconds"):
+        return f"{1000 * value:.4g} ms"
+    return f"{value:.5g}"
+
+
+def _shadow_price(limit: KeptLimit, unit: str) -> str:
+    """For a unit that people count in: a megabyte, a millisecond, a bit."""
+    if not limit.price:
+        return "binds" if limit.binds else "does not bind"
+    if limit.kind.endswith("bytes"):
+        return f"{1e6 * limit.price:.3g} {unit} a MB"
+    if limit.kind.endswith("seconds"):
+        return f"{limit.price / 1000:.3g} {unit} a ms"
+    if limit.kind == "bit_operations":
+        return f"{1e9 * limit.price:.3g} {unit} a G"
+    return f"{limit.price:.3g} {unit} a bit"
+
+
+def _show_caches(document: PlanDocument) -> None:
+    counts = Counter((choice.tensor, choice.format) for choice in document.kv)
+    bits: Counter[tuple[str, str]] = Counter()
+    for choice in document.kv:
+        bits[choice.tensor, choice.format] += choice.size_bits
+    rows = [[tensor, name, str(count), in_bytes(-(-bits[tensor, name] // 8))] for (tensor, name), count in sorted(counts.items())]
+    show_table("caches by tensor and format", ["tensor", "format", "layers", "bytes"], rows)
+
+
+def _uniform(reference: Reference, unit: str, *, inverse: bool) -> str:
     if reference.loss is None:
         return "no single format is allowed and fits"
-    return f"{reference.loss:.4g} {unit}{'' if reference.keeps_counts else ' (breaks the counts)'}"
+    size = f", {in_bytes(reference.size.file_bytes)}" if reference.size is not None and inverse else ""
+    return f"{reference.loss:.4g} {unit}{size}{'' if reference.keeps_counts else ' (breaks the counts)'}"
 
 
 def _step(predicted: Prediction) -> list[list[str]]:

@@ -298,7 +298,7 @@ class Prediction(Schema):
 
 
 class Reference(Schema):
-    """A baseline under the same budget."""
+    """A baseline under the same limits; of an inverse question the smallest one that loses no more than asked for."""
 
     label: Annotated[str, Field(description="'uniform INT4_G64', or 'uniform' where no single format fits")]
     format: Annotated[str | None, Field(description="candidate format of every layer; null where none fits")]

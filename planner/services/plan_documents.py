@@ -306,7 +306,9 @@ def _uniform(answered: Answered) -> Reference:
     """One format for all weights, and where caches are planned one for all keys and one for all values, under every limit."""
     asked, solved, whole = answered.asked, answered.solved, answered.asked.whole
     limits = asked.limits.rows
-    choice = uniform_choice(whole.classes, whole.curves, solved.budget_bits, limits, parts=whole.parts)
+    most_loss = answered.request.budget.max_loss
+    bits = solved.budget_bits if most_loss is None else asked.limits.budget_bits
+    choice = uniform_choice(whole.classes, whole.curves, bits, limits, most_loss=most_loss, parts=whole.parts)
     if choice is None:
         return Reference(label="uniform", format=None, loss=None, size=None)
     weights = whole.of_weights(choice)

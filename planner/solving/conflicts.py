@@ -65,7 +65,7 @@ def _refuse_together(least: dict[Limit, int | None], counts: Sequence[str]) -> N
 
 def _least_beside(limit: Limit, limits: Limits, counts: Sequence[Row], stop: solvers.Deadline) -> int | None:
     """Whole units that a limit needs room for under all the others; ``None`` if no room helps or it is unknown."""
-    others = [*(other.row for other in limits.tightest if other is not limit), *counts]
+    others = [*(other.row for other in limits if other is not limit), *counts]
     found = _least(limits.classes, limit.row, others, stop)
     return int(found.sizes[0]) if found.status in DECIDED else None
 

@@ -83,6 +83,9 @@ def smallest_plan(
             low = middle
             if found.proved.lower_bound > most_loss:
                 proven = middle
+    if best.size_bits < best.budget_bits:  # without slack, so that the bound is of the plan's own bits
+        exact = solve(best.size_bits)
+        best = exact if exact.proved.objective <= most_loss else best
     least = base + (proven + 1) * step if proven >= 0 else smallest
     return Smallest(best, min(least, best.size_bits), solves)
 

@@ -20,6 +20,7 @@ def uniform_choice(
     budget_bits: int,
     rows: Sequence[Row] = (),
     *,
+    most_loss: float | None = None,
     parts: Sequence[NDArray[np.int64]] | None = None,
 ) -> NDArray[np.int64] | None:
     """The best assignment with a single format within the budget and the rows, int64 (groups,), or ``None`` where none fits.
@@ -29,18 +30,23 @@ def uniform_choice(
         curves: their losses.
         budget_bits: stored bits of all groups.
         rows: limits to keep besides.
+        most_loss: take the smallest one that loses no more than this, instead of the one that loses least.
         parts: groups that have one format each part: those of weights, those of keys, those of values; by default all in one.
     """
     if not classes.groups:
         return None
     chosen = [part for part in ([np.arange(len(classes.groups))] if parts is None else parts) if len(part)]
     losses = _totals(curves.loss, chosen)
-    fits = np.isfinite(losses) & (_totals(classes.sizes, chosen) <= budget_bits)
+    bits = _totals(classes.sizes, chosen)
+    fits = np.isfinite(losses) & (bits <= budget_bits)
     for row in rows:
         fits &= _totals(row.table, chosen) <= row.limit
+    if most_loss is not None:
+        fits &= losses <= most_loss
     if not fits.any():
         return None
-    columns = np.unravel_index(int(np.where(fits, losses, np.inf).argmin()), losses.shape)
+    wanted = losses if most_loss is None else bits.astype(np.float64)
+    columns = np.unravel_index(int(np.where(fits, wanted, np.inf).argmin()), losses.shape)
     choice = np.empty(len(classes.groups), dtype=np.int64)
     for part, column in zip(chosen, columns, strict=True):
         choice[part] = column

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from planner.cli.options import read_bits, read_budgets, read_bytes, read_counts, read_number, read_pairs, read_time, read_values
 from planner.errors import InvalidRequestError
+from planner.schemas.plans import BudgetSpec
 
 
 @pytest.mark.parametrize(
@@ -31,22 +32,44 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         read_bytes(text)
 
 
-def test_exactly_one_budget() -> None:
-    (found,) = read_budgets(None, None, "1GB", 4096, 2, "10MB")
+def test_one_limit() -> None:
+    (found,) = _budgets({"--memory": "1GB"}, context=4096, batch=2, workspace="10MB")
     assert found.model_dump(exclude_none=True) == {
         "resident_bytes": 10**9,
         "context": 4096,
         "batch": 2,
         "workspace_bytes": 10**7,
     }
-    assert [one.effective_bits for one in read_budgets("4.25, 5", None, None, 0, 1, "0")] == [4.25, 5]
-    assert [one.file_bytes for one in read_budgets(None, "1GB,2GiB", None, 0, 1, "0")] == [10**9, 2**31]
-    for bits, file in ((None, None), ("4.0", "1GB"), ("", None)):
-        with pytest.raises(InvalidRequestError, match="exactly one"):
-            read_budgets(bits, file, None, 0, 1, "0")
+    assert [one.effective_bits for one in _budgets({"--bits": "4.25, 5"})] == [4.25, 5]
+    assert [one.file_bytes for one in _budgets({"--file": "1GB,2GiB"})] == [10**9, 2**31]
+    for given in ({}, {"--bits": ""}, {"--bits": "4,5", "--file": "1GB,2GB"}):
+        with pytest.raises(InvalidRequestError, match="one of --bits"):
+            _budgets(given)
     for bits in ("four", "nan", "-1"):
         with pytest.raises(ValidationError, match="effective_bits"):
-            read_budgets(bits, None, None, 0, 1, "0")
+            _budgets({"--bits": bits})
+
+
+def test_several_limits_together_and_one_of_them_in_several_values() -> None:
+    (found,) = _budgets({"--memory": "8GB", "--decode-ms": "9"}, device="l4", context=32768)
+    assert found.model_dump(exclude_none=True, exclude_defaults=True) == {
+        "resident_bytes": 8 * 10**9,
+        "decode_seconds": 0.009,
+        "device": "l4",
+        "context": 32768,
+    }
+    swept = _budgets({"--max-loss": "0.02", "--bit-operations": "1G,1.5G"})
+    assert [(one.max_loss, one.bit_operations) for one in swept] == [(0.02, 10**9), (0.02, 1_500_000_000)]
+    with pytest.raises(InvalidRequestError, match="--prefill-ms 'soon' as milliseconds"):
+        _budgets({"--prefill-ms": "soon"}, device="l4", context=1)
+    with pytest.raises(ValidationError, match="need a device"):
+        _budgets({"--decode-ms": "9"})
+
+
+def _budgets(
+    limits: dict[str, str], *, device: str | None = None, context: int = 0, batch: int = 1, workspace: str = "0"
+) -> list[BudgetSpec]:
+    return read_budgets(limits, device=device, context=context, batch=batch, workspace=workspace)
 
 
 def test_numbers_and_times() -> None:
