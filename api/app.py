@@ -28,6 +28,8 @@ from api.routes import (
     curve_tools,
     devices,
     drifts,
+    explanations,
+    families,
     frontiers,
     health,
     imports,
@@ -36,6 +38,7 @@ from api.routes import (
     models,
     plan_names,
     plans,
+    retargets,
     searches,
     workers,
 )
@@ -117,6 +120,9 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         jobs,
         plan_names,
         frontiers,
+        retargets,
+        explanations,
+        families,
         searches,
         workers,
     ):

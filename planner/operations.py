@@ -15,6 +15,8 @@ from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
+from planner.schemas.explanations import PlanExplanation
+from planner.schemas.families import FamilyDocument, FamilyRequest
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import ImportDocument
 from planner.schemas.jobs import Job, JobPage, RoundingName, SubmitSensitivity
@@ -43,6 +45,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 
@@ -254,6 +257,14 @@ class AbstractOperations(ABC):
         """What changes from a plan to another one of the same model, or of a fine-tune with the same layers."""
 
     @abstractmethod
+    def retarget_plan(self, plan: str, request: RetargetRequest) -> Retargeted:
+        """A plan's question asked again for another runtime: the new plan, stored, and what changed and cost."""
+
+    @abstractmethod
+    def explain_plan(self, plan: str, *, layer: str = "*", limit: int = 500) -> PlanExplanation:
+        """Why layers have their formats, and what would have to change; ``limit`` is at most 5000."""
+
+    @abstractmethod
     def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
         """Keep a plan from being deleted. A plan that is pinned already keeps its pin as it is."""
 
@@ -314,3 +325,7 @@ class AbstractOperations(ABC):
     @abstractmethod
     def make_frontier(self, request: FrontierRequest) -> FrontierDocument:
         """Size against predicted loss, from the smallest plan to the largest."""
+
+    @abstractmethod
+    def make_family(self, request: FamilyRequest) -> FamilyDocument:
+        """Several models under one byte budget: frontiers on one yardstick, the best model at each budget, where it changes."""

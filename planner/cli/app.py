@@ -2,8 +2,11 @@
 
 import typer
 
+from planner.cli.commands_applying import apply
 from planner.cli.commands_curves import curves
 from planner.cli.commands_database import db
+from planner.cli.commands_explaining import explain, retarget
+from planner.cli.commands_families import family
 from planner.cli.commands_importing import import_files
 from planner.cli.commands_keys import keys
 from planner.cli.commands_linking import link
@@ -33,7 +36,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
 app.add_typer(keys, name="keys")
-for keeping in (diff, name, unname, names, which, pin, unpin, history, delete):
+for keeping in (explain, retarget, diff, name, unname, names, which, pin, unpin, history, delete):
     plans.command()(keeping)
 app.add_typer(db, name="db")
 for command in (
@@ -44,10 +47,12 @@ for command in (
     bounds,
     plan,
     frontier,
+    family,
     refine,
     search,
     evaluate,
     export,
+    apply,
     serve,
     worker,
     workers,

@@ -1,14 +1,13 @@
 """`bitplan plans diff`, `name`, `unname`, `names`, `which`, `pin`, `unpin`, `history` and `delete`."""
 
-from collections import Counter
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
+from planner.cli.differences import show_diff
+from planner.cli.reporting import AsJson, out, say, show_json, show_table
 from planner.cli.workspace import operations
-from planner.schemas.plan_diffs import GroupChange, PlanDiff
 from planner.schemas.plan_keeping import EventFilters, MoveName, PinRequest, PlanEvent
 from planner.services.pagination import PAGE_LIMIT
 
@@ -33,7 +32,7 @@ def diff(
     if as_json:
         show_json(found)
     else:
-        _show_diff(found, most)
+        show_diff(found, most)
 
 
 def name(plan: PlanId, called: Name, why: Why = "", replaces: Replaces = None, as_json: AsJson = False) -> None:
@@ -131,46 +130,3 @@ def _when(moment: datetime) -> str:
 
 def _signed(what: str, who: str, why: str) -> str:
     return f"{what}, by {who}{f': {why}' if why else ''}"
-
-
-def _show_diff(found: PlanDiff, most: int) -> None:
-    plans = (found.plan, found.other)
-    unit = found.plan.predicted.unit
-    loss = "" if found.loss_change is None else f"{found.loss_change:+.4g} {unit}"
-    rows = [
-        ["plan", *(one.id for one in plans), ""],
-        ["model", *(one.model_name for one in plans), ""],
-        ["runtime", *(one.runtime for one in plans), ""],
-        ["effective bits", *(f"{one.size.effective_bits:.4f}" for one in plans), ""],
-        ["file", *(in_bytes(one.size.file_bytes) for one in plans), f"{found.file_bytes_change:+,} bytes"],
-        ["resident", *(in_bytes(one.size.resident_bytes) for one in plans), f"{found.resident_bytes_change:+,} bytes"],
-        ["predicted loss", *(f"{one.predicted.loss:.4g}" for one in plans), loss],
-        ["layers changed", "", f"{len(found.changed)} of {found.layers}", f"{found.bits_change:+,} bits"],
-    ]
-    show_table("", ["what", "plan", "other", "change"], rows)
-    moves = Counter((change.format, change.other_format) for change in found.changed)
-    if moves:
-        show_table("moves", ["from", "to", "layers"], [[*move, str(count)] for move, count in moves.most_common()])
-    largest = sorted(found.groups, key=lambda group: -abs(group.bits_change))[:most]
-    if largest:
-        show_table("largest changes", ["layers", "bits", f"loss ({unit})"], [_group_row(found, group) for group in largest])
-    for fact in found.facts:
-        _say(f"{fact.field}: {fact.value} → {fact.other}")
-    for layers, where in ((found.only_in_plan, "the plan"), (found.only_in_other, "the other plan")):
-        if layers:
-            _say(f"only {where} quantizes {', '.join(layers[:5])}{' …' if len(layers) > 5 else ''}")
-    for note in found.notes:
-        _say(f"note: {note}")
-
-
-def _say(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _group_row(found: PlanDiff, group: GroupChange) -> list[str]:
-    layers = frozenset(group.layers)
-    moves = {(change.format, change.other_format) for change in found.changed if change.layer in layers}
-    formats = ", ".join(f"{here} → {there}" for here, there in sorted(moves))
-    more = f" and {len(group.layers) - 1} tied to it" if len(group.layers) > 1 else ""
-    loss = "" if group.loss_change is None else f"{group.loss_change:+.3g}"
-    return [f"{group.layers[0]}{more}: {formats}", f"{group.bits_change:+,}", loss]

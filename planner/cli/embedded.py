@@ -22,6 +22,8 @@ from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
+from planner.schemas.explanations import PlanExplanation
+from planner.schemas.families import FamilyDocument, FamilyRequest
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import ImportDocument
 from planner.schemas.jobs import Job, JobPage, RoundingName, SubmitSensitivity
@@ -50,6 +52,7 @@ from planner.schemas.plans import (
     PlanRequest,
     RefineRequest,
 )
+from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 from planner.services import (
@@ -62,7 +65,9 @@ from planner.services import (
     devices,
     drift,
     evaluations,
+    explaining_plans,
     exporting,
+    families,
     frontiers,
     imports,
     jobs,
@@ -76,6 +81,7 @@ from planner.services import (
     plan_trail,
     plans,
     refining,
+    retargeting,
     searching,
     workers,
 )
@@ -329,6 +335,16 @@ class Embedded(AbstractOperations):
         return self._read(plan_diffs.diff_plans, plan, other)
 
     @override
+    def retarget_plan(self, plan: str, request: RetargetRequest) -> Retargeted:
+        found = self._read(retargeting.retarget_plan, plan, request)
+        self._write(plans.store_plan, found.plan)
+        return found
+
+    @override
+    def explain_plan(self, plan: str, *, layer: str = "*", limit: int = 500) -> PlanExplanation:
+        return self._read(explaining_plans.explain_plan, plan, layers=layer, most=limit)
+
+    @override
     def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
         return self._write(plan_pins.pin_plan, plan, request, who=LOCAL)
 
@@ -392,6 +408,10 @@ class Embedded(AbstractOperations):
     @override
     def make_frontier(self, request: FrontierRequest) -> FrontierDocument:
         return self._read(frontiers.make_frontier, request)
+
+    @override
+    def make_family(self, request: FamilyRequest) -> FamilyDocument:
+        return self._read(families.make_family, request)
 
     def _read(self, service: Callable[Concatenate[Session, P], T], *args: P.args, **options: P.kwargs) -> T:
         with self._database().read_session() as session:

@@ -23,6 +23,8 @@ from planner.schemas.curve_tools import ComparisonDocument, FitsDocument
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.devices import CreateDevice, DeviceDocument, DeviceList, LatencyTableDocument, PutLatencies
 from planner.schemas.drifts import DriftDocument, SubmitDrift
+from planner.schemas.explanations import PlanExplanation
+from planner.schemas.families import FamilyDocument, FamilyRequest
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import TEXT_LIMIT as IMPORT_LIMIT
 from planner.schemas.imports import ImportDocument, ImportedFile, ImportRequest
@@ -55,6 +57,7 @@ from planner.schemas.plans import (
     RefineRequest,
 )
 from planner.schemas.problems import Health
+from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
 from planner.schemas.workers import WorkerList
 
@@ -395,6 +398,15 @@ class Client(AbstractOperations):
         return self._at.get(path_of("/v1/plans/{plan}/diff/{other}", plan=plan, other=other), PlanDiff)
 
     @override
+    def retarget_plan(self, plan: str, request: RetargetRequest) -> Retargeted:
+        return self._at.post(path_of("/v1/plans/{plan}/retarget", plan=plan), Retargeted, request)
+
+    @override
+    def explain_plan(self, plan: str, *, layer: str = "*", limit: int = 500) -> PlanExplanation:
+        path = path_of("/v1/plans/{plan}/explain", plan=plan)
+        return self._at.get(path, PlanExplanation, {"layer": layer, "limit": limit})
+
+    @override
     def pin_plan(self, plan: str, request: PinRequest) -> PlanPin:
         return self._at.put(path_of("/v1/plans/{plan}/pin", plan=plan), PlanPin, request)
 
@@ -461,6 +473,10 @@ class Client(AbstractOperations):
     @override
     def make_frontier(self, request: FrontierRequest) -> FrontierDocument:
         return self._at.post("/v1/frontiers", FrontierDocument, request)
+
+    @override
+    def make_family(self, request: FamilyRequest) -> FamilyDocument:
+        return self._at.post("/v1/families/frontier", FamilyDocument, request)
 
 
 def _each(ask: Callable[[str | None], Page[Item]]) -> Iterator[Item]:

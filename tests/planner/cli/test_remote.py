@@ -231,6 +231,10 @@ def _planning(remote: Remote, folder: Path) -> None:
     assert json.loads((folder / "plan.json").read_text())["layers"]
     refused = remote.ask("export", plan["id"], "--checkpoint", str(folder / "whole"), code=2)
     assert "leave out --url" in refused["detail"]
+    assert "leave out --url" in remote.ask("apply", plan["id"], str(folder / "whole"), code=2)["detail"]
+    assert remote.compare("plans explain", plan["id"], "*.down_proj")["matched"] == 2
+    assert remote.ask("plans retarget", plan["id"], "--runtime", "vllm")["plan"]["runtime"] == "vllm"
+    assert "evaluate" in remote.ask("family", "toy", "tiny", "--same-tokenizer", code=2)["detail"]
     (text,) = (item["id"] for item in remote.ask("calibrations list")["items"])
     (measured,) = remote.ask("evaluate", small, "--calibration", text, "--alone")
     assert measured["kl"]["value"] > 0

@@ -19,6 +19,7 @@ from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.devices import CreateDevice, FigureDocument, PoolDocument, PutLatencies
 from planner.schemas.drifts import SubmitDrift
+from planner.schemas.families import FamilyRequest
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.imports import ImportedFile, ImportRequest
 from planner.schemas.jobs import JobState, SubmitSensitivity
@@ -27,6 +28,7 @@ from planner.schemas.models import RegisterModel
 from planner.schemas.plan_batches import PlanBatch
 from planner.schemas.plan_keeping import EventFilters, MoveName, PinRequest, PlanFilters
 from planner.schemas.plans import BoundsRequest, BudgetSpec, EvaluateRequest, MeasureAroundRequest, PlanRequest, RefineRequest
+from planner.schemas.retargeting import RetargetRequest
 from planner.schemas.searches import SearchRequest
 
 OPENAPI = json.loads((Path(__file__).parents[2] / "api" / "openapi.json").read_text())
@@ -65,6 +67,7 @@ CALLS: dict[str, Call] = {
     "delete_plan": lambda c: c.delete_plan("p", why="old"),
     "diff_plans": lambda c: c.diff_plans("p", "o"),
     "evaluate_plan": lambda c: c.evaluate_plan("p", EvaluateRequest()),
+    "explain_plan": lambda c: c.explain_plan("p", layer="*.a", limit=3),
     "export_plan": lambda c: c.export_plan("p", "json"),
     "follow_job": lambda c: next(c.follow_job("j")),
     "get_calibration": lambda c: c.get_calibration(KEYS["calibration"]),
@@ -95,6 +98,7 @@ CALLS: dict[str, Call] = {
     "list_probes": lambda c: c.list_probes(),
     "list_runtimes": lambda c: c.list_runtimes(),
     "list_workers": lambda c: c.list_workers(),
+    "make_family": lambda c: c.make_family(FamilyRequest(models=["m", "n"])),
     "make_frontier": lambda c: c.make_frontier(FrontierRequest(model="m")),
     "measure_around_plan": lambda c: c.measure_around_plan("p", MeasureAroundRequest()),
     "metrics": lambda c: c.metrics(),
@@ -108,6 +112,7 @@ CALLS: dict[str, Call] = {
     "register_model": lambda c: c.register_model(RegisterModel(source="s")),
     "remove_plan_name": lambda c: c.remove_plan_name(KEYS["model"], "n", replaces="p", why="w"),
     "resume_job": lambda c: c.resume_job("j"),
+    "retarget_plan": lambda c: c.retarget_plan("p", RetargetRequest(runtime="vllm")),
     "retry_job": lambda c: c.retry_job("j"),
     "search_plan": lambda c: c.search_plan("p", SearchRequest()),
     "submit_drift": lambda c: c.submit_drift(KEYS["model"], SubmitDrift(reference="r")),
