@@ -11,6 +11,8 @@ choose them apart. What each stores, for one layer with ``heads`` key-value head
 - ``…_G32``: the same for every 32 elements of a token and head (the values of KIVI, arXiv 2402.02750).
 - ``…_CHANNEL``, keys only: a scale and a minimum for each channel over 32 tokens that follow each other (the keys of KIVI: rotary
   keys have channels that are large for all tokens, which per-token scales have to cover).
+- ``Q8_0``, ``Q4_0``: symmetric integers with a float16 scale for every 32 elements of a token and head, as ggml's blocks
+  (llama.cpp's ``--cache-type-k`` and ``--cache-type-v``).
 - ``NVFP4``: E2M1 elements with an E4M3 scale for every 16 elements of a token and head and a float32 scale a layer.
 
 Keys are as the cache has them: after rotary embedding and norms. A last group of fewer elements is padded, as a weight's is.
@@ -127,6 +129,10 @@ def _formats_of(tensor: CachedTensor) -> tuple[KVCacheFormat, ...]:
         KVCacheFormat(f"{tensor}_NVFP4", 4, tensor, floats, token, group_size=16, scale_bits=8, tensor_bits=32),
         *(_integers(tensor, num_bits, "", token, None) for num_bits in (8, 4, 2)),
         *(_integers(tensor, num_bits, "_G32", token, 32) for num_bits in (8, 4, 2)),
+        *(
+            KVCacheFormat(f"{tensor}_Q{num_bits}_0", num_bits, tensor, ElementType.INT, token, group_size=32, scale_bits=16)
+            for num_bits in (8, 4)
+        ),
     )
 
 

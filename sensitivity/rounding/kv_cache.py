@@ -34,8 +34,10 @@ def fake_quantize_cache(states: Tensor, fmt: KVCacheFormat) -> Tensor:
     matrix = rows.flatten(0, -2)
     if fmt.type is ElementType.FLOAT:
         found = fake_quantize(matrix, get_format("NVFP4"))
-    else:
+    elif fmt.minimum_bits:
         found = _asymmetric(matrix, fmt.group_size or matrix.shape[-1], fmt.num_bits)
+    else:
+        found = _symmetric(matrix, fmt.group_size or matrix.shape[-1], fmt.num_bits)
     restored: Tensor = found.view(rows.shape)
     return restored.transpose(-1, -2) if fmt.strategy is CacheStrategy.CHANNEL else restored
 
@@ -53,3 +55,24 @@ def _asymmetric(matrix: Tensor, width: int, num_bits: int) -> Tensor:
     minimum = lowest.half().float()
     codes: Tensor = ((groups - minimum) / torch.where(scale > 0, scale, 1.0)).round_().clamp_(0, levels)
     return (codes * scale + minimum).flatten(1)[:, :columns]
+
+
+def _symmetric(matrix: Tensor, width: int, num_bits: int) -> Tensor:
+    """``code·scale`` by groups of a row, as ggml's Q8_0 and Q4_0 round: codes by the scale before it is rounded to float16.
+
+    Q8_0 spans −127…127. Q4_0 spans −8…7 with the scale's sign chosen so that the element of greatest magnitude is −8.
+    """
+    columns = matrix.shape[1]
+    groups = torch.nn.functional.pad(matrix, (0, -columns % width)).view(len(matrix), -1, width)
+    place = groups.abs().argmax(dim=-1, keepdim=True)
+    greatest = groups.gather(-1, place)
+    if num_bits == 8:
+        scale = greatest.abs() / 127
+        inverse = torch.where(scale > 0, 1 / scale, 0.0)
+        ratio = groups * inverse
+        codes = ratio.sign() * (ratio.abs() + 0.5).floor()
+    else:
+        scale = greatest / -8
+        inverse = torch.where(scale != 0, 1 / scale, 0.0)
+        codes = (groups * inverse + 8.5).trunc().clamp(0, 15) - 8
+    return (codes * scale.half().float()).flatten(1)[:, :columns]

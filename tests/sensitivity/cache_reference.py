@@ -35,7 +35,10 @@ def _grouped(rows: Array, fmt: KVCacheFormat) -> NDArray[np.float64]:
         for first in range(0, rows.shape[-1], width):
             part = (*row, slice(first, first + width))
             group = rows[part].astype(np.float64)
-            result[part] = _nvfp4(group, greatest) if fmt.minimum_bits == 0 else _integers(group, fmt.num_bits)
+            if fmt.minimum_bits:
+                result[part] = _integers(group, fmt.num_bits)
+            else:
+                result[part] = _signed(group, fmt.num_bits) if fmt.tensor_bits == 0 else _nvfp4(group, greatest)
     return result
 
 
@@ -45,6 +48,19 @@ def _integers(group: Array, num_bits: int) -> NDArray[np.float64]:
     minimum = float(np.float16(group.min()))
     codes = np.zeros_like(group) if scale == 0 else np.rint((group - minimum) / scale)
     return codes.clip(0, levels) * scale + minimum
+
+
+def _signed(group: Array, num_bits: int) -> NDArray[np.float64]:
+    """Q8_0 and Q4_0 of ggml, which computes them in float32."""
+    single = group.astype(np.float32)
+    greatest = single[np.abs(single).argmax()]
+    step = np.float32(abs(greatest) / np.float32(127) if num_bits == 8 else greatest / np.float32(-8))
+    ratio = single * (np.float32(1) / step) if step else np.zeros_like(single)
+    if num_bits == 8:
+        codes = np.sign(ratio) * np.floor(np.abs(ratio) + np.float32(0.5))
+    else:
+        codes = np.trunc(ratio + np.float32(8.5)).clip(0, 15) - 8
+    return codes.astype(np.float64) * float(np.float16(step))
 
 
 def _nvfp4(group: Array, greatest: float) -> NDArray[np.float64]:

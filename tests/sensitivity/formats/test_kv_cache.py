@@ -21,6 +21,8 @@ BITS = {
     "INT8_G32": 9.0,
     "INT4_G32": 5.0,
     "INT2_G32": 3.0,
+    "Q8_0": 8.5,
+    "Q4_0": 4.5,
     "INT8_CHANNEL": 9.0,
     "INT4_CHANNEL": 5.0,
     "INT2_CHANNEL": 3.0,

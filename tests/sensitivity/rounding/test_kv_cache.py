@@ -56,6 +56,18 @@ def test_a_group_far_from_zero_keeps_its_levels() -> None:
     assert torch.equal(fake_quantize_cache(states, BY_NAME["V_INT2"]), states)
 
 
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0"])
+def test_blocks_are_ggmls_own(name: str) -> None:
+    """As the ``gguf`` package rounds and decodes them, bit for bit."""
+    from gguf import GGMLQuantizationType, quants
+
+    states = random_states(2, 40, 64, seed=3)
+    kind = GGMLQuantizationType[name]
+    wanted = quants.dequantize(quants.quantize(states.numpy(), kind), kind)
+    for tensor in ("K", "V"):
+        np.testing.assert_array_equal(fake_quantize_cache(states, BY_NAME[f"{tensor}_{name}"]).numpy(), wanted)
+
+
 def test_channels_that_are_large_for_all_tokens_need_scales_of_their_own() -> None:
     """KIVI's reason for keys by channel."""
     states = torch.randn((1, 64, 32), generator=torch.Generator().manual_seed(0))
