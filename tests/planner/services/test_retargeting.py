@@ -1,7 +1,5 @@
 """The same question for another runtime: what is planned, what is dropped, and why layers changed."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -236,8 +234,3 @@ def test_unknown_plans_and_runtimes(database: Database, toy: str) -> None:
         retargeted(database, "nobody")
     with pytest.raises(InvalidRequestError, match="unknown runtime"):
         retargeted(database, stored_plan(database).id, "abacus")
-
-
-def test_no_weights_are_touched(database: Database) -> None:
-    program = "import sys, planner.services.retargeting; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
