@@ -1,35 +1,6 @@
-"""What an mlx checkpoint has beside packed layers: stacked experts, and settings under mlx-lm's names."""
+"""Settings of an mlx checkpoint under mlx-lm's names."""
 
-import itertools
-import random
-
-import pytest
-import torch
-
-from planner.worker.checkpoint_writers.mlx import StackedExperts
 from planner.worker.checkpoint_writers.mlx_configuration import mlx_configuration
-from sensitivity.errors import CheckpointError
-from tests.planner.exports.example import mixture_model
-
-LAYERS = mixture_model().layers
-MODULE = "model.layers.0.mlp.switch_mlp"
-
-
-def test_experts_are_stacked_in_their_order_whatever_the_order_of_the_file() -> None:
-    parts = list(itertools.product(LAYERS, ("weight", "scales")))
-    random.Random(3).shuffle(parts)
-    given = [(f"{layer.name}.{part}", torch.tensor([float(layer.expert or 0)])) for layer, part in parts]
-    given.insert(4, ("model.norm.weight", torch.ones(3)))
-    found = dict(StackedExperts(LAYERS).stacked(iter(given)))
-    kinds = ("gate_proj", "up_proj", "down_proj")
-    assert set(found) == {"model.norm.weight"} | {f"{MODULE}.{kind}.{part}" for kind in kinds for part in ("weight", "scales")}
-    assert found[f"{MODULE}.up_proj.scales"].tolist() == [[0.0], [1.0]]
-
-
-def test_a_missing_expert_is_an_error() -> None:
-    given = [(f"{layer.name}.weight", torch.ones(1)) for layer in LAYERS[:-1]]
-    with pytest.raises(CheckpointError, match=r"switch_mlp\.down_proj\.weight lacks experts"):
-        list(StackedExperts(LAYERS).stacked(iter(given)))
 
 
 def test_rotary_settings_are_said_where_mlx_lm_looks() -> None:
