@@ -43,16 +43,18 @@ class JsonExporter(AbstractExporter):
         }
 
     def read(self, document: Json, model: ExportedModel) -> Assignment:
-        """By the names of the formats."""
-        layers = document["layers"]
-        if not isinstance(layers, Mapping):
-            msg = "the document has no layers; export the plan again"
+        """By the names of the formats. Every layer of the model must be in ``layers`` or in ``ignore``, and nothing else."""
+        layers, ignore = document.get("layers"), document.get("ignore")
+        if not isinstance(layers, Mapping) or not isinstance(ignore, list):
+            msg = "the document has no layers or no ignore; export the plan again"
             raise ExportError(msg, rule="schema")
+        names = [layer.name for layer in model.layers]
+        if sorted([*layers, *ignore]) != sorted(names):
+            wrong = sorted(set(names).symmetric_difference([*layers, *ignore])) or sorted(set(layers).intersection(ignore))
+            msg = f"layers and ignore must name every layer of the model once; {wrong[0]} is missing, unknown or named twice"
+            raise ExportError(msg, layers=wrong[:20], rule="one-rule-per-layer")
         rest = get_format(model.unquantized_format)
-        return {
-            layer.name: resolve_format(str(layers[layer.name]["format"])) if layer.name in layers else rest
-            for layer in model.layers
-        }
+        return {name: resolve_format(str(layers[name]["format"])) if name in layers else rest for name in names}
 
 
 def _entry(fmt: CandidateFormat) -> Json:
