@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from planner.errors import ExportError
+from planner.exports.kv_cache import with_caches
 from planner.exports.registry import get_exporter
 from planner.exports.target import ExportedModel, Json
 from planner.runtimes import get_runtime
@@ -31,7 +32,8 @@ def export_plan(session: Session, plan_id: str, target: str | None = None) -> Js
     if target not in runtime.exports:
         msg = f"runtime {runtime.name!r} does not load {target!r}: use one of {', '.join(runtime.exports)}"
         raise ExportError(msg, targets=list(runtime.exports))
-    return get_exporter(target).export(chosen_formats(document), _exported_model(session, document), runtime)
+    written = get_exporter(target).export(chosen_formats(document), _exported_model(session, document), runtime)
+    return with_caches(written, document.kv, target=target)
 
 
 def _exported_model(session: Session, document: PlanDocument) -> ExportedModel:
