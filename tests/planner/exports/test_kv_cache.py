@@ -1,11 +1,18 @@
 """Caches in the words of the engines, read back."""
 
+from typing import Any, Literal
+
 import pytest
 from compressed_tensors.quantization import QuantizationConfig
 
 from planner.errors import ExportError
 from planner.exports.kv_cache import read_caches, with_caches
+from planner.exports.target import Json
 from planner.schemas.choices import KVChoice
+
+
+def _tensors(keys: str, values: str) -> tuple[tuple[Literal["K"], str], tuple[Literal["V"], str]]:
+    return ("K", keys), ("V", values)
 
 
 def choices(keys: str, values: str, *, blocks: int = 2) -> list[KVChoice]:
@@ -19,12 +26,12 @@ def choices(keys: str, values: str, *, blocks: int = 2) -> list[KVChoice]:
             size_bits=4096,
         )
         for block in range(blocks)
-        for tensor, name in (("K", keys), ("V", values))
+        for tensor, name in _tensors(keys, values)
     ]
 
 
 def test_json_says_every_cache() -> None:
-    made = with_caches({"layers": {}}, choices("INT4_CHANNEL", "INT2_G32"), target="json")
+    made: dict[str, Any] = with_caches({"layers": {}}, choices("INT4_CHANNEL", "INT2_G32"), target="json")
     entry = made["kv_cache"]["model.layers.1.self_attn.k_cache"]
     assert entry == {
         "format": "K_INT4_CHANNEL",
@@ -39,13 +46,13 @@ def test_json_says_every_cache() -> None:
 
 
 def test_vllm_is_told_fp8_in_the_configuration_and_where_it_is_started() -> None:
-    plain = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {}}}
+    plain: Json = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {}}}
     made = with_caches(plain, choices("FP8", "FP8"), target="compressed-tensors")
     assert made["serve"] == "--kv-cache-dtype fp8"
     scheme = QuantizationConfig.model_validate(made["quantization_config"]).kv_cache_scheme
     assert scheme is not None
     assert (scheme.num_bits, scheme.type, scheme.strategy, scheme.symmetric) == (8, "float", "tensor", True)
-    assert "kv_cache_scheme" not in plain["quantization_config"]
+    assert "kv_cache_scheme" not in str(plain)
     assert with_caches(plain, choices("BF16", "BF16"), target="compressed-tensors") == plain
     for keys, values in (("INT4", "INT4"), ("FP8", "BF16")):
         with pytest.raises(ExportError, match="no words for caches in K_"):
@@ -55,12 +62,11 @@ def test_vllm_is_told_fp8_in_the_configuration_and_where_it_is_started() -> None
 def test_llama_cpp_is_told_a_type_of_keys_and_one_of_values() -> None:
     planned = choices("Q8_0", "Q4_0")
     made = with_caches({"text": "…"}, planned, target="llama.cpp")
-    assert made["serve"].endswith("--cache-type-k q8_0 --cache-type-v q4_0 --flash-attn on")
+    assert str(made["serve"]).endswith("--cache-type-k q8_0 --cache-type-v q4_0 --flash-attn on")
     read = read_caches(made, [choice.layer for choice in planned], target="llama.cpp")
     assert read == {choice.layer: choice.format for choice in planned}
-    assert with_caches({}, choices("FP16", "BF16"), target="llama.cpp")["serve"].endswith(
-        "--cache-type-k f16 --cache-type-v bf16"
-    )
+    half = with_caches({}, choices("FP16", "BF16"), target="llama.cpp")
+    assert str(half["serve"]).endswith("--cache-type-k f16 --cache-type-v bf16")
     mixed = [*choices("Q8_0", "Q4_0", blocks=1), *choices("Q4_0", "Q4_0")[2:]]
     for wrong in (mixed, choices("INT4", "Q4_0")):
         with pytest.raises(ExportError, match="keeps all K caches in one of"):

@@ -14,6 +14,7 @@ from planner.errors import (
     UnmeasuredError,
 )
 from planner.runtimes import get_runtime
+from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import models, plan_listing, plans
 from planner.services.devices import get_device
@@ -263,7 +264,7 @@ def test_plans_of_new_limits_are_stored_and_listed(database: Database, toy: str)
     with database.read_session() as session:
         assert plans.get_plan(session, made.id) == made
         assert plans.get_plan(session, other.id) == other
-        listed = plan_listing.list_plans(session, plan_listing.PlanFilters.model_validate({"budget_kind": "max_loss"}))
+        listed = plan_listing.list_plans(session, PlanFilters.model_validate({"budget_kind": "max_loss"}))
     assert [item.id for item in listed.items] == [made.id]
     (alternative,) = other.alternatives
     assert alternative.layers == len(alternative.changes)
