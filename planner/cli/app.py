@@ -5,6 +5,7 @@ import typer
 from planner.cli.commands_applying import apply
 from planner.cli.commands_curves import curves
 from planner.cli.commands_database import db
+from planner.cli.commands_devices import device
 from planner.cli.commands_explaining import explain, retarget
 from planner.cli.commands_families import family
 from planner.cli.commands_importing import import_files
@@ -36,6 +37,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(curves, name="curves")
 app.add_typer(plans, name="plans")
 app.add_typer(keys, name="keys")
+app.add_typer(device, name="device")
 for keeping in (explain, retarget, diff, name, unname, names, which, pin, unpin, history, delete):
     plans.command()(keeping)
 app.add_typer(db, name="db")

@@ -174,6 +174,7 @@ def test_every_command_works_on_a_service_or_says_that_it_does_not(remote: Remot
     _planning(remote, tmp_path)
     _plans(remote)
     _curves(remote, tmp_path)
+    _devices(remote, tmp_path)
     for command in commands() - remote.asked:
         arguments = HERE_ALONE[command].split()  # a command that is missing here was forgotten in this test
         refused = run("--url", remote.url, *command.split(), *arguments, code=2)
@@ -272,6 +273,18 @@ def _curves(remote: Remote, folder: Path) -> None:
     assert remote.ask("import", *schemes, "--model", "toy")["probe"] == "imported_autoround"
     assert remote.ask("models delete", "spare") == {"deleted": "spare"}
     assert remote.ask("models layers", "spare", code=2)["error"] == "not-found"
+
+
+def _devices(remote: Remote, folder: Path) -> None:
+    assert len(remote.compare("device list")["items"]) == 14
+    (folder / "mine.json").write_text(json.dumps(remote.compare("device show", "l4") | {"name": "mine"}))
+    assert remote.ask("device add", str(folder / "mine.json"))["built_in"] is False
+    (folder / "table.csv").write_text("out_features,in_features,format,batch,seconds\n128,128,BF16,1,1e-5\n")
+    assert remote.ask("device import", "mine", str(folder / "table.csv"))["measured_entries"] == 1
+    measured = ("--shape", "16x16", "--formats", "BF16", "--batches", "1", "--threads", "1")
+    assert remote.ask("device measure", "here", *measured)["measured_entries"] == 1
+    assert remote.ask("device measure", "l4", *measured, code=2)["error"] == "invalid-request"
+    assert remote.ask("device delete", "mine") == {"deleted": "mine"}
 
 
 def test_a_key_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
