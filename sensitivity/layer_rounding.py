@@ -7,11 +7,12 @@ from torch import Tensor
 
 from sensitivity.errors import CalibrationError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.inputs.moments import no_moments
+from sensitivity.inputs.moments import InputMoments, no_moments
 from sensitivity.inputs.watching import InputWatcher
 from sensitivity.loading import LoadedModel
 from sensitivity.probes.base import ProbeRun
 from sensitivity.rounding import AbstractRounding, Encoded, decode, get_rounding
+from sensitivity.rounding.fused import shards_of, shares_a_scale, split_rows
 from sensitivity.rounding.spilled import SpilledCodes
 
 
@@ -23,6 +24,9 @@ class LayerRounding:
     block by block; all announced cells of a block are rounded together when it is crossed and kept as codes (about a byte
     for each weight and format; on disk if the model is streamed), so that any order of asking costs one forward pass. Several
     workers each walk up to the blocks that they are asked for.
+
+    Cells are of single layers. Assignments are of models that engines run: there, layers that engines fuse are encoded as one
+    matrix where a format has a scale of the whole tensor (``sensitivity.rounding.fused``).
 
     Attributes:
         method: the rounding method.
@@ -54,6 +58,8 @@ class LayerRounding:
         self._known: MutableMapping[tuple[str, CandidateFormat], Encoded] = SpilledCodes() if model.is_streamed else {}
         self._watcher: InputWatcher | None = None
         self._crossed = 0
+        self._fuses = False
+        self._fused: dict[str, Encoded] = {}
         self._keeps = self.method.facts.needs_inputs
         if self.method.facts.needs_inputs:
             if tokens is None or tokens.numel() == 0:
@@ -91,6 +97,7 @@ class LayerRounding:
                 wanted.setdefault(layer, []).append(fmt)
         found = cls(model, rounding, wanted, tokens=tokens)
         found._keeps = not found.method.is_cheap
+        found._fuses = True
         return found
 
     def prepare(self) -> None:
@@ -107,7 +114,7 @@ class LayerRounding:
             UnsupportedShapeError: the format cannot store this shape.
             CorruptCheckpointError: a weight is NaN or infinite.
         """
-        if not self._keeps:
+        if not self._keeps and len(self._shards(layer, fmt)) == 1:
             return self.method.fake_quantize(self._model.weight(layer), fmt)
         return decode(self.encode(layer, fmt))
 
@@ -115,13 +122,30 @@ class LayerRounding:
     def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:
         """Codes and scales of a layer. Raises as ``fake_quantize`` does."""
         if not self._keeps:
-            return self.method.encode(self._model.weight(layer), fmt)
+            return self._alone_or_fused(layer, fmt)
         if (layer, fmt) not in self._known:
             if self._watcher is None:
-                self._known[layer, fmt] = self.method.encode(self._model.weight(layer), fmt)
+                self._known[layer, fmt] = self._alone_or_fused(layer, fmt)
             else:
                 self._round_up_to(self._watcher, layer)
         return self._known[layer, fmt]
+
+    def _shards(self, layer: str, fmt: CandidateFormat) -> tuple[str, ...]:
+        """The layers that are encoded together with one."""
+        return shards_of(layer, self._model.linears) if self._fuses and shares_a_scale(fmt) else (layer,)
+
+    def _alone_or_fused(self, layer: str, fmt: CandidateFormat) -> Encoded:
+        shards = self._shards(layer, fmt)
+        if len(shards) == 1:
+            return self.method.encode(self._model.weight(layer), fmt)
+        if layer not in self._fused or self._fused[layer].format != fmt:
+            self._fused = self._encode_fused(shards, fmt, None)
+        return self._fused[layer]
+
+    def _encode_fused(self, shards: Sequence[str], fmt: CandidateFormat, moments: InputMoments | None) -> dict[str, Encoded]:
+        weights = [self._model.weight(name) for name in shards]
+        whole = self.method.encode_many(torch.cat(weights), [fmt], moments)[0]
+        return dict(zip(shards, split_rows(whole, [len(weight) for weight in weights]), strict=True))
 
     def _round_up_to(self, watcher: InputWatcher, layer: str) -> None:
         block = self._model.block_of(layer)
@@ -139,5 +163,9 @@ class LayerRounding:
         for layer in layers:
             weight = self._model.weight(layer)
             moments = found.get(layer) or no_moments(weight.shape[1])
-            encoded = self.method.encode_many(weight, self._wanted[layer], moments)
-            self._known.update({(layer, one.format): one for one in encoded})
+            alone = [fmt for fmt in self._wanted[layer] if len(self._shards(layer, fmt)) == 1]
+            self._known.update({(layer, one.format): one for one in self.method.encode_many(weight, alone, moments)})
+            for fmt in self._wanted[layer]:
+                if (layer, fmt) not in self._known:  # the shards of a layer see the same inputs
+                    shards = self._encode_fused(self._shards(layer, fmt), fmt, moments)
+                    self._known.update({(name, fmt): one for name, one in shards.items() if fmt in self._wanted.get(name, ())})

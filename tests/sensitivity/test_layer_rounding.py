@@ -157,3 +157,40 @@ def test_cells_that_are_evaluated_again_are_rounded_once_unless_that_is_cheap(
         first, second = rounded.encode(name, FORMATS[0]), rounded.encode(name, FORMATS[0])
         assert (first is second) == (rounding != "rtn")
         assert torch.equal(rounded.fake_quantize(name, FORMATS[0]), decode(first))
+
+
+@pytest.mark.parametrize("rounding", METHODS)
+def test_layers_that_engines_fuse_are_one_matrix_of_nvfp4_in_assignments(
+    llama: LoadedModel, tokens: Tensor, rounding: str
+) -> None:
+    """vLLM takes one global scale for q, k and v: with one of its own, a shard would be decoded by a wrong factor."""
+    nvfp4, fp8 = get_format("NVFP4"), get_format("FP8_TENSOR")
+    plan = dict.fromkeys(llama.linears, nvfp4) | {"lm_head": fp8}
+    found = LayerRounding.of_assignments(llama, rounding, [plan], tokens=tokens)
+    moments = plain_moments(llama, tokens)
+    for parent, kinds in (
+        ("self_attn", ("q_proj", "k_proj", "v_proj")),
+        ("mlp", ("gate_proj", "up_proj")),
+        ("mlp", ("down_proj",)),
+    ):
+        names = [f"model.layers.1.{parent}.{kind}" for kind in kinds]
+        whole = torch.cat([llama.linears[name].weight for name in names])
+        expected = get_rounding(rounding).encode(whole, nvfp4, InputMoments(moments[names[0]], tokens.numel()))
+        shards = [found.encode(name, nvfp4) for name in reversed(names)][::-1]
+        assert expected.scaling is not None
+        assert expected.scaling.global_scale is not None
+        assert torch.equal(torch.cat([shard.codes for shard in shards]), expected.codes)
+        for shard in shards:
+            assert shard.scaling is not None
+            assert shard.scaling.global_scale is not None
+            assert torch.equal(shard.scaling.global_scale, expected.scaling.global_scale)
+        assert torch.equal(torch.cat([found.fake_quantize(name, nvfp4) for name in names]), decode(expected))
+    alone = get_rounding(rounding).encode(llama.linears["lm_head"].weight, fp8, InputMoments(moments["lm_head"], tokens.numel()))
+    assert torch.equal(found.encode("lm_head", fp8).codes, alone.codes)
+
+
+def test_cells_are_of_layers_alone(llama: LoadedModel) -> None:
+    nvfp4, name = get_format("NVFP4"), "model.layers.0.self_attn.k_proj"
+    found = LayerRounding(llama, "rtn", {name: [nvfp4]})
+    expected = get_rounding("rtn").encode(llama.linears[name].weight, nvfp4)
+    assert torch.equal(decode(found.encode(name, nvfp4)), decode(expected))
