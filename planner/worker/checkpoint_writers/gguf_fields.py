@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gguf import GGML_QUANT_VERSION, GGUFWriter
 
+from planner.worker.checkpoint_writers.gguf_rotary import LLAMA3, head_size, rotary_base, rotary_kind
 from sensitivity.errors import CheckpointError
 
 Config = Mapping[str, Any]
@@ -30,10 +31,9 @@ def add_fields(writer: GGUFWriter, architecture: str, config: Config) -> None:
         CheckpointError: llama.cpp would compute another model.
     """
     _refuse(architecture, config)
-    heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-    head_dim = int(config.get("head_dim") or hidden // heads)
+    heads, head_dim = int(config["num_attention_heads"]), head_size(config)
     writer.add_context_length(int(config["max_position_embeddings"]))
-    writer.add_embedding_length(hidden)
+    writer.add_embedding_length(int(config["hidden_size"]))
     writer.add_block_count(int(config["num_hidden_layers"]))
     writer.add_feed_forward_length(int(config["intermediate_size"]))
     writer.add_head_count(heads)
@@ -41,7 +41,7 @@ def add_fields(writer: GGUFWriter, architecture: str, config: Config) -> None:
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_rope_dimension_count(head_dim)
-    writer.add_rope_freq_base(float(_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0))
+    writer.add_rope_freq_base(rotary_base(config))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_vocab_size(int(config["vocab_size"]))
     _add_experts(writer, config)
@@ -63,11 +63,6 @@ def _add_experts(writer: GGUFWriter, config: Config) -> None:
             add(int(config[key]))
 
 
-def _rope(config: Config) -> Mapping[str, Any]:
-    """Parameters of the rotary embedding, under transformers' present or former name."""
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
-
-
 def _refuse(architecture: str, config: Config) -> None:
     if architecture not in WRITABLE:
         msg = (
@@ -82,9 +77,8 @@ def _refuse(architecture: str, config: Config) -> None:
 
 
 def _reasons(architecture: str, config: Config) -> Iterator[str]:
-    rope = _rope(config)
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind != "default":
+    kind = rotary_kind(config)
+    if kind != "default" and (kind, architecture) != (LLAMA3, "llama"):
         yield f"its rotary embedding is scaled ({kind})"
     if config.get("hidden_act", "silu") != "silu":
         yield f"its activation is {config['hidden_act']}, where llama.cpp has silu"

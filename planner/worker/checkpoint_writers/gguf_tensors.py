@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from planner.exports.llama_cpp_names import EMBEDDING, name_table, tensor_names
 from planner.exports.target import ExportedModel
 from planner.worker.checkpoint_writers.gguf_fields import PERMUTED
+from planner.worker.checkpoint_writers.gguf_rotary import TENSOR, rotary_factors
 from planner.worker.checkpoint_writers.port import PlannedCheckpoint
 from sensitivity.checkpoint.description import Layer
 from sensitivity.checkpoint.families import get_family
@@ -64,11 +65,19 @@ class GgufTensor:
 def gguf_tensors(planned: PlannedCheckpoint) -> list[GgufTensor]:
     """All tensors: those that are no layer in the order of the checkpoint, then the layers in model order.
 
+    Beside them the factors of a scaled rotary embedding, which are no parameters of the model.
+
     Raises:
         CheckpointError: the checkpoint has a tensor that llama.cpp does not know.
         ExportError: llama.cpp does not have the architecture, or a layer's name.
     """
-    return [*_others(planned), *_layers(planned)]
+    return [*_rotary(planned.config), *_others(planned), *_layers(planned)]
+
+
+def _rotary(config: Mapping[str, Any]) -> Iterator[GgufTensor]:
+    factors = rotary_factors(config)
+    if factors is not None:
+        yield GgufTensor(TENSOR, GGMLQuantizationType.F32, factors.shape, lambda: torch.from_numpy(factors).view(torch.uint8))
 
 
 def _layers(planned: PlannedCheckpoint) -> Iterator[GgufTensor]:

@@ -154,6 +154,28 @@ def test_biases_of_queries_and_keys_are_in_the_order_of_their_rows(tmp_path: Pat
     assert torch.equal(tensors["blk.1.attn_v.bias"], model.linears["model.layers.1.self_attn.v_proj"].bias)
 
 
+def test_the_scaled_rotary_embedding_of_llama_3_is_a_tensor_of_factors(tmp_path: Path) -> None:
+    """As transformers scales the frequencies; from GGUF it reads none. Short, long and waves in between occur."""
+    settings = {
+        "rope_type": "llama3",
+        "rope_theta": 500.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256,
+    }
+    config = LlamaConfig(**{**SIZES, "num_attention_heads": 2, "max_position_embeddings": 2048}, rope_parameters=settings)
+    model, _, path = written(write_model(tmp_path / "source", config), tmp_path / "written")
+    scaled = model.module.get_buffer("model.rotary_emb.inv_freq")
+    plain = 500.0 ** -(torch.arange(0, 32, 2).double() / 32)
+    found = next(tensor for tensor in GGUFReader(path).tensors if tensor.name == "rope_freqs.weight")
+    factors = torch.from_numpy(np.array(found.data))
+    assert torch.allclose(plain / factors.double(), scaled.double(), rtol=1e-6)
+    assert float(factors.min()) == 1.0
+    assert float(factors.max()) == 8.0
+    assert ((factors > 1) & (factors < 8)).any()
+
+
 def test_k_quants_of_a_rounding_method_that_searches_are_written_as_they_were_rounded(tmp_path: Path) -> None:
     model = load_model(describe(str(tiny_llama(tmp_path / "source", hidden=256, ffn=512, dtype=torch.float16))))
     plan = mixed_plan(model)
@@ -224,7 +246,7 @@ def test_splits_are_known_by_themselves() -> None:
 
 
 def _rope(directory: Path) -> None:
-    edit_config(directory, rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0})
+    edit_config(directory, rope_parameters={"rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0})
 
 
 def _sentencepiece(directory: Path) -> None:
@@ -242,7 +264,7 @@ def _large_tokenizer(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_rope, r"its rotary embedding is scaled \(llama3\)"),
+        (_rope, r"its rotary embedding is scaled \(yarn\)"),
         (lambda directory: edit_config(directory, hidden_act="gelu"), "its activation is gelu"),
         (lambda directory: edit_config(directory, sliding_window=64), "slides over 64 tokens"),
         (lambda directory: (directory / "tokenizer.json").unlink(), "no tokenizer"),
