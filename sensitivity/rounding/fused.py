@@ -6,11 +6,10 @@ will be, by whatever method; every other scale belongs to rows or groups and sta
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Final
 
 from sensitivity.formats.candidate import CandidateFormat, Strategy
-from sensitivity.rounding.codec import Encoded
+from sensitivity.rounding.codec import Encoded, Scaling
 
 FUSED_KINDS: Final = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w3"))
 """Last parts of the names of shards, in the order in which engines put them together."""
@@ -30,14 +29,17 @@ def shares_a_scale(fmt: CandidateFormat) -> bool:
 
 
 def split_rows(encoded: Encoded, rows: Sequence[int]) -> list[Encoded]:
-    """The shards of a fused matrix in a format that ``shares_a_scale``, by their numbers of rows."""
+    """The shards of a fused matrix in a format that ``shares_a_scale``, by their numbers of rows; none shares memory."""
     found = []
     start = 0
     for count in rows:
-        stop = start + count
-        scaling = encoded.scaling
-        if scaling is not None:
-            scaling = replace(scaling.rows(start, stop), stored=scaling.stored[start:stop])
-        found.append(Encoded(encoded.format, (count, encoded.shape[1]), encoded.codes[start:stop].contiguous(), scaling))
-        start = stop
+        scaling = None if encoded.scaling is None else _rows(encoded.scaling, start, start + count)
+        codes = encoded.codes[start : start + count].clone()
+        found.append(Encoded(encoded.format, (count, encoded.shape[1]), codes, scaling))
+        start += count
     return found
+
+
+def _rows(scaling: Scaling, start: int, stop: int) -> Scaling:
+    greatest = None if scaling.global_scale is None else scaling.global_scale.clone()
+    return Scaling(scaling.stored[start:stop].clone(), scaling.effective[start:stop].clone(), global_scale=greatest)
