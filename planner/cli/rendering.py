@@ -196,7 +196,7 @@ def show_frontier(document: FrontierDocument) -> None:
             f"{uniform.predicted_loss:.4g}",
             "",
             "",
-            uniform.format,
+            uniform.format if uniform.kv_format is None else f"{uniform.format}, {uniform.kv_format}",
         ]
         for uniform in document.uniforms
     ]

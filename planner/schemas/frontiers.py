@@ -23,12 +23,13 @@ class FrontierRequest(Question):
 class FrontierPoint(Schema):
     """The best plan that was found under one budget, and how much better any other could be."""
 
-    budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers")]
+    budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers, and for planned caches")]
     layer_bits: Annotated[int, Field(description="stored bits of the planned layers")]
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
     file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    kv_bytes: Annotated[int, Field(description="KV cache at the asked context and batch: in its formats where it is planned")] = 0
     resident_bytes: Annotated[int, Field(description="file_bytes + KV cache + workspace")]
-    predicted_loss: Annotated[float, Field(description="sum of the losses of all layer groups, by the curves")]
+    predicted_loss: Annotated[float, Field(description="sum of the losses of all layer groups and planned caches, by the curves")]
     standard_error: Annotated[float, Field(description="of predicted_loss, cells taken as independent")]
     lower_bound: Annotated[float, Field(description="no plan within this budget has a smaller predicted loss")]
     gap: Annotated[
@@ -38,9 +39,12 @@ class FrontierPoint(Schema):
 
 
 class UniformPoint(Schema):
-    """One format for every layer."""
+    """One format for every layer, and one for every cache where caches are planned."""
 
     format: Annotated[str, Field(description="candidate format")]
+    kv_format: Annotated[
+        str | None, Field(description="format of every cache, without the tensor; null where caches are not planned")
+    ] = None
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
     file_bytes: Annotated[int, Field(description="bytes of all tensors")]
     resident_bytes: Annotated[int, Field(description="file_bytes + KV cache + workspace")]

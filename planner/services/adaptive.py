@@ -122,6 +122,9 @@ def link_request(request: AdaptiveRequest, step: AdaptiveStep) -> LinkRequest:
 
 
 def _load(session: Session, request: AdaptiveRequest) -> _Known:
+    if request.kv_formats is not None:
+        msg = "adaptive measuring is of weights: leave out kv_formats, and measure caches with the probe kv_cache"
+        raise InvalidRequestError(msg)
     selected = select_layers(session, request.model, request)
     model = selected.model
     probes = LinkedProbes(

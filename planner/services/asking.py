@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from planner.budget import Budget, BudgetKind
 from planner.build import Classes
 from planner.devices import Device
+from planner.schemas.choices import KVChoice
 from planner.schemas.plans import PlanRequest
 from planner.services.metering import metered, used_device
 from planner.services.posing import pose_counts
@@ -84,6 +85,23 @@ def ask(session: Session, prepared: Prepared, request: PlanRequest) -> Asked:
         check_ceilings(limits, footprint)
     counts = [_beside_caches(count, whole) for count in pose_counts(request.counts, prepared.classes)]
     return Asked(request, prepared, whole, limits, counts, device)
+
+
+def beside_caches(asked: Asked, chosen: Sequence[KVChoice]) -> tuple[int, list[Row]]:
+    """What the groups of weights may take while caches keep their formats: stored bits, and the rows of the other limits.
+
+    Args:
+        asked: the request.
+        chosen: what a plan gives the caches; nothing where they are not planned.
+    """
+    whole = asked.whole
+    if whole.caches is None:
+        return asked.limits.budget_bits, asked.rows
+    groups, formats = whole.posed.classes.legal.shape
+    rows = np.arange(groups, len(whole.classes.groups))
+    columns = whole.cache_columns({choice.layer: choice.format for choice in chosen})
+    left = [Row(row.text, row.table[:groups, :formats], row.limit - int(row.table[rows, columns].sum())) for row in asked.rows]
+    return asked.limits.budget_bits - int(whole.classes.sizes[rows, columns].sum()), left
 
 
 def _tables(

@@ -29,7 +29,7 @@ MEASURED: Final = "measured"
 UNQUANTIZED_OF_DTYPE: Final = {"float16": "FP16"}
 ADDED: Final = (
     "losses of caches were measured one at a time, with the weights as they are, and are added to those of the weights: what "
-    "they do together is not in the sum"
+    "they do together is not in the sum. Evaluations quantize the weights alone"
 )
 
 

@@ -12,12 +12,12 @@ from planner.schemas.jobs import Job
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.schemas.searches import SearchRequest
 from planner.services import jobs
+from planner.services.asking import ask, beside_caches
 from planner.services.calibrations import find_calibration
 from planner.services.curve_rounding import curve_rounding
 from planner.services.plans import get_plan, make_plan, store_plan
-from planner.services.posing import pose_counts
 from planner.services.preparing import prepare
-from planner.solving import pose_problem, rows_of
+from planner.solving import pose_problem
 from planner.storage.tables import CalibrationSetRow
 from sensitivity.formats.registry import resolve_format
 
@@ -25,7 +25,7 @@ REFINEMENT = "refinement"
 
 
 def submit_search(session: Session, plan_id: str, request: SearchRequest) -> Job:
-    """Queue an evolutionary search that starts from a plan and keeps its budget, counts and rules.
+    """Queue an evolutionary search that starts from a plan and keeps its limits, counts, rules, and formats of caches.
 
     Generations are measured one after the other on the calibration set; then its held-out part decides whether what was found
     becomes a plan. The same request while its job is unfinished gives that job.
@@ -87,9 +87,10 @@ def _text(session: Session, document: PlanDocument, request: SearchRequest) -> C
 def _question(document: PlanDocument) -> PlanRequest:
     """What the plan answered, with the same curves again."""
     known = {"model": document.model, "formats": document.formats, "setting": document.provenance.setting}
-    return PlanRequest.model_validate(
-        document.request.model_dump() | known | {"probe": None, "rounding": None, "alternatives": 0}
-    )
+    asked = document.request.model_dump() | known | {"probe": None, "rounding": None, "alternatives": 0}
+    if document.budget.max_loss is not None:  # a better one of the same bytes, whatever it is predicted to lose
+        asked["budget"] |= {"max_loss": None, "resident_bytes": document.size.resident_bytes}
+    return PlanRequest.model_validate(asked)
 
 
 def _search(
@@ -102,13 +103,12 @@ def _search(
     if foreign:
         msg = f"the plan chose from formats of another tool ({', '.join(foreign[:3])}), which cannot be rounded here"
         raise InvalidRequestError(msg, formats=foreign[:20])
-    counts = rows_of(pose_counts(question.counts, prepared.classes))
-    bits = question.budget.budget().layer_bits(prepared.selected.footprint)
+    bits, rows = beside_caches(ask(session, prepared, question), document.kv)
     chosen = {choice.layer: choice.format for choice in document.choices}
     groups = tuple(tuple(posed.classes.layers[i].name for i in group) for group in posed.classes.groups)
     forwards = request.token_forwards
     return PlanSearch(
-        problem=pose_problem(posed.classes, posed.curves, bits, counts),
+        problem=pose_problem(posed.classes, posed.curves, bits, rows),
         start=tuple(names.index(chosen[group[0]]) for group in groups),
         groups=groups,
         formats=tuple(names),

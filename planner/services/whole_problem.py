@@ -1,5 +1,6 @@
 """Weights and caches of one question as one problem: groups of weights first, those of caches behind them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,6 +54,16 @@ class WholeProblem:
         """Loss of the caches of an assignment; 0 where they are not planned."""
         rows = np.arange(self.weight_groups, len(choice))
         return float(self.curves.loss[rows, choice[rows]].sum())
+
+    def cache_columns(self, formats: Mapping[str, str]) -> NDArray[np.int64]:
+        """Columns of the whole problem that give the groups of caches these formats, by names of caches and formats."""
+        found = []
+        for group in range(self.weight_groups, len(self.classes.groups)):
+            layer = self.classes.groups[group][0]
+            wanted = formats[self.classes.layers[layer].name]
+            legal = np.flatnonzero(self.classes.legal[group]).tolist()
+            found.append(next(column for column in legal if self.format_name(layer, column) == wanted))
+        return np.array(found, dtype=np.int64)
 
     @cached_property
     def parts(self) -> list[NDArray[np.int64]]:

@@ -14,9 +14,11 @@ from planner.errors import (
     UnmeasuredError,
 )
 from planner.runtimes import get_runtime
+from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import PlanDocument, PlanRequest
-from planner.services import models, plan_listing, plans
+from planner.services import frontiers, models, plan_listing, plans
+from planner.services.asking import ask, beside_caches
 from planner.services.devices import get_device
 from planner.services.preparing import prepare
 from planner.storage.database import Database
@@ -274,3 +276,32 @@ def test_caution_and_counts_hold_beside_caches(database: Database, toy: str) -> 
     plan = _made(database, kv_formats=KV, caution=2.0, counts=[{"above_bits": 4, "at_most": 3}])
     assert sum(get_format(choice.format).num_bits > 4 for choice in plan.choices) == plan.proof.counts[0].layers <= 3
     assert plan.proof.objective == pytest.approx(plan.predicted.loss + 2 * plan.predicted.standard_error)
+
+
+def test_a_frontier_has_caches_in_every_point(database: Database, toy: str) -> None:
+    with database.read_session() as session:
+        request = FrontierRequest(model="toy", points=12, proven=True, context=CONTEXT, kv_formats=KV)
+        found = frontiers.make_frontier(session, request)
+    assert [point.resident_bytes for point in found.points] == sorted(point.resident_bytes for point in found.points)
+    assert found.points[0].kv_bytes < found.points[-1].kv_bytes == 2 * 2 * 64 * CONTEXT * 2
+    assert found.provenance.kv_setting is not None
+    middle = found.points[6]
+    plan = _made(database, kv_formats=KV, budget={"resident_bytes": middle.resident_bytes, "context": CONTEXT})
+    assert plan.predicted.loss == pytest.approx(middle.predicted_loss)
+    assert {uniform.kv_format for uniform in found.uniforms} == {"INT8", "INT4", "BF16"}
+    assert all(point.kv_format is not None for point in found.uniforms)
+
+
+def test_a_search_holds_the_caches(database: Database, toy: str) -> None:
+    budget = MEMORY | {"effective_bits": 4.6}
+    plan = _made(database, kv_formats=KV, budget=budget)
+    with database.read_session() as session:
+        prepared = prepare(session, plan.request)
+        asked = ask(session, prepared, plan.request)
+        bits, rows = beside_caches(asked, plan.kv)
+    cache_bits = sum(choice.size_bits for choice in plan.kv)
+    assert bits == asked.limits.budget_bits - cache_bits
+    (effective,) = rows
+    assert effective.limit == asked.rows[0].limit
+    assert effective.table.shape == prepared.posed.classes.legal.shape
+    assert asked.whole.weight_bits(asked.whole.classes.legal.argmax(axis=1)) <= bits
