@@ -47,6 +47,7 @@ def _cells(database: Database, plan: PlanDocument) -> list[CellDocument]:
 
 
 @pytest.mark.parametrize("shrinkage", [True, False])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_corrected_loss_is_that_of_the_expected_cells_whatever_the_plan_was_made_with(
     database: Database, shrinkage: bool
 ) -> None:
@@ -68,12 +69,14 @@ def test_the_corrected_loss_is_that_of_the_expected_cells_whatever_the_plan_was_
     assert (uniform.loss == uniform.corrected_loss) == shrinkage
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_expected_losses_are_those_of_the_setting_not_of_the_question(database: Database) -> None:
     _model(database, synthetic.setting())
     plan = _plan(database, formats=["INT3_G64", "INT5_G64"], ignore=["model.layers.0.*", "lm_head"])
     assert plan.predicted.loss == pytest.approx(sum(cell.expected_loss or 0 for cell in _cells(database, plan)), rel=1e-9)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_errors_that_formats_share_and_unknown_errors_correct_nothing(database: Database) -> None:
     described, alone = synthetic.description(blocks=BLOCKS), replace(synthetic.setting(), parameters={"sequences": 1})
     _model(database, synthetic.setting(probe="kl"))
@@ -94,6 +97,7 @@ def test_errors_that_formats_share_and_unknown_errors_correct_nothing(database: 
         assert all(cell.expected_loss == cell.loss for cell in _cells(database, plan))
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_frontiers_are_drawn_with_the_curves_that_plans_are_made_with(database: Database) -> None:
     _model(database, synthetic.setting(), synthetic.setting(probe="kl"))
     with database.read_session() as session:
@@ -109,6 +113,7 @@ def test_frontiers_are_drawn_with_the_curves_that_plans_are_made_with(database: 
     assert drawn["kl", True].points == drawn["kl", False].points
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_layers_below_four_bits_and_losses_that_do_not_add_up_are_no_ground_for_confidence(database: Database) -> None:
     relative = replace(synthetic.setting(probe="output_error"), in_nats=False, additive=False)
     _model(database, synthetic.setting(), relative)

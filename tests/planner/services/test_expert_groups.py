@@ -16,6 +16,9 @@ from sensitivity.statistics import CellStatus
 from tests import synthetic
 from tests.planner.strategies import expert_layers
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""A matter of numbers: what is read of a database, other tests read of both."""
+
 EXPERTS = 6
 
 

@@ -11,6 +11,9 @@ from planner.services import frontiers, plans
 from planner.storage.database import Database
 from tests import synthetic
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""A matter of numbers: what is read of a database, other tests read of both."""
+
 
 @pytest.fixture
 def toy(database: Database) -> str:

@@ -65,6 +65,7 @@ def _falling(bits: int) -> float:
     return 4.0**-bits
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_format_that_the_menu_lacks_is_named(database: Database) -> None:
     _measured(database, LADDER, _falling)
     assert _plan(database).menu_limit is None  # INT5 is in the menu, so the plan has it
@@ -86,6 +87,7 @@ def test_a_format_that_the_menu_lacks_is_named(database: Database) -> None:
         assert set(limit.wider.added) == {"INT5_G64"}
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_wider_menu_must_be_better_by_more_than_its_error_and_keeps_the_other_rules(database: Database) -> None:
     _measured(database, LADDER, _falling, error=3.0)
     noisy = _plan(database, formats=HOLED).menu_limit
@@ -97,6 +99,7 @@ def test_a_wider_menu_must_be_better_by_more_than_its_error_and_keeps_the_other_
     assert counted is None or not counted.uniforms
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_format_that_nobody_measured_is_told_from_one_that_was_left_out(database: Database) -> None:
     _measured(database, tuple(HOLED), _falling)
     limit = _plan(database).menu_limit
@@ -109,6 +112,7 @@ def test_a_format_that_nobody_measured_is_told_from_one_that_was_left_out(databa
     assert limit.wider is None
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_format_that_the_runtime_refuses_is_named_with_the_reason(database: Database) -> None:
     _measured(database, ("INT3_G64", "INT4_G64", "NF4_G64", "INT8_G64"), _falling)
     described = synthetic.description(head=False)
@@ -125,6 +129,7 @@ def test_a_format_that_the_runtime_refuses_is_named_with_the_reason(database: Da
     assert "vLLM has no kernel for NF4_G64" in limit.uniforms[0].advice
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_column_with_holes_is_not_offered_as_a_way_out(database: Database) -> None:
     _measured(database, tuple(HOLED), _falling)
     described = synthetic.description(head=False)

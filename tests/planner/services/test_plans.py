@@ -101,6 +101,7 @@ def _gptq(calibration: str, probe: str) -> ProbeSetting:
     return ProbeSetting(probe, 1, "gptq", 1, calibration, {"made_up": "yes"}, in_nats=True, additive=True)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_rounding_method_chooses_among_the_settings(database: Database, toy: str) -> None:
     with database.session() as session:
         text = synthetic.add_calibration(session)
@@ -120,6 +121,7 @@ def test_a_rounding_method_chooses_among_the_settings(database: Database, toy: s
         _made(database, rounding="hope")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Database, toy: str) -> None:
     free = _made(database, runtime="vllm")
     wide = {"INT5_G64", "INT6_G64", "INT8_G64", "FP8", "BF16"}
@@ -139,6 +141,7 @@ def test_counts_hold_in_layers_and_their_proof_is_recomputable(database: Databas
 
 
 @pytest.mark.parametrize(("caution", "shrinkage"), [(0.0, True), (2.0, True), (2.0, False)])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_bound_is_recomputed_from_the_document_and_the_curves(
     database: Database, toy: str, caution: float, shrinkage: bool
 ) -> None:
@@ -172,6 +175,7 @@ def test_the_bound_is_recomputed_from_the_document_and_the_curves(
     assert bool(plan.proof.direction) == (caution > 0)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_counts_that_cannot_be_kept_are_named(database: Database, toy: str) -> None:
     fine, wide = {"above_bits": 2, "at_most": 13}, {"formats": ["INT8_G64"], "at_least": 10}
     with pytest.raises(BudgetBelowFloorError, match="that keeps at least 10 of 14 layers in INT8_G64: the least") as error:
@@ -186,6 +190,7 @@ def test_counts_that_cannot_be_kept_are_named(database: Database, toy: str) -> N
     assert len(conflict.value.fields["counts"]) == 2  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_cautious_plan_says_what_it_is_judged_by(database: Database, toy: str) -> None:
     plain, careful = _made(database), _made(database, caution=3)
     assert (plain.proof.caution, plain.proof.objective, plain.proof.direction) == (0, None, {})
@@ -196,6 +201,7 @@ def test_a_cautious_plan_says_what_it_is_judged_by(database: Database, toy: str)
     assert sum(number**2 for row in proof.direction.values() for number in row.values()) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_alternatives_are_worse_and_differ(database: Database, toy: str) -> None:
     plan = _made(database, alternatives=3, alternative_layers=4)
     assert len(plan.alternatives) == 3

@@ -85,6 +85,7 @@ def test_measured_planned_evaluated_exported(database: Database, tmp_path: Path)
     assert exported["quantization_config"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_only_what_is_missing_is_measured(database: Database, tmp_path: Path) -> None:
     tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, tmp_path / "llama"), calibrate(database)
@@ -99,6 +100,7 @@ def test_only_what_is_missing_is_measured(database: Database, tmp_path: Path) ->
     assert count(database, CellRow) == 14 * 4
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_every_probe_gives_a_plan(database: Database, tmp_path: Path) -> None:
     tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, tmp_path / "llama"), calibrate(database)
@@ -114,6 +116,7 @@ def test_every_probe_gives_a_plan(database: Database, tmp_path: Path) -> None:
         assert plan.predicted.unit == ("nats/token" if facts.in_nats else "relative")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_mixture_is_measured_expert_by_expert(database: Database, tmp_path: Path) -> None:
     tiny_models.tiny_mixtral(tmp_path / "mixtral")
     model, calibration = register(database, tmp_path / "mixtral"), calibrate(database)
@@ -134,6 +137,7 @@ def test_nan_weights_fail_the_job_with_the_tensors_name_and_write_nothing(databa
     assert count(database, CellRow) == 0
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_that_changed_on_disk_is_refused(database: Database, tmp_path: Path) -> None:
     tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, tmp_path / "llama"), calibrate(database)
@@ -145,6 +149,7 @@ def test_a_model_that_changed_on_disk_is_refused(database: Database, tmp_path: P
     assert count(database, CellRow) == 0
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_text_with_too_few_tokens_fails_the_job_with_the_numbers(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +169,7 @@ def test_a_text_with_too_few_tokens_fails_the_job_with_the_numbers(
     assert count(database, CellRow) == 0
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_uniform_plan_is_measured_as_the_handler_was_told(database: Database, tmp_path: Path) -> None:
     """Storing a bfloat16 model in BF16 changes nothing: KL 0, agreement 1."""
     tiny_models.tiny_llama(tmp_path / "llama")

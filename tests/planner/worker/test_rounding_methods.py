@@ -50,6 +50,7 @@ def test_settings_of_different_methods_never_mix() -> None:
 
 
 @pytest.mark.parametrize("rounding", METHODS[1:])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_measured_planned_evaluated_and_written(database: Database, tmp_path: Path, rounding: str) -> None:
     source = tiny_models.tiny_llama(tmp_path / "llama")
     model, calibration = register(database, source), calibrate(database)
@@ -79,12 +80,14 @@ def expected_tensors(database: Database, plan: PlanDocument) -> dict[str, Tensor
     }
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_method_with_data_needs_a_calibration_set_whatever_the_probe(database: Database, tmp_path: Path) -> None:
     model = register(database, tiny_models.tiny_llama(tmp_path / "llama"))
     with pytest.raises(InvalidRequestError, match="'gptq' runs on text"):
         submit(database, model, None, probe="weight_error", rounding="gptq")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_curves_of_another_version_are_not_rounded_as_if_nothing_had_changed(database: Database, tmp_path: Path) -> None:
     model = register(database, tiny_models.tiny_llama(tmp_path / "llama"))
     setting = setting_of(finished(database, submit(database, model, None, probe="weight_error")).request).id

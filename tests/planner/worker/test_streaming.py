@@ -41,6 +41,7 @@ def losses(database: Database, model: str, job: Job) -> np.ndarray:
         return load_curves(session, model, setting.id, formats, job.request["layers"]).loss
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_cells_do_not_depend_on_streaming_and_the_peak_is_beside_the_forecast(database: Database, model: str) -> None:
     calibration = calibrate(database)
     found = []
@@ -57,6 +58,7 @@ def test_cells_do_not_depend_on_streaming_and_the_peak_is_beside_the_forecast(da
     np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_auto_streams_what_would_not_fit_and_keeps_what_is_loaded(
     database: Database, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +75,7 @@ def test_auto_streams_what_would_not_fit_and_keeps_what_is_loaded(
     assert models.get(model, streaming="always").is_streamed
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_forecast_of_the_job_decides(database: Database, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     little_memory(monkeypatch, 1 << 30)
     models = LoadedModels(database)
@@ -80,6 +83,7 @@ def test_the_forecast_of_the_job_decides(database: Database, model: str, monkeyp
     assert models.streams(model, whole_bytes=2 << 30)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_that_cannot_be_streamed_is_loaded_whole(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +94,7 @@ def test_a_model_that_cannot_be_streamed_is_loaded_whole(
         submit(database, gguf, None, probe="weight_error", streaming="always")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_probe_that_needs_the_whole_model(database: Database, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calibration = calibrate(database)
     with pytest.raises(InvalidRequestError, match="coverage needs the whole model"):
@@ -99,6 +104,7 @@ def test_a_probe_that_needs_the_whole_model(database: Database, model: str, monk
     assert job.request["memory"]["streamed"] is False
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_streamed_units_are_larger(database: Database, model: str) -> None:
     calibration = calibrate(database, sequences=20)
     handler = SensitivityHandler(LoadedModels(database))
@@ -110,11 +116,13 @@ def test_streamed_units_are_larger(database: Database, model: str) -> None:
     assert counts == [3, 1]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_worker_that_may_not_use_so_much_streams_whatever_the_machine_has(database: Database, model: str) -> None:
     assert LoadedModels(database, most_bytes=1).streams(model)
     assert not LoadedModels(database, most_bytes=2**40).streams(model)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_that_was_deleted(database: Database) -> None:
     with pytest.raises(NotFoundError, match="was deleted"):
         LoadedModels(database).streams("0" * 64)
@@ -130,6 +138,7 @@ def test_the_peak_begins_anew() -> None:
     assert available_bytes() > 0
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_evaluations_take_the_model_as_it_is_loaded(database: Database, model: str) -> None:
     """Of a streamed model in one larger unit, with the numbers of the whole model's two."""
     calibration = calibrate(database)
