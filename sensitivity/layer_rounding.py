@@ -60,7 +60,7 @@ class LayerRounding:
         self._crossed = 0
         self._fuses = False
         self._fused: dict[str, Encoded] = {}
-        self._keeps = self.method.facts.needs_inputs
+        self._repeats = False
         if self.method.facts.needs_inputs:
             if tokens is None or tokens.numel() == 0:
                 msg = f"rounding method {rounding!r} runs on text: give it the calibration set that its curves were made with"
@@ -85,7 +85,7 @@ class LayerRounding:
         *,
         tokens: Tensor | None = None,
     ) -> "LayerRounding":
-        """The rounding of whole assignments, layer name to format, evaluated again and again: all codes are kept but ``rtn``'s.
+        """The rounding of whole assignments, layer name to format, evaluated again and again: all codes are kept but cheap ones.
 
         Raises:
             FormatError: no such method.
@@ -96,7 +96,7 @@ class LayerRounding:
             for layer, fmt in assignment.items():
                 wanted.setdefault(layer, []).append(fmt)
         found = cls(model, rounding, wanted, tokens=tokens)
-        found._keeps = not found.method.is_cheap
+        found._repeats = True
         found._fuses = True
         return found
 
@@ -114,14 +114,14 @@ class LayerRounding:
             UnsupportedShapeError: the format cannot store this shape.
             CorruptCheckpointError: a weight is NaN or infinite.
         """
-        if not self._keeps and len(self._shards(layer, fmt)) == 1:
+        if not self._keeps(fmt) and len(self._shards(layer, fmt)) == 1:
             return self.method.fake_quantize(self._model.weight(layer), fmt)
         return decode(self.encode(layer, fmt))
 
     @torch.no_grad()
     def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:
         """Codes and scales of a layer. Raises as ``fake_quantize`` does."""
-        if not self._keeps:
+        if not self._keeps(fmt):
             return self._alone_or_fused(layer, fmt)
         if (layer, fmt) not in self._known:
             if self._watcher is None:
@@ -129,6 +129,9 @@ class LayerRounding:
             else:
                 self._round_up_to(self._watcher, layer)
         return self._known[layer, fmt]
+
+    def _keeps(self, fmt: CandidateFormat) -> bool:
+        return self._watcher is not None or (self._repeats and not self.method.is_cheap(fmt))
 
     def _shards(self, layer: str, fmt: CandidateFormat) -> tuple[str, ...]:
         """The layers that are encoded together with one."""

@@ -23,11 +23,9 @@ class AbstractRounding(ABC):
 
     Class attributes:
         facts: name, version and needs, as planning knows them.
-        is_cheap: rounding anew costs no more than decoding kept codes.
     """
 
     facts: ClassVar[RoundingFacts]
-    is_cheap: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -38,6 +36,10 @@ class AbstractRounding(ABC):
     def version(self) -> int:
         """Raised whenever the numbers would change, also with a hyper-parameter's default; part of a cell's identity."""
         return self.facts.version
+
+    def is_cheap(self, fmt: CandidateFormat) -> bool:
+        """Whether rounding to a format anew costs no more than decoding kept codes."""
+        return False
 
     @abstractmethod
     def encode_many(

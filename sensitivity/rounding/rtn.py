@@ -120,7 +120,10 @@ class RoundToNearest(AbstractRounding):
     """Round to nearest as a rounding method: no data, no search."""
 
     facts: ClassVar[RoundingFacts] = RTN
-    is_cheap: ClassVar[bool] = True
+
+    def is_cheap(self, fmt: CandidateFormat) -> bool:
+        """Yes, but for blocks, whose scales may be searched."""
+        return not isinstance(fmt, BlockFormat)
 
     @torch.no_grad()
     def encode_many(

@@ -160,6 +160,14 @@ def test_cells_that_are_evaluated_again_are_rounded_once_unless_that_is_cheap(
 
 
 @pytest.mark.parametrize("rounding", METHODS)
+def test_blocks_of_gguf_are_rounded_once_by_every_method(llama: LoadedModel, tokens: Tensor, rounding: str) -> None:
+    name, fmt = "model.layers.0.self_attn.q_proj", get_format("IQ4_NL")
+    rounded = LayerRounding.of_assignments(llama, rounding, [{name: fmt}], tokens=tokens)
+    assert rounded.encode(name, fmt) is rounded.encode(name, fmt)
+    assert torch.equal(rounded.fake_quantize(name, fmt), decode(rounded.encode(name, fmt)))
+
+
+@pytest.mark.parametrize("rounding", METHODS)
 def test_layers_that_engines_fuse_are_one_matrix_of_nvfp4_in_assignments(
     llama: LoadedModel, tokens: Tensor, rounding: str
 ) -> None:
