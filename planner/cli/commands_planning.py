@@ -8,6 +8,7 @@ import typer
 from planner.budget import BudgetKind
 from planner.cli import options
 from planner.cli.following import follow
+from planner.cli.measured_smallest import plan_by_measuring
 from planner.cli.plan_batches import make_all, read_questions, show_all
 from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
@@ -71,6 +72,7 @@ def plan(
     prefill_ms: options.PrefillMs = None,
     bit_operations: options.BitOperations = None,
     max_loss: options.MaxLoss = None,
+    measured: options.MeasuredLoss = False,
     device: options.Device = None,
     context: options.Context = 0,
     batch: options.Batch = 1,
@@ -129,6 +131,9 @@ def plan(
         requests = [PlanRequest.model_validate(question | {"budget": budget}) for budget in budgets]
     if batch_file is not None or len(requests) > 1:
         show_all(requests, make_all(operations(), requests), as_json=as_json)
+        return
+    if measured:
+        plan_by_measuring(operations(), requests[0], as_json=as_json)
         return
     document = operations().create_plan(requests[0])
     if as_json:

@@ -76,6 +76,12 @@ BitOperations = Annotated[
 MaxLoss = Annotated[
     str | None, typer.Option("--max-loss", help="The inverse: the smallest plan that is predicted to lose no more, or several.")
 ]
+MeasuredLoss = Annotated[
+    bool,
+    typer.Option(
+        "--measured", help="Of --max-loss: measure the loss, by a bisection with evaluations, instead of predicting it; minutes."
+    ),
+]
 KV = Annotated[
     str | None,
     typer.Option(
