@@ -32,7 +32,8 @@ def read_assignment(document: Mapping[str, object], model: ExportedModel) -> dic
 
     Raises:
         ExportError: a setting that changes how codes are read, an entry that AutoRound refuses or that matches nothing, a layer
-            that the two configurations read differently, or a scheme that is no candidate format.
+            that the two configurations read differently or that ``layer_config`` leaves to whatever scheme it is used with, or a
+            scheme that is no candidate format.
     """
     config = _entry(document.get("quantization_config"), "quantization_config")
     for key, value in FIXED.items():
@@ -49,8 +50,8 @@ def read_assignment(document: Mapping[str, object], model: ExportedModel) -> dic
     for layer, name in zip(model.layers, names, strict=True):
         default = base if name.startswith(tuple(blocks)) else {"bits": UNQUANTIZED_BITS}
         fmt = _format(name, {**base, **in_file.get(name, default)}, model)
-        if name in quantizer and fmt != _format(name, {**base, **quantizer[name]}, model):
-            msg = f"{name} is read as {fmt.name} from the checkpoint, but layer_config says {dict(quantizer[name])}"
+        if name not in quantizer or fmt != _format(name, {**base, **quantizer[name]}, model):
+            msg = f"{name} is read as {fmt.name} from the checkpoint, but layer_config says {dict(quantizer.get(name, {}))}"
             raise ExportError(msg, layers=[layer.name], rule="two-readings")
         found[layer.name] = fmt
     return found

@@ -1,7 +1,8 @@
-"""Regular expressions for sets of layers: anchored, dots escaped, each layer in one, and as few as the names allow.
+r"""Regular expressions for sets of layers: anchored, dots escaped, each layer in one, and as few as the names allow.
 
-The members of a fused projection that share a rule get the fused name as well, ``(q|k|v|qkv)_proj``: vLLM looks rules up by
-the name of its fused module, GPTQModel by the module of the checkpoint.
+vLLM looks rules up by the names of the modules that it makes of several layers, GPTQModel by those of the checkpoint. So where
+all members of one share a rule its own name is matched as well: ``(q|k|v|qkv)_proj``, and ``experts(\.\d+\.…)?`` for a block's
+experts.
 """
 
 import re
@@ -39,22 +40,39 @@ class _Parent:
         return cls(tuple(path), layer.block, layer.expert)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What patterns of several blocks have in common: everything but the blocks' numbers."""
+
+    path: tuple[str, ...]
+    experts: tuple[int, ...]
+    names: str
+    all_experts: bool
+
+    def pattern(self, blocks: Iterable[int]) -> str:
+        marks = {_BLOCK: _either(map(str, blocks)), _EXPERT: _either(map(str, self.experts))}
+        parts = [marks.get(part) or re.escape(part) for part in self.path]
+        if self.all_experts:
+            return "^" + r"\.".join(parts[: self.path.index(_EXPERT)]) + rf"(\.\d+\.{self.names})?$"
+        return "^" + r"\.".join([*parts, self.names]) + "$"
+
+
 def patterns(chosen: Sequence[Layer], layers: Sequence[Layer]) -> list[str]:
     """Patterns that match the chosen layers and no others of the model, each ``^…$``.
 
     Args:
         chosen: layers that share a rule.
-        layers: all layers of the model: they tell which fused modules and which experts are chosen as a whole.
+        layers: all layers of the model: they tell which modules are chosen as a whole.
     """
     everywhere = _kinds(layers)
-    all_experts = _experts(dict.fromkeys(everywhere, ""))
-    blocks: dict[tuple[tuple[str, ...], str, str], list[int]] = {}
-    for (path, block, names), numbers in _experts(
-        {parent: _alternatives(kinds, everywhere[parent]) for parent, kinds in _kinds(chosen).items()}
-    ).items():
-        expert = r"\d+" if len(numbers) > 1 and numbers == all_experts[path, block, ""] else _either(map(str, numbers))
-        blocks.setdefault((path, expert, names), []).extend([] if block is None else [block])
-    return [_pattern(path, _either(map(str, numbers)), expert, names) for (path, expert, names), numbers in blocks.items()]
+    whole = _experts(everywhere)
+    blocks: dict[_Shape, list[int]] = {}
+    for (path, block, kinds), experts in _experts(_kinds(chosen)).items():
+        all_experts = len(experts) > 1 and whole.get((path, block, kinds)) == experts
+        present = everywhere[_Parent(path, block, experts[0] if experts else None)]
+        shape = _Shape(path, tuple(experts), _alternatives(kinds, () if experts else present), all_experts)
+        blocks.setdefault(shape, []).extend([] if block is None else [block])
+    return [shape.pattern(numbers) for shape, numbers in blocks.items()]
 
 
 def fused_modules(layers: Iterable[Layer]) -> dict[str, list[str]]:
@@ -62,28 +80,32 @@ def fused_modules(layers: Iterable[Layer]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for layer in layers:
         parent, _, kind = layer.name.rpartition(".")
+        if layer.expert is not None:
+            found.setdefault(parent.rpartition(".")[0], []).append(layer.name)
+            continue
         for fused, members in FUSED.items():
             if kind in members:
                 found.setdefault(f"{parent}.{fused}", []).append(layer.name)
     return {fused: members for fused, members in found.items() if len(members) > 1}
 
 
-def _kinds(layers: Iterable[Layer]) -> dict[_Parent, list[str]]:
-    found: dict[_Parent, list[str]] = {}
+def _kinds(layers: Iterable[Layer]) -> dict[_Parent, tuple[str, ...]]:
+    found: dict[_Parent, tuple[str, ...]] = {}
     for layer in layers:
-        found.setdefault(_Parent.of(layer), []).append(layer.name.rpartition(".")[2])
+        parent = _Parent.of(layer)
+        found[parent] = (*found.get(parent, ()), layer.name.rpartition(".")[2])
     return found
 
 
-def _experts(names: Mapping[_Parent, str]) -> dict[tuple[tuple[str, ...], int | None, str], list[int]]:
-    """(path, block, names) → the experts' numbers, none where the layers are no experts'."""
-    found: dict[tuple[tuple[str, ...], int | None, str], list[int]] = {}
-    for parent, name in names.items():
-        found.setdefault((parent.path, parent.block, name), []).extend([] if parent.expert is None else [parent.expert])
+def _experts(kinds: Mapping[_Parent, tuple[str, ...]]) -> dict[tuple[tuple[str, ...], int | None, tuple[str, ...]], list[int]]:
+    """(path, block, kinds) → the experts' numbers, none where the layers are no experts'."""
+    found: dict[tuple[tuple[str, ...], int | None, tuple[str, ...]], list[int]] = {}
+    for parent, its_kinds in kinds.items():
+        found.setdefault((parent.path, parent.block, its_kinds), []).extend([] if parent.expert is None else [parent.expert])
     return found
 
 
-def _alternatives(kinds: Sequence[str], siblings: Sequence[str]) -> str:
+def _alternatives(kinds: Sequence[str], siblings: Iterable[str]) -> str:
     """The chosen kinds of a module as one expression, with the names of the fused modules that they are the whole of."""
     present = set(siblings)
     fused = [name for name, members in FUSED.items() if _is_whole(present.intersection(members), kinds)]
@@ -100,8 +122,3 @@ def _is_whole(members: set[str], kinds: Sequence[str]) -> bool:
 def _either(choices: Iterable[str]) -> str:
     found = list(choices)
     return found[0] if len(found) == 1 else f"({'|'.join(found)})"
-
-
-def _pattern(path: Sequence[str], block: str, expert: str, names: str) -> str:
-    marks = {_BLOCK: block, _EXPERT: expert}
-    return "^" + r"\.".join([*(marks.get(part) or re.escape(part) for part in path), names]) + "$"

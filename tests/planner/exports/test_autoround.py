@@ -31,6 +31,12 @@ def of_block(number: int, fmt: CandidateFormat, model: ExportedModel) -> dict[st
     return {layer.name: fmt for layer in model.layers if layer.block == number}
 
 
+def respelt(document: Document, in_file: Mapping[str, object], for_quantizer: Mapping[str, object]) -> Document:
+    """The MLP of a one-block model by other entries, everything else by exact names."""
+    kept = {name: words for name, words in document["layer_config"].items() if "mlp" not in name}
+    return changed({**document, "layer_config": {**kept, **for_quantizer}}, extra_config=in_file)
+
+
 def changed(document: Document, **changes: object) -> Document:
     return {**document, "quantization_config": {**document["quantization_config"], **changes}}
 
@@ -81,10 +87,10 @@ def test_escaped_dots_never_match_for_the_quantizer_and_do_in_a_checkpoint() -> 
     document = exported(of_block(0, FOUR, model), model)
     eight = {"bits": 8, "group_size": -1}
     pattern = r"model\.layers\.0\.mlp\.(gate|up)_proj$"
+    bare, down = "model.layers.0.mlp.(gate|up)_proj$", {"model.layers.0.mlp.down_proj": {"bits": 4}}
     with pytest.raises(ExportError, match="matches no layer"):
-        read_assignment({**document, "layer_config": {pattern: eight}}, model)
-    bare = "model.layers.0.mlp.(gate|up)_proj$"
-    both = changed({**document, "layer_config": {bare: eight}}, extra_config={pattern: eight})
+        read_assignment(respelt(document, {pattern: eight}, {pattern: eight, **down}), model)
+    both = respelt(document, {pattern: eight}, {bare: eight, **down})
     assert read_assignment(both, model)["model.layers.0.mlp.up_proj"] == EIGHT
     assert read_assignment(both, model)["model.layers.0.mlp.down_proj"] == FOUR
 
@@ -93,7 +99,8 @@ def test_patterns_without_anchors_are_open_at_both_ends() -> None:
     model = example_model(blocks=1, head=False)
     document = exported(of_block(0, FOUR, model), model)
     eight = {"bits": 8, "group_size": -1}
-    both = changed({**document, "layer_config": {"mlp.(gate|up)": eight}}, extra_config={r".*mlp\.(gate|up).*": eight})
+    down = {"model.layers.0.mlp.down_proj": {"bits": 4}}
+    both = respelt(document, {r".*mlp\.(gate|up).*": eight}, {"mlp.(gate|up)": eight, **down})
     assert {name for name, fmt in read_assignment(both, model).items() if fmt == EIGHT} == {
         "model.layers.0.mlp.gate_proj",
         "model.layers.0.mlp.up_proj",
@@ -104,8 +111,9 @@ def test_an_exact_name_goes_before_a_pattern_and_the_first_pattern_before_the_ne
     model = example_model(blocks=1, head=False)
     document = exported(of_block(0, FOUR, model), model)
     eight, three = {"bits": 8, "group_size": -1}, {"bits": 3, "group_size": 32}
-    extra = {r".*mlp\..*": eight, r".*up_proj$": three, "model.layers.0.mlp.down_proj": three}
-    found = read_assignment(changed({**document, "layer_config": {}}, extra_config=extra), model)
+    exact = {"model.layers.0.mlp.down_proj": three}
+    both = respelt(document, {r".*mlp\..*": eight, r".*up_proj$": three} | exact, {"mlp": eight, "up_proj$": three} | exact)
+    found = read_assignment(both, model)
     assert [found[f"model.layers.0.mlp.{kind}"] for kind in ("gate_proj", "up_proj", "down_proj")] == [EIGHT, EIGHT, THREE]
 
 
@@ -129,8 +137,7 @@ def test_layers_outside_the_blocks_stay_as_they_are_unless_named() -> None:
     found = example_model(blocks=1, head=False)
     model = ExportedModel(found.fingerprint, found.source, "llama", "bfloat16", (*found.layers, head))
     document = exported(of_block(0, FOUR, model), model)
-    nothing = {**changed(document, extra_config={}), "layer_config": {}}
-    assert read_assignment(nothing, model)["lm_head"].name == "BF16"
+    assert read_assignment(changed(document, extra_config={}), model)["lm_head"].name == "BF16"
     planned = exported(of_block(0, FOUR, model) | {"lm_head": FOUR}, model)
     assert planned["quantization_config"]["extra_config"] == {"lm_head": {"bits": 4, "group_size": 64}}
 
@@ -150,6 +157,7 @@ def test_what_autoround_refuses_or_only_warns_of_is_refused() -> None:
         (changed(document, packing_format="auto_round"), "packing_format is 'auto_round'"),
         (changed(document, extra_config=None), "extra_config is None"),
         ({**document, "layer_config": {first: SIXTEEN}}, f"{first} is read as INT4_G64 from the checkpoint"),
+        ({**document, "layer_config": {}}, f"{first} is read as INT4_G64 .*, but layer_config says {{}}"),
     ]
     for one, message in bad:
         with pytest.raises(ExportError, match=message):

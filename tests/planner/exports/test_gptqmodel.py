@@ -163,11 +163,19 @@ def test_a_planned_head_is_loaded_only_if_the_file_says_so() -> None:
 def test_experts_of_a_block_are_one_pattern_if_they_share_a_format() -> None:
     model = mixture_model()
     plan = {layer.name: get_format("INT4_G32") for layer in model.layers}
-    assert list(rules(exported(plan, model))) == [r"+:^model\.layers\.0\.mlp\.experts\.\d+\.(gate|up|down|gate_up)_proj$"]
+    assert list(rules(exported(plan, model))) == [r"+:^model\.layers\.0\.mlp\.experts(\.\d+\.(gate|up|down)_proj)?$"]
     mixed = plan | {layer.name: EIGHT for layer in model.layers if layer.expert == 1}
     assert list(rules(exported(mixed, model, "generic"))) == [
-        rf"+:^model\.layers\.0\.mlp\.experts\.{expert}\.(gate|up|down|gate_up)_proj$" for expert in (0, 1)
+        rf"+:^model\.layers\.0\.mlp\.experts\.{expert}\.(gate|up|down)_proj$" for expert in (0, 1)
     ]
+
+
+def test_a_rule_without_the_name_of_the_stacked_experts_is_refused_as_vllm_would_read_the_base() -> None:
+    model = mixture_model()
+    config = exported({layer.name: get_format("INT4_G32") for layer in model.layers}, model)
+    plain = {r"+:^model\.layers\.0\.mlp\.experts\.\d+\.(gate|up|down)_proj$": {}}
+    with pytest.raises(ExportError, match=r"by model\.layers\.0\.mlp\.experts, whose members"):
+        read_assignment(config | {"dynamic": plain}, model)
 
 
 def test_mixtrals_experts_have_the_engines_names() -> None:
@@ -181,9 +189,7 @@ def test_mixtrals_experts_have_the_engines_names() -> None:
     model = ExportedModel("b" * 64, "a/mixtral", "mixtral", "bfloat16", tuple(layers))
     plan = {layer.name: FOUR if layer.block else EIGHT for layer in layers}
     config = exported(plan, model)
-    assert list(rules(config)) == [
-        rf"+:^model\.layers\.{block}\.mlp\.experts\.\d+\.(gate|up|down|gate_up)_proj$" for block in (0, 1)
-    ]
+    assert list(rules(config)) == [rf"+:^model\.layers\.{block}\.mlp\.experts(\.\d+\.(gate|up|down)_proj)?$" for block in (0, 1)]
     assert read_assignment(config, model) == plan
 
 
