@@ -1,5 +1,6 @@
 """No engine in particular."""
 
+from planner.runtimes.kv_rules import ANY_KV
 from planner.runtimes.profile import RuntimeProfile, formats_own_refusal, formats_own_size
 
 RUNTIME = RuntimeProfile(
@@ -11,4 +12,5 @@ RUNTIME = RuntimeProfile(
     size_bits=formats_own_size,
     refusal=formats_own_refusal,
     exports=("json", "compressed-tensors"),
+    kv=ANY_KV,
 )

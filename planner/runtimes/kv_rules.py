@@ -51,3 +51,5 @@ class KVRules:
 
 ANY_KV: Final = KVRules()
 """Every cache for itself, in any format."""
+UNQUANTIZED_KV: Final = KVRules(formats=frozenset())
+"""16 bits an element: of an engine that nothing more is known of."""

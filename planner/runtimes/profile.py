@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from planner.runtimes.kv_rules import ANY_KV, KVRules
+from planner.runtimes.kv_rules import UNQUANTIZED_KV, KVRules
 from planner.runtimes.rest import RestBytes, as_in_the_checkpoint
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -66,7 +66,7 @@ class RuntimeProfile:
     tie_expert_kinds: bool = False
     kernel_needs: KernelNeeds = no_needs
     quantizes_activations: QuantizesActivations = weights_only
-    kv: KVRules = ANY_KV
+    kv: KVRules = UNQUANTIZED_KV
     rest_bytes: RestBytes = as_in_the_checkpoint
 
     def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:

@@ -305,3 +305,10 @@ def test_a_search_holds_the_caches(database: Database, toy: str) -> None:
     assert effective.limit == asked.rows[0].limit
     assert effective.table.shape == prepared.posed.classes.legal.shape
     assert asked.whole.weight_bits(asked.whole.classes.legal.argmax(axis=1)) <= bits
+
+
+def test_of_an_engine_that_nothing_is_known_of_caches_stay_as_they_are(database: Database, toy: str) -> None:
+    with pytest.raises(PinConflictError, match="torch-cpu keeps caches in BF16, FP16 only, not in INT8"):
+        _made(database, runtime="torch-cpu", kv_formats=["INT8"])
+    with pytest.raises(PinConflictError, match="llama.cpp keeps caches in BF16, FP16, Q4_0, Q8_0 only"):
+        _made(database, runtime="llama.cpp", kv_formats=["FP8"])
