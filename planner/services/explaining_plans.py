@@ -63,7 +63,8 @@ def explain_plan(session: Session, plan_id: str, *, layers: str = "*", most: int
     )
     explained = _Explained(document, ask(session, prepare(session, request), request))
     explained.check_groups()
-    matched = [choice for choice in (*document.choices, *document.kv) if fnmatchcase(choice.layer, layers)]
+    choices: list[Choice | KVChoice] = [*document.choices, *document.kv]
+    matched = [choice for choice in choices if fnmatchcase(choice.layer, layers)]
     if not matched:
         example = document.choices[0].layer if document.choices else "none: the plan has no layers"
         msg = f"pattern {layers!r} matches no planned layer; a layer name looks like {example!r}"

@@ -25,11 +25,12 @@ def rule_refusals(rules: Rules, layer: str, fmt: AbstractFormat, names: frozense
         fmt: the format.
         names: of all planned layers: a pattern that is the name of one matches that one alone.
     """
+    bits = fmt.num_bits or 0
     closed = (
         *((f"pin {pattern}={name}", pattern, fmt.name != name) for pattern, name in rules.pins.items()),
         *((f"menu {pattern}={','.join(menu)}", pattern, fmt.name not in menu) for pattern, menu in rules.menus.items()),
-        *((f"floor {pattern}={floor}", pattern, fmt.num_bits < floor) for pattern, floor in rules.floors.items()),
-        *((f"ceiling {pattern}={most}", pattern, fmt.num_bits > most) for pattern, most in rules.ceilings.items()),
+        *((f"floor {pattern}={floor}", pattern, bits < floor) for pattern, floor in rules.floors.items()),
+        *((f"ceiling {pattern}={most}", pattern, bits > most) for pattern, most in rules.ceilings.items()),
     )
     for text, pattern, closes in closed:
         if closes and (pattern == layer or (pattern not in names and fnmatchcase(layer, pattern))):

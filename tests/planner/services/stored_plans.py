@@ -33,7 +33,7 @@ def cached_model(database: Database, name: str = "cached", *, formats: tuple[str
     described = replace(synthetic.description(name=name), heads=4, kv_heads=2)
     tensors = {"k_proj": "K", "v_proj": "V"}
     cells = [
-        Cell(layer.name, fmt.name, fmt.identity, CellStatus.MEASURED, 0.04 * number / fmt.num_bits, 0.001, 4.0, None, None)
+        Cell(layer.name, fmt.name, fmt.identity, CellStatus.MEASURED, 0.04 * number / (fmt.num_bits or 1), 0.001, 4.0, None, None)
         for number, layer in enumerate(described.layers, start=1)
         if layer.kind in tensors
         for fmt in (get_cell_format(f"{tensors[layer.kind]}_{one}") for one in formats)

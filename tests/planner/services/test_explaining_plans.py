@@ -127,7 +127,7 @@ def test_refusals_name_the_runtime_the_rule_the_tie_and_the_cell(database: Datab
     )
     with database.session() as session:
         store_cells(session, toy, synthetic.setting(), [cell])
-    rules = {
+    rules: dict[str, Any] = {
         "floors": {"*.self_attn.o_proj": 4},
         "ceilings": {"model.layers.0.self_attn.o_proj": 6},
         "menus": {"*.k_proj": ["INT4_G64", "INT8_G64"]},
@@ -193,7 +193,7 @@ def test_a_pattern_and_a_limit_choose_what_is_shown(database: Database, toy: str
 def test_kernels_and_what_was_measured_since_are_said(database: Database, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = stored_plan(database, pins={"*": "INT4_G64"}, allow_slack=True)
     profile = replace(get_runtime("generic"), kernel_needs=lambda fmt: f"a kernel of {fmt.num_bits} bits")
-    monkeypatch.setitem(RUNTIMES, "generic", profile)  # type: ignore[arg-type]
+    monkeypatch.setitem(RUNTIMES, "generic", profile)
     found = explained(database, plan.id)
     assert found.kernels == {"INT4_G64": "a kernel of 4 bits"}
     assert found.notes == []

@@ -163,7 +163,7 @@ def test_a_format_that_is_packed_otherwise(database: Database, toy: str, monkeyp
         padded = {"INT3_G64": "INT4_G64", "INT5_G64": "INT8_G64", "INT6_G64": "INT8_G64"}.get(candidate.name, candidate.name)
         return get_format(padded).size_bits(shape)
 
-    monkeypatch.setitem(RUNTIMES, "padding", replace(get_runtime("generic"), name="padding", size_bits=in_whole_widths))  # type: ignore[arg-type]
+    monkeypatch.setitem(RUNTIMES, "padding", replace(get_runtime("generic"), name="padding", size_bits=in_whole_widths))
     plan = stored_plan(database, budget={"effective_bits": 5.0}, formats=["INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"])
     assert {"INT5_G64", "INT6_G64"} & {choice.format for choice in plan.choices}
     found = retargeted(database, plan.id, "padding")

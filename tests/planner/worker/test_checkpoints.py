@@ -129,7 +129,7 @@ def test_only_the_files_of_the_model_are_read(database: Database, tmp_path: Path
     bare["lm_head.weight"] = bare["wte.weight"].clone()
     (source / "model.safetensors").unlink()
     names = sorted(bare)
-    places = {}
+    places: dict[str, str] = {}
     for number, part in enumerate((names[::2], names[1::2]), start=1):
         file = f"model-0000{number}-of-00002.safetensors"
         save_file({name: bare[name] for name in part}, source / file, {"format": "pt"})
