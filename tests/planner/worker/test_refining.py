@@ -156,10 +156,12 @@ def at_home(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("at_home")
 def test_the_command_steps_until_nothing_is_surely_better(database: Database, plan: PlanDocument, calibration: str) -> None:
-    arguments = ["refine", plan.id, "--rounds", "8", "--calibration", calibration, "--step-errors", "0.25", "--draws", "8"]
-    result = CliRunner().invoke(app, arguments)
+    asked = ["--calibration", calibration, "--draws", "2"]
+    result = CliRunner().invoke(app, ["refine", plan.id, "--rounds", "2", "--step-errors", "0.25", *asked])
     assert result.exit_code == 0, result.output
     assert "layers change" in result.output
     assert "layers changed" in result.output
+    result = CliRunner().invoke(app, ["refine", plan.id, "--rounds", "2", "--step-errors", "100", *asked])
+    assert f"no change of plan {plan.id} is surely better: it stays" in result.output
     with database.read_session() as session:
         assert len(plan_listing.list_plans(session).items) > 1
