@@ -16,7 +16,7 @@ from planner.errors import InvalidRequestError
 from planner.runtimes.torch_cpu import KERNELS, RUNTIME
 from planner.schemas.devices import CreateDevice, FigureDocument, LatencyDocument, LatencyTableDocument, PoolDocument
 from planner.worker.torch_cpu.kernels import ACTIVATIONS, PlainLinear, kernel_linear
-from planner.worker.torch_cpu.timing import copies_of, last_level_cache, time_calls, torch_threads
+from planner.worker.torch_cpu.timing import copies_of, last_level_cache, time_in_turn, torch_threads
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import get_format
 from sensitivity.rounding.rtn import encode
@@ -54,7 +54,8 @@ def measure_table(
 ) -> LatencyTableDocument:
     """Time each format's kernel on each shape at each batch.
 
-    Weights are made up. Copies of them take turns, so that they come from memory as in a model.
+    Weights are made up. Formats and copies of their weights take turns, so that weights come from memory and kernels follow
+    others, as in a model.
 
     Args:
         shapes: (out, in) of layers.
@@ -69,9 +70,9 @@ def measure_table(
     entries = []
     with torch_threads(threads):
         for shape in shapes:
-            for name in formats_for(shape, formats):
-                entries += _measure(shape, name, batches, threads)
-                progress(f"{shape[0]} × {shape[1]} {name}")
+            names = formats_for(shape, formats)
+            entries += _measure(shape, names, batches, threads)
+            progress(f"{shape[0]} × {shape[1]}: {', '.join(names) or 'no kernel'}")
     if not entries:
         msg = "torch has no kernel for any of these shapes in these formats: name others"
         raise InvalidRequestError(msg)
@@ -97,9 +98,8 @@ def measure_device(name: str, *, threads: int = 1) -> CreateDevice:
     """
     source = f"bitplan device measure: {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}"
     with torch_threads(threads):
-        numbers = torch.ones(_READ_BYTES // 4)
-        reading = time_calls([_Sum(), _Sum()], numbers, threads=threads).seconds
-        overhead = time_calls([PlainLinear(torch.zeros(16, 16))] * 2000, torch.zeros(1, 16), threads=threads).seconds
+        reading = _seconds(_Sum(), torch.ones(_READ_BYTES // 4), threads)
+        overhead = _seconds(PlainLinear(torch.zeros(16, 16)), torch.zeros(1, 16), threads, repeats=2000)
         peaks = {arithmetic: _peak(dtype, threads) for arithmetic, dtype in _ARITHMETIC.items()}
 
     def figure(value: float, how: str) -> FigureDocument:
@@ -127,19 +127,23 @@ class _Sum(nn.Module):
 
 def _peak(dtype: torch.dtype, threads: int) -> float:
     layer = PlainLinear(torch.ones(_PROBE, _PROBE, dtype=dtype))
-    seconds = time_calls([layer, layer], torch.ones(_PROBE, _PROBE, dtype=dtype), threads=threads).seconds
-    return 2 * _PROBE**3 / seconds
+    return 2 * _PROBE**3 / _seconds(layer, torch.ones(_PROBE, _PROBE, dtype=dtype), threads)
 
 
-def _measure(shape: Shape, name: str, batches: Sequence[int], threads: int) -> list[LatencyDocument]:
+def _seconds(module: nn.Module, inputs: torch.Tensor, threads: int, *, repeats: int = 2) -> float:
+    return time_in_turn({"": [module] * repeats}, {"": inputs}, threads=threads)[""].seconds
+
+
+def _measure(shape: Shape, names: Sequence[str], batches: Sequence[int], threads: int) -> list[LatencyDocument]:
+    if not names:
+        return []
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    layer = PlainLinear(weight) if name == PLAIN else kernel_linear(encode(weight, get_format(name)))
-    layers = copies_of(layer)
-    dtype = torch.float32 if name == PLAIN else ACTIVATIONS
+    layers = {name: PlainLinear(weight) if name == PLAIN else kernel_linear(encode(weight, get_format(name))) for name in names}
+    copies = copies_of(layers)
     found = []
     for batch in batches:
-        timing = time_calls(layers, torch.ones(batch, shape[1], dtype=dtype), threads=threads)
-        found.append(
+        rows = {name: torch.ones(batch, shape[1], dtype=torch.float32 if name == PLAIN else ACTIVATIONS) for name in names}
+        found += [
             LatencyDocument(
                 out_features=shape[0],
                 in_features=shape[1],
@@ -148,7 +152,8 @@ def _measure(shape: Shape, name: str, batches: Sequence[int], threads: int) -> l
                 seconds=timing.seconds,
                 standard_deviation=timing.standard_deviation,
             )
-        )
+            for name, timing in time_in_turn(copies, rows, threads=threads).items()
+        ]
     return found
 
 
@@ -156,8 +161,9 @@ def _method(threads: int) -> str:
     clock = "processor time of the thread" if threads == 1 else "wall time"
     kernels = "; ".join(f"{name} {kernel}" for name, kernel in ({PLAIN: "aten::linear"} | KERNELS).items())
     return (
-        f"{clock}; best round after a warm-up; copies of the weights take turns, together 4 times the last-level cache of "
-        f"{last_level_cache() // 2**20} MiB, so that they come from memory; kernels: {kernels}"
+        f"{clock} of each call; mean of the best round after a warm-up; formats, and copies of their weights, take turns, "
+        f"together 4 times the last-level cache of {last_level_cache() // 2**20} MiB, so that weights come from memory; "
+        f"kernels: {kernels}"
     )
 
 

@@ -3,11 +3,11 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -44,15 +44,15 @@ def last_level_cache() -> int:
     return max(found)
 
 
-def copies_of(module: nn.Module) -> list[nn.Module]:
-    """So many copies of a layer that together they are several times larger than the last-level cache.
+def copies_of(modules: Mapping[str, nn.Module]) -> dict[str, list[nn.Module]]:
+    """So many copies of some layers that all of them together are several times larger than the last-level cache.
 
     Whoever runs them in turn reads every weight from memory, as each token of a model does.
     """
-    size = sum(buffer.nbytes for buffer in module.buffers())
+    size = sum(buffer.nbytes for module in modules.values() for buffer in module.buffers())
     wanted = min(_CACHES * last_level_cache(), _MOST_BYTES)
     count = min(MOST_COPIES, max(2, math.ceil(wanted / max(size, 1))))
-    return [module, *(deepcopy(module) for _ in range(count - 1))]
+    return {name: [module, *(deepcopy(module) for _ in range(count - 1))] for name, module in modules.items()}
 
 
 @contextmanager
@@ -72,29 +72,44 @@ def clock(threads: int) -> Callable[[], float]:
 
 
 @torch.inference_mode()
-def time_calls(modules: Sequence[nn.Module], inputs: Tensor, *, threads: int) -> Timing:
-    """Time of one call, over calls of all modules in turn.
+def time_in_turn(modules: Mapping[str, Sequence[nn.Module]], inputs: Mapping[str, Tensor], *, threads: int) -> dict[str, Timing]:
+    """Time of one call of each of several layers, over calls of all of them in turn.
 
-    Each is called once before; then rounds of some calls go on through the modules where the last one stopped, and the best
-    round counts: other work can only make a round slower.
+    The layers of a plan are of several formats, and a kernel is slower after another kernel than after itself: so each call is
+    timed alone, and the formats take turns. Each copy is called once before; then rounds of some calls go on where the last one
+    stopped, and the best round counts: other work can only make a round slower.
 
     Args:
-        modules: layers of one kernel and shape.
+        modules: copies of each layer, by name.
         inputs: what each is given.
         threads: of a kernel; the caller has set them.
     """
     now = clock(threads)
     start = now()
-    for module in modules:
-        module(inputs)
-    once = max((now() - start) / len(modules), 1e-7)
-    calls = max(1, min(len(modules), int(ROUND_SECONDS / once)))
-    turn = cycle(modules)
-    rounds = []
-    for _ in range(_ROUNDS):
-        of_round = list(islice(turn, calls))
-        start = now()
-        for module in of_round:
-            module(inputs)
-        rounds.append((now() - start) / calls)
+    for name, copies in modules.items():
+        for module in copies:
+            module(inputs[name])
+    count = max(map(len, modules.values()))
+    once = max((now() - start) / sum(map(len, modules.values())), 1e-7)
+    calls = max(1, min(count, int(ROUND_SECONDS / once)))
+    turns = [(name, cycle(copies)) for name, copies in modules.items()]
+    rounds = [_round(turns, inputs, calls, now) for _ in range(_ROUNDS)]
+    return {name: _timing([found[name] for found in rounds]) for name in modules}
+
+
+def _round(
+    turns: Sequence[tuple[str, Iterator[nn.Module]]], inputs: Mapping[str, Tensor], calls: int, now: Callable[[], float]
+) -> dict[str, float]:
+    """Mean time of a call, by name."""
+    sums = dict.fromkeys((name for name, _ in turns), 0.0)
+    for _ in range(calls):
+        for name, copies in turns:
+            module, given = next(copies), inputs[name]
+            start = now()
+            module(given)
+            sums[name] += now() - start
+    return {name: seconds / calls for name, seconds in sums.items()}
+
+
+def _timing(rounds: Sequence[float]) -> Timing:
     return Timing(min(rounds), statistics.stdev(rounds))

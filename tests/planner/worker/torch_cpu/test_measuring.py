@@ -38,10 +38,11 @@ class Worker(nn.Module):
 def test_the_best_round_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(timing, "clock", lambda _: clock)
-    workers = [Worker(clock, 0.25)]
-    found = timing.time_calls(workers, torch.zeros(1), threads=1)
-    assert found.seconds == pytest.approx(0.25)
-    assert found.standard_deviation == pytest.approx(0.5, rel=0.01)
+    workers = {"a": [Worker(clock, 0.25)], "b": [Worker(clock, 3.0)]}
+    found = timing.time_in_turn(workers, {"a": torch.zeros(1), "b": torch.zeros(1)}, threads=1)
+    assert found["a"].seconds == pytest.approx(0.25)
+    assert found["a"].standard_deviation == pytest.approx(0.5, rel=0.01)
+    assert found["b"].seconds == pytest.approx(3.0)
 
 
 def test_modules_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +52,13 @@ def test_modules_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = [Worker(clock, 1e-3 - 1) for _ in range(5)]
     for worker in workers:
         worker.calls = 1
-    timing.time_calls(workers, torch.zeros(1), threads=1)
+    timing.time_in_turn({"a": workers}, {"a": torch.zeros(1)}, threads=1)
     assert len({worker.calls for worker in workers}) == 1
 
 
 def test_copies_are_larger_than_the_cache() -> None:
-    layer = PlainLinear(torch.zeros(1024, 1024))
-    copies = timing.copies_of(layer)
+    layers = {"a": PlainLinear(torch.zeros(1024, 1024)), "b": PlainLinear(torch.zeros(512, 1024))}
+    copies = [copy for found in timing.copies_of(layers).values() for copy in found]
     assert sum(buffer.nbytes for copy in copies for buffer in copy.buffers()) >= 4 * timing.last_level_cache()
     pointers = {buffer.data_ptr() for copy in copies for buffer in copy.buffers()}
     assert len(pointers) == len(copies)
@@ -71,8 +72,8 @@ def test_a_measured_table_can_be_planned_with(monkeypatch: pytest.MonkeyPatch) -
     before = torch.get_num_threads()
     document = measure_table([(32, 128), (16, 96)], batches=(1, 3), threads=1, progress=told.append)
     assert torch.get_num_threads() == before
-    assert len(told) == len(FORMATS) + 4
-    assert len(document.entries) == 2 * len(told)
+    assert told[0] == "32 × 128: FP32, BF16, INT8_CHANNEL, INT4_G32, INT4_G64, INT4_G128"
+    assert len(document.entries) == 2 * (len(FORMATS) + 4)
     assert all(0 < entry.seconds < 1 for entry in document.entries)
     assert (document.threads, document.software) == (1, f"torch {torch.__version__}")
     layers = [Layer("a", "q_proj", 0, None, 32, 128), Layer("b", "o_proj", 0, None, 64, 128)]
