@@ -49,8 +49,8 @@ class Encoded:
         format: the candidate format.
         shape: (out, in) of the matrix.
         codes: stored elements, (out, in): int8 for INT, float8_e4m3fn for FP8, uint8 for 4-bit codes; the weights
-            themselves in bfloat16 or float16 for unquantized formats.
-        scaling: scales and zero points; ``None`` for unquantized formats.
+            themselves in bfloat16 or float16 for unquantized formats; for blocks of GGUF all their bytes, uint8 (out, bytes).
+        scaling: scales and zero points; ``None`` for unquantized formats and blocks.
     """
 
     format: CandidateFormat
