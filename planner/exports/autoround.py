@@ -13,7 +13,7 @@ from planner.exports.autoround_reader import read_assignment
 from planner.exports.gptq_limits import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
-from planner.exports.unfused_experts import engine_layers
+from planner.exports.transformers_names import engine_layers
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat

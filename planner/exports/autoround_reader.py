@@ -11,7 +11,7 @@ from typing import Final
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
-from planner.exports.unfused_experts import engine_layers
+from planner.exports.transformers_names import engine_layers
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from sensitivity.formats.registry import all_formats, get_format
 

@@ -3,8 +3,6 @@
 The first rule that matches a name decides, from its start on. GPTQModel moves rules that leave a layer alone (``-:``) to
 the front, vLLM keeps the order of the file: here they come first, and no layer is matched by two rules. A 5-, 6- or 7-bit
 layer makes GPTQModel read the whole file in its planar layout, so the file says so; no other engine reads that.
-
-Limits of GPTQModel 7.7, on transformers 5, which loads such files without a word and with random weights in these places.
 """
 
 from collections import Counter
@@ -17,7 +15,7 @@ from planner.exports.gptqmodel_patterns import patterns
 from planner.exports.gptqmodel_reader import read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
-from planner.exports.unfused_experts import engine_layers, engine_name
+from planner.exports.transformers_names import engine_layers, engine_name
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -25,7 +23,6 @@ from sensitivity.formats.candidate import CandidateFormat
 PLANAR_BITS: Final = frozenset({5, 6, 7})
 UNLOADABLE: Final[Mapping[str, str]] = {
     "gpt2": "GPTQModel 7.7 makes index tensors of the wrong length for Conv1D modules",
-    "gpt_neox": "GPTQModel 7.7 does not find embed_out, which transformers 5 calls lm_head",
     "phi3": "GPTQModel 7.7 splits gate_up_proj into two modules that the checkpoint does not have",
 }
 """Architectures that GPTQModel cannot load, with the reason."""
@@ -82,7 +79,7 @@ def _by_format(assignment: Assignment, model: ExportedModel) -> tuple[dict[Candi
 
 
 def _require_in_module_tree(assignment: Assignment, model: ExportedModel) -> None:
-    """GPTQModel's tree of a mixture knows its experts, not the dense MLP that some of its blocks have instead."""
+    """GPTQModel's tree of a mixture knows its experts, not the dense MLP that some blocks have instead: it would stay random."""
     if all(layer.expert is None for layer in model.layers):
         return
     for layer in model.layers:

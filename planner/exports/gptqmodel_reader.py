@@ -13,7 +13,7 @@ from typing import Final
 from planner.errors import ExportError
 from planner.exports.gptqmodel_patterns import fused_modules
 from planner.exports.target import ExportedModel
-from planner.exports.unfused_experts import engine_layers
+from planner.exports.transformers_names import engine_layers
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from sensitivity.formats.registry import all_formats, get_format

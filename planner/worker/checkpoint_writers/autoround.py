@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from planner.errors import ExportError
-from planner.exports.unfused_experts import engine_name
+from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
 from sensitivity.rounding.packing_gptq import autoround
 from sensitivity.writing import Container, Stored, write_checkpoint

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from planner.exports.unfused_experts import engine_name
+from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
 from sensitivity.rounding.packing_gptq import gptqmodel, gptqmodel_planar
 from sensitivity.writing import Container, Stored, write_checkpoint

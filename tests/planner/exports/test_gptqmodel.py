@@ -193,6 +193,18 @@ def test_mixtrals_experts_have_the_engines_names() -> None:
     assert read_assignment(config, model) == plan
 
 
+def test_the_head_of_a_gpt_neox_has_transformers_name() -> None:
+    layers = (
+        Layer("gpt_neox.layers.0.mlp.dense_h_to_4h", "dense_h_to_4h", 0, None, 64, 64),
+        Layer("embed_out", "lm_head", None, None, 64, 64),
+    )
+    model = ExportedModel("d" * 64, "a/neox", "gpt_neox", "bfloat16", layers)
+    plan = {layer.name: FOUR for layer in layers}
+    config = exported(plan, model)
+    assert list(rules(config)) == [r"+:^gpt_neox\.layers\.0\.mlp\.dense_h_to_4h$", r"+:^lm_head$"]
+    assert read_assignment(config, model) == plan
+
+
 def test_the_dense_mlp_of_a_mixture_cannot_be_quantized() -> None:
     dense = Layer("model.layers.1.mlp.up_proj", "up_proj", 1, None, 64, 64)
     shared = Layer("model.layers.0.mlp.shared_expert.up_proj", "up_proj", 0, None, 64, 64)
@@ -205,7 +217,7 @@ def test_the_dense_mlp_of_a_mixture_cannot_be_quantized() -> None:
     assert caught.value.fields["rule"] == "module-tree"
 
 
-@pytest.mark.parametrize(("architecture", "reason"), [("gpt2", "Conv1D"), ("gpt_neox", "embed_out"), ("phi3", "gate_up_proj")])
+@pytest.mark.parametrize(("architecture", "reason"), [("gpt2", "Conv1D"), ("phi3", "gate_up_proj")])
 def test_architectures_that_gptqmodel_cannot_load_are_refused(architecture: str, reason: str) -> None:
     model = example_model(architecture=architecture)
     with pytest.raises(ExportError, match=reason) as caught:
