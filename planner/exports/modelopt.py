@@ -7,11 +7,12 @@ ModelOpt's own files then name what is *not* quantized, by patterns, which is th
 
 from typing import ClassVar
 
-from planner.errors import ExportError
+from planner.exports.expressible import require_expressible
 from planner.exports.modelopt_reader import read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
 from planner.runtimes.profile import RuntimeProfile
+from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing_modelopt import modelopt_refusal
 
 MIXED = "MIXED_PRECISION"
@@ -27,7 +28,9 @@ class ModelOptExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"hf_quant_config": …, "quantization_config": …}``: a file of its own, and a part of ``config.json``."""
-        layers = _quantized_layers(assignment, model)
+        require_expressible(assignment, model, modelopt_refusal)
+        planned = ((layer.name, assignment.get(layer.name)) for layer in model.layers)
+        layers = {name: _words(fmt) for name, fmt in planned if fmt is not None and fmt.is_quantized}
         return {
             "hf_quant_config": {
                 "producer": PRODUCER,
@@ -47,24 +50,9 @@ class ModelOptExporter(AbstractExporter):
         return read_assignment(document, model)
 
 
-def _quantized_layers(assignment: Assignment, model: ExportedModel) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = {}
-    for layer in model.layers:
-        fmt = assignment.get(layer.name)
-        if fmt is None:
-            continue
-        reason = modelopt_refusal(fmt, layer.shape)
-        if reason is None and not fmt.is_quantized and fmt.name != model.unquantized_format:
-            reason = f"unquantized layers of a {model.dtype} model stay {model.unquantized_format}, not {fmt.name}"
-        if reason is not None:
-            msg = f"{layer.name} cannot be exported: {reason}. Pin the layer to another format, or export json"
-            raise ExportError(msg, layers=[layer.name], rule="format")
-        if fmt.is_quantized:
-            found[layer.name] = {"quant_algo": ALGORITHMS[fmt.name], **({"group_size": fmt.group_size} if fmt.group_size else {})}
-    if not found:
-        msg = "the plan leaves every layer unquantized, so there is nothing to export: serve the original checkpoint"
-        raise ExportError(msg, rule="nothing-quantized")
-    return found
+def _words(fmt: CandidateFormat) -> dict[str, object]:
+    size = {} if fmt.group_size is None else {"group_size": fmt.group_size}
+    return {"quant_algo": ALGORITHMS[fmt.name], **size}
 
 
 EXPORTER = ModelOptExporter()

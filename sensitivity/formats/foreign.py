@@ -7,6 +7,7 @@ Each is known by its name alone, which says everything that its size and its ide
 - ``EXL2_A07_54804480_13369344``: option 7 of exllamav2 for an attention module (``M``: for an MLP): a mixture of bit widths
   within and between its matrices, of so many stored bits for so many weights. A layer's share is in proportion to its weights,
   rounded up, so that the shares of a module exceed it by less than a bit a layer.
+- ``EXL3_K3``: the trellis of exllamav3, so many bits a weight, with a sign vector of 16 bits an element along each side.
 """
 
 import re
@@ -20,6 +21,8 @@ MLX_BITS: Final = (2, 3, 4, 5, 6, 8)
 MLX_GROUP_SIZES: Final = (32, 64, 128)
 _MLX: Final = re.compile(r"MLX_AFFINE(\d)_G(\d{2,3})")
 _AUTOROUND: Final = re.compile(r"AUTOROUND_(\w+)_A(\d{1,2})")
+EXL3_BITS: Final = range(1, 9)
+_EXL3: Final = re.compile(r"EXL3_K([1-8])")
 _EXL2: Final = re.compile(r"EXL2_([AM])(\d{2})_([1-9]\d{0,14})_([1-9]\d{0,14})")
 
 
@@ -44,6 +47,26 @@ class ModuleOption(CandidateFormat):
         """
         self._require_storable(shape)
         return -(-shape[0] * shape[1] * self.module_bits // self.module_weights)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrellisFormat(CandidateFormat):
+    """A matrix in exllamav3's trellis: what is stored beside the codes belongs to rows and columns."""
+
+    def size_bits(self, shape: tuple[int, int]) -> int:
+        """``num_bits`` a weight and 16 for each row and each column.
+
+        Raises:
+            UnsupportedShapeError: an empty matrix.
+        """
+        self._require_storable(shape)
+        return shape[0] * shape[1] * self.num_bits + 16 * sum(shape)
+
+
+def trellis(bits: int) -> CandidateFormat:
+    """exllamav3's format of so many bits, one of ``EXL3_BITS``."""
+    return TrellisFormat(f"EXL3_K{bits}", bits, ElementType.FOREIGN, Strategy.CHANNEL, scale_dtype="float16")
 
 
 def mlx_affine(bits: int, group_size: int) -> CandidateFormat:
@@ -97,6 +120,8 @@ def foreign_format(name: str, own: Callable[[str], CandidateFormat | None]) -> C
     if (match := _AUTOROUND.fullmatch(name)) is not None:
         weights, activations = own(match[1]), int(match[2])
         return with_activations(weights, activations) if weights is not None and activations < 16 else None
+    if (match := _EXL3.fullmatch(name)) is not None:
+        return trellis(int(match[1]))
     if (match := _EXL2.fullmatch(name)) is not None:
         return module_option(match[1], int(match[2]), bits=int(match[3]), weights=int(match[4]))
     return None

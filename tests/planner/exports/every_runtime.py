@@ -8,6 +8,7 @@ from planner.exports import ExportedModel
 from planner.runtimes import RUNTIMES, RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.foreign import EXL3_BITS, trellis
 from sensitivity.formats.packing import compressed_tensors_refusal
 from sensitivity.formats.registry import all_formats, get_format
 
@@ -30,6 +31,10 @@ NARROW = {path: (out - 32, columns - 32) for path, (out, columns) in DENSE.items
 """Columns that 32 divides, and 64, 128 and 256 do not."""
 
 Plan = dict[str, CandidateFormat]
+
+
+KNOWN = (*all_formats(), *map(trellis, EXL3_BITS))
+"""Candidate formats, and those of another tool that a runtime loads."""
 
 
 def _model(architecture: str, blocks: int, roles: Mapping[str, tuple[int, int]]) -> ExportedModel:
@@ -65,7 +70,7 @@ def groups_of(runtime: RuntimeProfile, model: ExportedModel) -> list[list[Layer]
 
 def legal_formats(runtime: RuntimeProfile, target: str, layers: Sequence[Layer]) -> list[CandidateFormat]:
     """Quantized formats that all of these layers may take; no runtime in particular leaves it to the target what it can say."""
-    found = [fmt for fmt in all_formats() if fmt.is_quantized and all(runtime.refusal(fmt, layer) is None for layer in layers)]
+    found = [fmt for fmt in KNOWN if fmt.is_quantized and all(runtime.refusal(fmt, layer) is None for layer in layers)]
     if (runtime.name, target) == ("generic", "compressed-tensors"):
         found = [fmt for fmt in found if all(compressed_tensors_refusal(fmt, layer.shape) is None for layer in layers)]
     return found
@@ -74,22 +79,23 @@ def legal_formats(runtime: RuntimeProfile, target: str, layers: Sequence[Layer])
 def legal_plan(runtime: RuntimeProfile, target: str, model: ExportedModel, chooser: random.Random) -> Plan:
     """A format for each group of layers: few formats or many, some groups unquantized, some left out, at least one quantized.
 
-    Layers that the runtime leaves alone unless it is asked are left out.
+    Layers that the runtime leaves alone unless it is asked are left out. Empty where no layer has a legal format.
     """
+    groups = [group for group in groups_of(runtime, model) if group[0].kind not in runtime.ignore_kinds]
+    legal = [legal_formats(runtime, target, group) for group in groups]
+    quantizable = [index for index, formats in enumerate(legal) if formats]
+    if not quantizable:
+        return {}
     menu = {fmt.name for fmt in chooser.sample(all_formats(), chooser.choice((3, 8, len(all_formats()))))}
-    whole = chooser.random() / 2
+    whole, surely = chooser.random() / 2, chooser.choice(quantizable)
     plan: Plan = {}
-    for group in groups_of(runtime, model):
-        if group[0].kind not in runtime.ignore_kinds:
-            legal = legal_formats(runtime, target, group)
-            choices = [fmt for fmt in legal if fmt.name in menu] or legal
-            if choices and chooser.random() > whole:
-                plan.update(dict.fromkeys((layer.name for layer in group), chooser.choice(choices)))
-            elif chooser.random() < 0.5:
-                plan.update(dict.fromkeys((layer.name for layer in group), get_format(model.unquantized_format)))
-    if any(fmt.is_quantized for fmt in plan.values()):
-        return plan
-    return legal_plan(runtime, target, model, chooser)
+    for index, group in enumerate(groups):
+        choices = [fmt for fmt in legal[index] if fmt.name in menu] or legal[index]
+        if choices and (index == surely or chooser.random() > whole):
+            plan.update(dict.fromkeys((layer.name for layer in group), chooser.choice(choices)))
+        elif chooser.random() < 0.5:
+            plan.update(dict.fromkeys((layer.name for layer in group), get_format(model.unquantized_format)))
+    return plan
 
 
 def as_read(plan: Plan, model: ExportedModel) -> Plan:
