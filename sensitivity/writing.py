@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -42,26 +41,6 @@ class Container:
     metadata: str = "pt"
     header: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
-
-
-class SafetensorsState(Mapping[str, Tensor]):
-    """The tensors of safetensors files by name, each read when asked for: a checkpoint larger than memory can be written."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._files: dict[str, Path] = {}
-        for path in paths:
-            with safe_open(path, framework="pt") as file:
-                self._files.update(dict.fromkeys(file.keys(), path))
-
-    def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self._files[name], framework="pt") as file:
-            return file.get_tensor(name)  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
 
 def write_checkpoint(

@@ -1,20 +1,16 @@
 """The weights that a plan is for, whatever their checkpoint looks like: tensors by name, configuration, files beside them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 
 from sensitivity.checkpoint import SourceKind
-from sensitivity.checkpoint.configuration import from_json
-from sensitivity.checkpoint.inventory import by_full_name, take_inventory
-from sensitivity.checkpoint.safetensors_header import read_directory
-from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.checkpoint.untrusted import read_json
 from sensitivity.loading import LoadedModel
+from sensitivity.loading.stored_state import StoredState
 
 COMPANIONS = ("tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt", "generation_config.json", "chat_template*")
 
@@ -35,28 +31,10 @@ class CheckpointSource:
     companions: list[Path]
 
 
-class StoredState(Mapping[str, Tensor]):
-    """Stored tensors by the names given, each read when asked for: a checkpoint larger than memory can be written."""
-
-    def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> Tensor:
-        stored = self._stored[name]
-        with safe_open(stored.file, framework="pt") as file:
-            return file.get_tensor(stored.name)  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-
 def open_source(model: LoadedModel, scratch: Path) -> CheckpointSource:
     """The checkpoint that a model was loaded from.
 
-    Safetensors are read from their files: those of the index, parameters only, a tied head once. A GGUF is decoded.
+    Safetensors are read from their files, a GGUF is decoded.
 
     Args:
         model: loaded from it.
@@ -71,16 +49,7 @@ def open_source(model: LoadedModel, scratch: Path) -> CheckpointSource:
     config = read_json(path / "config.json")
     config.pop("quantization_config", None)
     companions = [file for pattern in COMPANIONS for file in sorted(path.glob(pattern)) if file.is_file()]
-    return CheckpointSource(StoredState(_parameters(path)), config, companions)
-
-
-def _parameters(path: Path) -> dict[str, StoredTensor]:
-    tensors = [tensor for file in read_directory(path) for tensor in file.tensors]
-    configuration = from_json(read_json(path / "config.json"), path / "config.json")
-    inventory = take_inventory(tensors, configuration)
-    wanted = {f"{layer.name}.weight" for layer in inventory.layers}
-    rest = set(inventory.rest)
-    return {name: tensor for name, tensor in by_full_name(tensors, configuration).items() if name in wanted or tensor in rest}
+    return CheckpointSource(StoredState(path), config, companions)
 
 
 def _decoded(model: LoadedModel, scratch: Path) -> CheckpointSource:

@@ -22,8 +22,9 @@ from sensitivity.errors import CheckpointError, CorruptCheckpointError, Unsuppor
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing import compressed_tensors_size_bits
 from sensitivity.formats.registry import get_format
+from sensitivity.loading.stored_state import StoredState
 from sensitivity.rounding import fake_quantize
-from sensitivity.writing import SHARD_BYTES, SafetensorsState, write_checkpoint
+from sensitivity.writing import SHARD_BYTES, write_checkpoint
 from tests.planner.exports.example import example_model, mixed_plan
 from tests.tiny_models import tiny_llama, tiny_qwen3_moe
 
@@ -160,7 +161,7 @@ def test_shards_hold_the_same_tensors(source: Path, tmp_path: Path) -> None:
 def test_a_float32_state_dict_and_the_files_themselves_give_the_same_checkpoint(source: Path, tmp_path: Path) -> None:
     options = {"config": config_of(source) | {"quantization_config": quantization_config(PLAN)}}
     state = load(source, torch.float32).state_dict()
-    files = SafetensorsState(sorted(source.glob("*.safetensors")))
+    files = StoredState(source)
     assert len(files) == len(list(files))
     first = write_checkpoint(state, PLAN, tmp_path / "memory", **options)  # type: ignore[arg-type]
     second = write_checkpoint(files, PLAN, tmp_path / "files", **options)  # type: ignore[arg-type]
@@ -190,7 +191,7 @@ def test_transformers_loads_a_mixture(tmp_path: Path, experts: str, others: str)
     model = ExportedModel(found.fingerprint, found.source, found.architecture, found.dtype, found.layers)
     names = {layer.name: experts if layer.expert is not None else others for layer in found.layers if layer.kind != "lm_head"}
     plan = {name: get_format(fmt) for name, fmt in names.items()}
-    state = SafetensorsState(sorted(source.glob("*.safetensors")))
+    state = StoredState(source)
     config = quantization_config(plan, model)
     directory = write_checkpoint(state, plan, tmp_path / "written", config=config_of(source) | {"quantization_config": config})
     reference = tmp_path / "reference"
