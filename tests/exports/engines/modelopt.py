@@ -58,11 +58,13 @@ def _decoded(layer: str, tensors: Mapping[str, Tensor], scheme: Mapping[str, Any
     weight, scale = tensors[f"{layer}.weight"], tensors[f"{layer}.weight_scale"]
     if scheme["num_bits"] == 8:
         assert (weight.dtype, scale.dtype) == (torch.float8_e4m3fn, torch.float32)
-        return FP8QTensor(weight.shape, torch.float32, weight).dequantize(scale=scale.unsqueeze(1))
+        decoded: Tensor = FP8QTensor(weight.shape, torch.float32, weight).dequantize(scale=scale.unsqueeze(1))
+        return decoded
     assert (weight.dtype, scale.dtype) == (torch.uint8, torch.float8_e4m3fn)
     quantized = NVFP4QTensor(torch.Size((weight.shape[0], 2 * weight.shape[1])), torch.float32, weight)
     double = tensors[f"{layer}.weight_scale_2"]
-    return quantized.dequantize(scale=scale, double_scale=double, block_sizes={-1: scheme["group_size"]})
+    found: Tensor = quantized.dequantize(scale=scale, double_scale=double, block_sizes={-1: scheme["group_size"]})
+    return found
 
 
 def _logits(directory: Path, dense: dict[str, Tensor]) -> Any:
