@@ -20,6 +20,7 @@ class BudgetKind(StrEnum):
     DECODE_SECONDS = "decode_seconds"
     PREFILL_SECONDS = "prefill_seconds"
     BIT_OPERATIONS = "bit_operations"
+    POOL_BYTES = "pool_bytes"
     MAX_LOSS = "max_loss"
 
     @property
@@ -33,9 +34,14 @@ class BudgetKind(StrEnum):
         return self in (BudgetKind.DECODE_SECONDS, BudgetKind.PREFILL_SECONDS)
 
     @property
+    def needs_device(self) -> bool:
+        """The limit is one of something that a device has."""
+        return self.counts_seconds or self is BudgetKind.POOL_BYTES
+
+    @property
     def counts_caches(self) -> bool:
         """K and V caches take of it."""
-        return self in (BudgetKind.RESIDENT_BYTES, BudgetKind.DECODE_SECONDS)
+        return self in (BudgetKind.RESIDENT_BYTES, BudgetKind.DECODE_SECONDS, BudgetKind.POOL_BYTES)
 
     @property
     def depends_on_context(self) -> bool:
@@ -101,7 +107,8 @@ class Budget:
         context: tokens in the KV cache of one sequence; of a prefill, tokens of its prompt.
         batch: sequences served at once.
         workspace_bytes: activations and buffers to leave free (resident bytes only).
-        device: name of the device whose seconds these are.
+        device: name of the device whose seconds, or memory, these are.
+        pool: name of the memory pool (pool bytes only).
     """
 
     kind: BudgetKind
@@ -110,6 +117,7 @@ class Budget:
     batch: int = 1
     workspace_bytes: int = 0
     device: str | None = None
+    pool: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.value < float("inf"):

@@ -73,6 +73,7 @@ def plan(
     bit_operations: options.BitOperations = None,
     max_loss: options.MaxLoss = None,
     measured: options.MeasuredLoss = False,
+    pool: options.Pools = None,
     device: options.Device = None,
     context: options.Context = 0,
     batch: options.Batch = 1,
@@ -127,7 +128,7 @@ def plan(
             raise InvalidRequestError(msg)
         requests = read_questions(batch_file, question)
     else:
-        budgets = options.read_budgets(asked, device=device, context=context, batch=batch, workspace=workspace)
+        budgets = options.read_budgets(asked, device=device, context=context, batch=batch, workspace=workspace, pools=pool)
         requests = [PlanRequest.model_validate(question | {"budget": budget}) for budget in budgets]
     if batch_file is not None or len(requests) > 1:
         show_all(requests, make_all(operations(), requests), as_json=as_json)

@@ -76,6 +76,10 @@ BitOperations = Annotated[
 MaxLoss = Annotated[
     str | None, typer.Option("--max-loss", help="The inverse: the smallest plan that is predicted to lose no more, or several.")
 ]
+Pools = Annotated[
+    list[str] | None,
+    typer.Option("--pool", help="NAME=BYTES of a memory pool of --device (vram=8GB): what lies where is planned; repeatable."),
+]
 MeasuredLoss = Annotated[
     bool,
     typer.Option(
@@ -159,7 +163,13 @@ def read_time(text: str | None, option: str) -> datetime | None:
 
 
 def read_budgets(
-    limits: Mapping[str, str | None], *, device: str | None, context: int, batch: int, workspace: str
+    limits: Mapping[str, str | None],
+    *,
+    device: str | None,
+    context: int,
+    batch: int,
+    workspace: str,
+    pools: Sequence[str] | None = None,
 ) -> list[BudgetSpec]:
     """The limits that were given, together; one of them may list several values, comma-separated: a budget for each.
 
@@ -169,16 +179,24 @@ def read_budgets(
         context: tokens in the cache, or of the prompt.
         batch: sequences at once.
         workspace: bytes left free.
+        pools: ``NAME=BYTES`` items of memory pools.
 
     Raises:
         InvalidRequestError: no limit, several values of more than one, or a value that cannot be read.
     """
     given = {option: read_list(text) or [] for option, text in limits.items() if text is not None}
     several = [option for option, values in given.items() if len(values) > 1]
-    if not all(given.values()) or not given or len(several) > 1:
+    if not all(given.values()) or not (given or pools) or len(several) > 1:
         msg = f"give one of {', '.join(LIMITS)}, or several of them, of which one may list several values, comma-separated"
         raise InvalidRequestError(msg)
-    rest = {"device": device, "context": context, "batch": batch, "workspace_bytes": read_bytes(workspace)}
+    in_pools = {name: read_bytes(text) for name, text in read_pairs(pools, "pool").items()} or None
+    rest = {
+        "device": device,
+        "context": context,
+        "batch": batch,
+        "workspace_bytes": read_bytes(workspace),
+        "pool_bytes": in_pools,
+    }
     fixed = {LIMITS[option][0]: _read_limit(option, values[0]) for option, values in given.items() if option not in several}
     if not several:
         return [BudgetSpec.model_validate(fixed | rest)]

@@ -117,12 +117,13 @@ def _budget(spec: BudgetSpec) -> str:
     return ", ".join(_WORDS[kind](getattr(spec, kind.value), spec.device) for kind in spec.given)
 
 
-_WORDS: Final[dict[BudgetKind, Callable[[float, str | None], str]]] = {
+_WORDS: Final[dict[BudgetKind, Callable[[Any, str | None], str]]] = {
     BudgetKind.EFFECTIVE_BITS: lambda value, _: f"{value:g} bits",
     BudgetKind.FILE_BYTES: lambda value, _: f"file of {in_bytes(int(value))}",
     BudgetKind.RESIDENT_BYTES: lambda value, _: f"memory of {in_bytes(int(value))}",
     BudgetKind.DECODE_SECONDS: lambda value, device: f"{1000 * value:g} ms a token on {device}",
     BudgetKind.PREFILL_SECONDS: lambda value, device: f"{1000 * value:g} ms a prompt on {device}",
     BudgetKind.BIT_OPERATIONS: lambda value, _: f"{value:g} bit-operations",
+    BudgetKind.POOL_BYTES: lambda pools, _: " and ".join(f"{in_bytes(size)} of {name}" for name, size in pools.items()),
     BudgetKind.MAX_LOSS: lambda value, _: f"loss of {value:g}",
 }

@@ -44,6 +44,8 @@ def show_plan(document: PlanDocument) -> None:
     show_table("layers by kind and format", ["kind", *formats], table)
     if document.kv:
         _show_caches(document)
+    if document.placement:
+        _show_placement(document)
     if document.alternatives:
         _show_alternatives(document)
     for line in (*_caveats(document), *(f"note: {note}" for note in document.notes)):
@@ -64,7 +66,7 @@ def _show_limits(document: PlanDocument) -> None:
     """Every limit: what is used, what is left, and what one more unit would buy."""
     rows = [
         [
-            limit.kind.replace("_", " ") + (f" on {limit.device}" if limit.device else ""),
+            _what(limit),
             _in_unit(limit.kind, limit.used),
             _in_unit(limit.kind, limit.limit),
             _in_unit(limit.kind, limit.slack),
@@ -73,6 +75,17 @@ def _show_limits(document: PlanDocument) -> None:
         for limit in document.limits
     ]
     show_table("limits", ["limit", "used", "of", "left", "price"], rows)
+
+
+def _what(limit: KeptLimit) -> str:
+    if limit.pool is not None:
+        return f"bytes in {limit.pool}"
+    return limit.kind.replace("_", " ") + (f" on {limit.device}" if limit.device else "")
+
+
+def _show_placement(document: PlanDocument) -> None:
+    rows = [[part.pool, str(len(part.layers)), in_bytes(-(-part.size_bits // 8))] for part in document.placement]
+    show_table("what lies where (--json names the layers)", ["pool", "layers", "bytes"], rows)
 
 
 def _in_unit(kind: str, value: float) -> str:

@@ -50,3 +50,11 @@ class GroupChoice(Schema):
         bool,
         Field(description="another format would win if the losses moved by one standard error, at this price of a bit"),
     ]
+
+
+class PoolPart(Schema):
+    """What lies in one memory pool of the device."""
+
+    pool: Annotated[str, Field(description="its name")]
+    layers: Annotated[list[str], Field(description="planned layers, and caches where they are planned, in model order")]
+    size_bits: Annotated[int, Field(description="exact stored bits of them")]

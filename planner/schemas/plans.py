@@ -9,13 +9,15 @@ from planner.budget import Budget, BudgetKind
 from planner.errors import InvalidRequestError
 from planner.schemas.base import Schema
 from planner.schemas.caveats import Confidence, Correction, MenuLimit
-from planner.schemas.choices import Choice, GroupChoice, KVChoice
+from planner.schemas.choices import Choice, GroupChoice, KVChoice, PoolPart
 from planner.schemas.cross_terms import CrossTermsDocument
 from planner.schemas.proofs import DeviceUsed, KeptLimit, Proof, StepDocument
 
 FormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT4_G64"])]
 Pattern = Annotated[str, Field(min_length=1, max_length=300, examples=["*.down_proj"])]
 KVFormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT8", "K_INT4_CHANNEL"])]
+PoolName = Annotated[str, Field(min_length=1, max_length=40, examples=["vram"])]
+PoolBytes = Annotated[int, Field(gt=0, le=2**60)]
 Bits = Annotated[int, Field(ge=1, le=32)]
 STEP_ERRORS = 2.0
 """Standard errors that a change has to be better by. With none, changes are chosen for their luck, and what many of them do
@@ -48,6 +50,15 @@ class BudgetSpec(Schema):
             description="Σ multiplications of a token × bits of the weight × 16 bits of the activation (BOPs), of planned layers",
         ),
     ] = None
+    pool_bytes: Annotated[
+        dict[PoolName, PoolBytes] | None,
+        Field(
+            min_length=1,
+            max_length=8,
+            description="bytes that the model may take of memory pools of the device (vram, ram): the plan says what lies where, "
+            "what is not planned in the device's first pool",
+        ),
+    ] = None
     max_loss: Annotated[
         float | None,
         Field(
@@ -57,7 +68,7 @@ class BudgetSpec(Schema):
         ),
     ] = None
     device: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="name of the device whose seconds are limited")
+        str | None, Field(min_length=1, max_length=100, description="name of the device whose seconds or pools are limited")
     ] = None
     context: Annotated[
         int, Field(ge=0, le=2**31, description="tokens in the KV cache of one sequence; of a prefill, tokens of its prompt")
@@ -71,14 +82,14 @@ class BudgetSpec(Schema):
         if not given:
             msg = f"give one of {', '.join(BudgetKind)}, or several"
             raise ValueError(msg)
-        if self.workspace_bytes and self.resident_bytes is None:
-            msg = "workspace_bytes belongs to a resident_bytes budget"
+        if self.workspace_bytes and self.resident_bytes is None and self.pool_bytes is None:
+            msg = "workspace_bytes belongs to a budget of resident_bytes or pool_bytes"
             raise ValueError(msg)
         if (self.context or self.batch != 1) and not any(kind.depends_on_context for kind in given):
-            msg = "context and batch belong to a budget of resident_bytes, decode_seconds, prefill_seconds or max_loss"
+            msg = "context and batch belong to resident_bytes, pool_bytes, decode_seconds, prefill_seconds or max_loss"
             raise ValueError(msg)
-        if any(kind.counts_seconds for kind in given) != (self.device is not None):
-            msg = "decode_seconds and prefill_seconds need a device, and a device needs one of them"
+        if any(kind.needs_device for kind in given) != (self.device is not None):
+            msg = "decode_seconds, prefill_seconds and pool_bytes need a device, and a device needs one of them"
             raise ValueError(msg)
         if self.prefill_seconds is not None and not self.context:
             msg = "prefill_seconds needs the context: how many tokens of a prompt are read"
@@ -93,11 +104,11 @@ class BudgetSpec(Schema):
     @property
     def first(self) -> Budget:
         """The first limit: what lists and filters know a plan by."""
-        return self._of_kind(self.given[0])
+        return self._of_kind(self.given[0])[0]
 
     def budgets(self) -> list[Budget]:
         """The upper limits, without the greatest loss of an inverse question."""
-        return [self._of_kind(kind) for kind in self.given if kind is not BudgetKind.MAX_LOSS]
+        return [budget for kind in self.given if kind is not BudgetKind.MAX_LOSS for budget in self._of_kind(kind)]
 
     def budget(self) -> Budget:
         """The only limit, one of stored bits.
@@ -110,16 +121,21 @@ class BudgetSpec(Schema):
             raise InvalidRequestError(msg)
         return self.first
 
-    def _of_kind(self, kind: BudgetKind) -> Budget:
-        served = kind.depends_on_context
-        return Budget(
-            kind=kind,
-            value=getattr(self, kind.value),
-            context=self.context if served else 0,
-            batch=self.batch if served else 1,
-            workspace_bytes=self.workspace_bytes if kind is BudgetKind.RESIDENT_BYTES else 0,
-            device=self.device if kind.counts_seconds else None,
-        )
+    def _of_kind(self, kind: BudgetKind) -> list[Budget]:
+        served, given = kind.depends_on_context, getattr(self, kind.value)
+        values: dict[str | None, float] = given if isinstance(given, dict) else {None: given}
+        return [
+            Budget(
+                kind=kind,
+                value=value,
+                context=self.context if served else 0,
+                batch=self.batch if served else 1,
+                workspace_bytes=self.workspace_bytes if kind in (BudgetKind.RESIDENT_BYTES, BudgetKind.POOL_BYTES) else 0,
+                device=self.device if kind.needs_device else None,
+                pool=pool,
+            )
+            for pool, value in values.items()
+        ]
 
 
 class Selection(Schema):
@@ -406,6 +422,9 @@ class PlanDocument(Schema):
         list[KVChoice], Field(description="format of every K and V cache, in model order; empty where caches are not planned")
     ] = []
     kv_groups: Annotated[list[GroupChoice], Field(description="format of every group of caches, and why")] = []
+    placement: Annotated[
+        list[PoolPart], Field(description="what lies in which memory pool; empty where no pools are limited")
+    ] = []
 
     @model_validator(mode="before")
     @classmethod

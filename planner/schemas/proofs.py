@@ -35,6 +35,7 @@ class KeptLimit(Schema):
 
     kind: Annotated[str, Field(description="effective_bits, file_bytes, resident_bytes, decode_seconds, …")]
     device: Annotated[str | None, Field(description="whose seconds; null for other limits")] = None
+    pool: Annotated[str | None, Field(description="memory pool whose bytes; null for other limits")] = None
     limit: Annotated[float, Field(description="what was asked for")]
     used: Annotated[float, Field(description="what the plan takes, in the same unit, what is not planned included")]
     slack: Annotated[float, Field(description="limit − used, in the same unit")]

@@ -1,5 +1,8 @@
 """What a plan makes of each limit of its request: used, left, and the price of one more unit."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from planner.budget import BudgetKind
 from planner.devices import Device
 from planner.schemas.proofs import DeviceUsed, KeptLimit
@@ -7,12 +10,19 @@ from planner.services.asking import Asked
 from planner.solving import Limit, Smallest, Solved
 
 
-def kept_limits(asked: Asked, solved: Solved, smallest: Smallest | None) -> list[KeptLimit]:
-    """Every limit, in the order of ``BudgetKind``. Of two that count the same only the tighter one can have a price."""
+def kept_limits(asked: Asked, solved: Solved, smallest: Smallest | None, items: NDArray[np.int64]) -> list[KeptLimit]:
+    """Every limit, in the order of ``BudgetKind``. Of two that count the same only the tighter one can have a price.
+
+    Args:
+        asked: the request.
+        solved: the plan.
+        smallest: of an inverse question.
+        items: int64 (groups,): what the plan chose of the columns that the limits are over.
+    """
     prices = {id(limit): price for limit, price in zip(asked.limits.others, solved.prices.tolist(), strict=False)}
     if asked.limits.stored is not None:
         prices[id(asked.limits.stored)] = 0.0 if smallest is not None else solved.price
-    found = [_kept(asked, limit, solved, prices.get(id(limit), 0.0)) for limit in asked.limits]
+    found = [_kept(asked, limit, items, prices.get(id(limit), 0.0)) for limit in asked.limits]
     return found if smallest is None else [*found, _kept_loss(asked, smallest)]
 
 
@@ -21,12 +31,13 @@ def used(device: Device | None) -> DeviceUsed | None:
     return None if device is None else DeviceUsed(name=device.name, digest=device.digest)
 
 
-def _kept(asked: Asked, limit: Limit, solved: Solved, price: float) -> KeptLimit:
-    whole, meter = limit.row.taken(solved.proved.choice), limit.meter
+def _kept(asked: Asked, limit: Limit, items: NDArray[np.int64], price: float) -> KeptLimit:
+    whole, meter = limit.row.taken(items), limit.meter
     value = meter.value(whole)
     return KeptLimit(
         kind=limit.budget.kind.value,
         device=limit.budget.device,
+        pool=limit.budget.pool,
         limit=limit.budget.value,
         used=value,
         slack=limit.budget.value - value,

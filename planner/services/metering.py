@@ -1,6 +1,7 @@
 """What layer groups and caches take of limits that are no stored bits: seconds on a device, bit-operations."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from planner.devices import PICOSECONDS, Device, Phase, Remainder, fixed_picosec
 from planner.runtimes import get_runtime
 from planner.services.devices import get_device
 from planner.services.planning_inputs import Selected, load_layers, rest_of
+from planner.solving.caches import corners
 from planner.solving.limits import Metered
 
 ACTIVATION_BITS: Final = 16
@@ -29,67 +31,91 @@ def used_device(session: Session, budgets: Sequence[Budget]) -> Device | None:
     return None if name is None else get_device(session, name)
 
 
-def metered(
-    session: Session,
-    budgets: Sequence[Budget],
-    device: Device | None,
-    *,
-    runtime: str,
-    selected: Selected,
-    classes: Classes,
-    cache_bits: NDArray[np.int64] | None,
-) -> dict[BudgetKind, Metered]:
-    """Tables of the limits that do not count stored bits.
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """What the tables of one request are made of.
 
-    Args:
-        session: where all layers of the model are read.
-        budgets: all limits of a request.
-        device: of the limits of seconds.
-        runtime: name of the engine.
+    Attributes:
         selected: layers and what is beside them.
         classes: groups of weights.
+        runtime: name of the engine.
+        device: of the limits of seconds and of memory pools.
         cache_bits: int64 (groups of caches, their formats), where caches are planned; the tables go on with them then.
-
-    Raises:
-        InvalidRequestError: a workload that the device's figures cannot say anything of.
+        pools: memory pools of the device that things can lie in, the first of the device's first; ``None`` for one memory. Tables
+            have all formats in the first pool, then all in the next.
     """
-    found: dict[BudgetKind, Metered] = {}
-    for budget in budgets:
-        if budget.kind is BudgetKind.BIT_OPERATIONS:
-            found[budget.kind] = Metered(Meter(1), _with_caches(_bit_operations(classes), cache_bits, None))
-        elif budget.kind.counts_seconds and device is not None:
-            layers = load_layers(session, selected.model.id)
-            rest = Remainder(
-                layers=layers,
-                ignored=selected.ignored,
-                dtype=selected.model.dtype,
-                vocab_size=selected.model.vocab_size,
-                unquantized_bytes=get_runtime(runtime).rest_bytes(rest_of(selected.model, layers)),
+
+    selected: Selected
+    classes: Classes
+    runtime: str
+    device: Device | None
+    cache_bits: NDArray[np.int64] | None
+    pools: tuple[str | None, ...] = (None,)
+
+    def tables(self, session: Session, budgets: Sequence[Budget]) -> dict[Budget, Metered]:
+        """Tables of the limits that do not count stored bits, int64 (groups, pools × formats).
+
+        Args:
+            session: where all layers of the model are read.
+            budgets: all limits of the request.
+
+        Raises:
+            InvalidRequestError: a workload that the device's figures cannot say anything of.
+        """
+        found: dict[Budget, Metered] = {}
+        for budget in budgets:
+            if budget.kind is BudgetKind.BIT_OPERATIONS:
+                table = self._with_caches(_bit_operations(self.classes), None)
+                found[budget] = Metered(Meter(1), np.hstack([table] * len(self.pools)))
+            elif budget.kind is BudgetKind.POOL_BYTES:
+                found[budget] = self._bytes_of_pool(budget)
+            elif budget.kind.counts_seconds and self.device is not None:
+                found[budget] = self._seconds(budget, self.device, self._remainder(session))
+        return found
+
+    def _bytes_of_pool(self, budget: Budget) -> Metered:
+        """Stored bits of what lies in the pool; what is not planned lies in the first."""
+        table = self._with_caches(self.classes.sizes, self.cache_bits)
+        footprint, fixed = self.selected.footprint, 0
+        if budget.pool == self.pools[0]:
+            fixed = footprint.fixed_bytes + budget.workspace_bytes
+            fixed += budget.kv_bytes(footprint) if self.cache_bits is None else 0
+        parts = [table if pool == budget.pool else np.zeros_like(table) for pool in self.pools]
+        return Metered(Meter(8, 8 * fixed, whole=True), np.hstack(parts))
+
+    def _seconds(self, budget: Budget, device: Device, rest: Remainder) -> Metered:
+        phase = Phase.DECODE if budget.kind is BudgetKind.DECODE_SECONDS else Phase.PREFILL
+        batch, tokens, classes = budget.batch, budget.context, self.classes
+        fixed = fixed_picoseconds(device, rest, phase=phase, batch=batch, tokens=tokens)
+        if phase is Phase.DECODE and self.cache_bits is None:
+            fixed += int(kv_picoseconds(device, np.array([8 * budget.kv_bytes(self.selected.footprint)]))[0])
+        engine, parts = get_runtime(self.runtime), []
+        for pool in self.pools:
+            times = latency_table(
+                device, classes.layers, classes.formats, engine, phase=phase, batch=batch, tokens=tokens, pool=pool
             )
-            found[budget.kind] = _seconds(budget, device, rest, runtime, selected, classes, cache_bits)
-    return found
+            reads = None
+            if self.cache_bits is not None and phase is Phase.DECODE:
+                reads = kv_picoseconds(device, self.cache_bits, pool=pool)
+            parts.append(self._with_caches(_of_groups(times, classes), reads))
+        return Metered(Meter(PICOSECONDS, fixed), np.hstack(parts))
 
+    def _remainder(self, session: Session) -> Remainder:
+        model = self.selected.model
+        layers = load_layers(session, model.id)
+        return Remainder(
+            layers=layers,
+            ignored=self.selected.ignored,
+            dtype=model.dtype,
+            vocab_size=model.vocab_size,
+            unquantized_bytes=get_runtime(self.runtime).rest_bytes(rest_of(model, layers)),
+        )
 
-def _seconds(
-    budget: Budget,
-    device: Device,
-    rest: Remainder,
-    runtime: str,
-    selected: Selected,
-    classes: Classes,
-    cache_bits: NDArray[np.int64] | None,
-) -> Metered:
-    phase = Phase.DECODE if budget.kind is BudgetKind.DECODE_SECONDS else Phase.PREFILL
-    batch, tokens = budget.batch, budget.context
-    engine = get_runtime(runtime)
-    times = latency_table(device, classes.layers, classes.formats, engine, phase=phase, batch=batch, tokens=tokens)
-    fixed = fixed_picoseconds(device, rest, phase=phase, batch=batch, tokens=tokens)
-    reads = None
-    if phase is Phase.DECODE and cache_bits is None:
-        fixed += int(kv_picoseconds(device, np.array([8 * budget.kv_bytes(selected.footprint)]))[0])
-    elif phase is Phase.DECODE and cache_bits is not None:
-        reads = kv_picoseconds(device, cache_bits)
-    return Metered(Meter(PICOSECONDS, fixed), _with_caches(_of_groups(times, classes), cache_bits, reads))
+    def _with_caches(self, table: NDArray[np.int64], caches: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """A table of weights and, where caches are planned, of what they take; nothing by default."""
+        if self.cache_bits is None:
+            return table
+        return corners(table, np.zeros_like(self.cache_bits) if caches is None else caches, 0)
 
 
 def _bit_operations(classes: Classes) -> NDArray[np.int64]:
@@ -104,15 +130,3 @@ def _of_groups(table: NDArray[np.int64], classes: Classes) -> NDArray[np.int64]:
     sums = np.zeros(classes.legal.shape, dtype=np.int64)
     np.add.at(sums, classes.group_of_layer, table)
     return np.where(classes.legal, sums, 0)
-
-
-def _with_caches(
-    table: NDArray[np.int64], cache_bits: NDArray[np.int64] | None, reads: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
-    if cache_bits is None:
-        return table
-    rest = np.zeros_like(cache_bits) if reads is None else reads
-    whole = np.zeros((table.shape[0] + rest.shape[0], table.shape[1] + rest.shape[1]), dtype=np.int64)
-    whole[: table.shape[0], : table.shape[1]] = table
-    whole[table.shape[0] :, table.shape[1] :] = rest
-    return whole

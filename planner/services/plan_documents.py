@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from planner.build import Classes
 from planner.curves import Curves
 from planner.schemas.caveats import Correction, MenuLimit
+from planner.schemas.choices import PoolPart
 from planner.schemas.cross_terms import CrossTermsDocument
 from planner.schemas.plans import AlternativePlan, PlanDocument, PlanRequest, Prediction, Reference, Size
 from planner.schemas.proofs import KeptCount, KeptLimit, Proof, SmallestDocument, StepDocument
@@ -19,9 +20,10 @@ from planner.services.cache_choices import kv_choices, kv_groups, uniform_format
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.kept_limits import kept_limits, used
+from planner.services.placed_uniforms import placed_uniform
 from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
-from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, rows_of, uniform_choice
+from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, placed, rows_of, uniform_choice
 from planner.storage.tables import utc_now
 from planner.telemetry import PlanReport, report_plan
 from sensitivity.formats.abstract import AbstractFormat
@@ -35,10 +37,23 @@ class Found:
     Attributes:
         solved: the plan.
         smallest: how far it is proven to be the smallest, where that was asked for.
+        items: int64 (groups,): what it chose of the columns that the limits are over: a format, and a pool where there are any.
+        places: int64 (groups,): which memory pool; ``None`` where there are none.
     """
 
     solved: Solved
     smallest: Smallest | None
+    items: NDArray[np.int64]
+    places: NDArray[np.int64] | None
+
+
+def found_of(asked: Asked, solved: Solved, smallest: Smallest | None = None) -> Found:
+    """The answer of a solve over the columns of the request, with its places apart where it has any."""
+    if not asked.pools:
+        return Found(solved, smallest, solved.proved.choice, None)
+    sizes = asked.limits.classes.sizes
+    apart = placed(solved, asked.curves, sizes, asked.rows, formats=len(asked.whole.classes.formats))
+    return Found(apart.solved, smallest, apart.items, apart.pools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +113,7 @@ def plan_document(
     request, selected, setting = answered.request, answered.selected, answered.inputs.setting
     whole, curves, solved = answered.asked.whole, answered.posed.curves, answered.solved
     prepared = answered.asked.prepared
-    limits = kept_limits(answered.asked, solved, answered.found.smallest)
+    limits = kept_limits(answered.asked, solved, answered.found.smallest, answered.found.items)
     report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
     return PlanDocument(
         id=secrets.token_hex(12),
@@ -139,7 +154,24 @@ def plan_document(
         limits=limits,
         kv=kv_choices(prepared.caches, whole, solved, context=request.budget.context, batch=request.budget.batch),
         kv_groups=kv_groups(whole, solved),
+        placement=_placement(answered),
     )
+
+
+def _placement(answered: Answered) -> list[PoolPart]:
+    places, classes = answered.found.places, answered.asked.whole.classes
+    if places is None:
+        return []
+    bits = classes.sizes[np.arange(len(places)), answered.solved.proved.choice]
+    of_layer = places[classes.group_of_layer]
+    return [
+        PoolPart(
+            pool=name,
+            layers=[classes.layers[i].name for i in np.flatnonzero(of_layer == pool).tolist()],
+            size_bits=int(bits[places == pool].sum()),
+        )
+        for pool, name in enumerate(answered.asked.pools)
+    ]
 
 
 def _corrected(answered: Answered) -> Correction | None:
@@ -227,7 +259,7 @@ def _bit_price(answered: Answered) -> float:
 def _binding(answered: Answered, limits: Sequence[KeptLimit]) -> str | None:
     """The limits with a price, if any; a single one unless the plan is the largest; where only counts have a price, these."""
     solved = answered.solved
-    priced = [limit.kind for limit in limits if limit.binds]
+    priced = [limit.kind if limit.pool is None else f"{limit.kind} of {limit.pool}" for limit in limits if limit.binds]
     if len(limits) > 1 or not answered.asked.is_plain:
         return ", ".join(priced) or ("counts" if solved.prices.any() else None)
     if solved.price == 0 and solved.prices.any():
@@ -308,7 +340,10 @@ def _uniform(answered: Answered) -> Reference:
     limits = asked.limits.rows
     most_loss = answered.request.budget.max_loss
     bits = solved.budget_bits if most_loss is None else asked.limits.budget_bits
-    choice = uniform_choice(whole.classes, whole.curves, bits, limits, most_loss=most_loss, parts=whole.parts)
+    if asked.pools:
+        choice = placed_uniform(asked)
+    else:
+        choice = uniform_choice(whole.classes, whole.curves, bits, limits, most_loss=most_loss, parts=whole.parts)
     if choice is None:
         return Reference(label="uniform", format=None, loss=None, size=None)
     weights = whole.of_weights(choice)
@@ -321,7 +356,7 @@ def _uniform(answered: Answered) -> Reference:
         format=name or None,
         loss=float(answered.posed.curves.loss[groups, weights].sum()) + cache_loss,
         size=_size(answered, choice),
-        keeps_counts=all(row.taken(choice) <= row.limit for row in rows_of(asked.counts)),
+        keeps_counts=bool(asked.pools) or all(row.taken(choice) <= row.limit for row in rows_of(asked.counts)),
         corrected_loss=None if answered.inputs.shrunk is None else float(expected[groups, weights].sum()) + cache_loss,
         kv_formats=caches or None,
     )

@@ -13,7 +13,7 @@ from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
-from planner.services.plan_documents import Answered, Found, notes_on_errors, plan_document
+from planner.services.plan_documents import Answered, Found, found_of, notes_on_errors, plan_document
 from planner.services.planning_inputs import no_model, select_layers
 from planner.services.posing import legal_classes, size_of
 from planner.services.preparing import Prepared, prepare
@@ -115,18 +115,18 @@ def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternativ
 
 def _solve(asked: Asked, stop: solvers.Deadline) -> Found:
     """The answer, from memory if the question was answered with a proven plan before."""
-    request, whole, limits, rows = asked.request, asked.whole, asked.limits, asked.rows
+    request, items, curves, limits, rows = asked.request, asked.limits.classes, asked.curves, asked.limits, asked.rows
 
     def solve_at(bits: int) -> Solved:
         seconds = request.deadline_seconds
-        return solve_plan(whole.classes, whole.curves, bits, deadline=seconds, rows=rows, caution=request.caution)
+        return solve_plan(items, curves, bits, deadline=seconds, rows=rows, caution=request.caution)
 
     def solve() -> Found:
         try:
             if request.budget.max_loss is None:
-                return Found(solve_at(limits.budget_bits), None)
-            smallest = smallest_plan(whole.classes, whole.curves, request.budget.max_loss, limits.budget_bits, solve_at, stop)
-            return Found(smallest.solved, smallest)
+                return found_of(asked, solve_at(limits.budget_bits))
+            smallest = smallest_plan(items, curves, request.budget.max_loss, limits.budget_bits, solve_at, stop)
+            return found_of(asked, smallest.solved, smallest)
         except CountConflictError:
             footprint = asked.prepared.selected.footprint
             refuse_conflict(limits, rows_of(asked.counts), footprint, deadline=request.deadline_seconds)

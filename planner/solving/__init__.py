@@ -6,6 +6,7 @@ from planner.solving.conflicts import refuse_conflict
 from planner.solving.counts import Count, PosedCount, pose_count, rows_of
 from planner.solving.limits import Limit, Limits, Metered, pose_limits
 from planner.solving.plan import BITS_PER_MEGABYTE, Solved, pose_problem, solve_plan
+from planner.solving.pools import Placed, curves_in_pools, in_pools, placed
 from planner.solving.rows import Row
 from planner.solving.smallest import Smallest, smallest_plan
 from planner.solving.uniform import uniform_choice
@@ -17,6 +18,7 @@ __all__ = [
     "Limit",
     "Limits",
     "Metered",
+    "Placed",
     "PosedCount",
     "Row",
     "Smallest",
@@ -25,7 +27,10 @@ __all__ = [
     "check_ceilings",
     "check_floor",
     "check_floors",
+    "curves_in_pools",
+    "in_pools",
     "next_best",
+    "placed",
     "pose_count",
     "pose_limits",
     "pose_problem",

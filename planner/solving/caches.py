@@ -207,21 +207,22 @@ def beside(weights: Classes[AbstractFormat], caches: Classes[AbstractFormat]) ->
         (*weights.layers, *caches.layers),
         (*weights.formats, *caches.formats),
         groups,
-        _corners(weights.sizes, caches.sizes, 0),
-        _corners(weights.legal, caches.legal, False),
+        corners(weights.sizes, caches.sizes, 0),
+        corners(weights.legal, caches.legal, False),
     )
 
 
 def curves_beside(weights: GroupCurves, caches: GroupCurves) -> GroupCurves:
     """Losses of weights and caches, in the order of ``beside``."""
     return GroupCurves(
-        _corners(weights.loss, caches.loss, np.inf),
-        _corners(weights.standard_error, caches.standard_error, 0.0),
+        corners(weights.loss, caches.loss, np.inf),
+        corners(weights.standard_error, caches.standard_error, 0.0),
         (*weights.notes, *caches.notes),
     )
 
 
-def _corners(first: NDArray[Entry], second: NDArray[Entry], rest: float) -> NDArray[Entry]:
+def corners(first: NDArray[Entry], second: NDArray[Entry], rest: float) -> NDArray[Entry]:
+    """Two tables in opposite corners of one, and ``rest`` everywhere else."""
     table: NDArray[Entry] = np.full((first.shape[0] + second.shape[0], first.shape[1] + second.shape[1]), rest, dtype=first.dtype)
     table[: first.shape[0], : first.shape[1]] = first
     table[first.shape[0] :, first.shape[1] :] = second

@@ -19,6 +19,7 @@ WORDS = {
     BudgetKind.DECODE_SECONDS: "seconds to decode a token",
     BudgetKind.PREFILL_SECONDS: "seconds to prefill",
     BudgetKind.BIT_OPERATIONS: "bit-operations of a token",
+    BudgetKind.POOL_BYTES: "bytes of memory",
 }
 
 
@@ -65,7 +66,8 @@ class Limit:
         """A value of this limit with its unit, for a message."""
         kind = self.budget.kind
         number = f"{int(value):,}" if self.meter.whole else f"{value:.8g}"
-        return f"{number} {WORDS[kind]}{f' on {self.budget.device}' if kind.counts_seconds else ''}"
+        where = f" on {self.budget.device}" if kind.counts_seconds else ""
+        return f"{number} {WORDS[kind]}{where if self.budget.pool is None else f' in {self.budget.pool}'}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def pose_limits(
     footprint: Footprint,
     *,
     weights: int | None = None,
-    metered: Mapping[BudgetKind, Metered] | None = None,
+    metered: Mapping[Budget, Metered] | None = None,
 ) -> Limits:
     """Limits over layer groups.
 
@@ -138,7 +140,7 @@ def pose_limits(
         classes: layer groups, those of caches behind those of weights.
         footprint: what is beside the planned layers.
         weights: how many groups are of weights, if caches are planned too: file bytes and effective bits count weights alone.
-        metered: what groups take of other things than stored bits, by the kind of limit.
+        metered: what groups take of other things than stored bits, by the limit.
 
     Raises:
         InvalidRequestError: a budget that counts no bits, and that ``metered`` says nothing of.
@@ -150,8 +152,8 @@ def pose_limits(
         of_weights[weights:] = 0
     found = []
     for budget in budgets:
-        if budget.kind in known:
-            meter, table = known[budget.kind].meter, known[budget.kind].table
+        if budget in known:
+            meter, table = known[budget].meter, known[budget].table
         else:
             meter = budget.meter(footprint, caches_planned=weights is not None)
             table = classes.sizes if budget.kind.counts_caches else of_weights

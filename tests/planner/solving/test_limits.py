@@ -31,6 +31,7 @@ OPTIONS = [np.flatnonzero(row).tolist() for row in CLASSES.legal]
 CHOICES = np.array(list(itertools.product(*OPTIONS)), dtype=np.int64)
 AT = np.arange(GROUPS)
 SHARES = st.floats(0.0, 1.0)
+KINDS = [kind for kind in BudgetKind if kind not in (BudgetKind.MAX_LOSS, BudgetKind.POOL_BYTES)]
 
 
 def curves(seed: int) -> GroupCurves:
@@ -64,18 +65,21 @@ class Instance:
 
 @st.composite
 def instances(draw: st.DrawFn) -> Instance:
-    kinds = draw(st.lists(st.sampled_from([k for k in BudgetKind if k is not BudgetKind.MAX_LOSS]), min_size=1, unique=True))
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, unique=True))
     seed = draw(st.integers(0, 2**16))
-    metered = {kind: times(seed + number) for number, kind in enumerate(BudgetKind) if not kind.counts_bits}
-    budgets = []
+    budgets: list[Budget] = []
+    metered: dict[Budget, Metered] = {}
     for kind in kinds:
+        table = times(seed + len(budgets))
         context, batch = (CONTEXT, BATCH) if kind.depends_on_context else (0, 1)
-        (loose,) = pose_limits(
-            [Budget(kind, 1.0, context, batch)], CLASSES, FOOTPRINT, weights=len(WEIGHTS.groups), metered=metered
-        )
+        one = Budget(kind, 1.0, context, batch)
+        known = {} if kind.counts_bits else {one: table}
+        (loose,) = pose_limits([one], CLASSES, FOOTPRINT, weights=len(WEIGHTS.groups), metered=known)
         least, most = loose.row.least(CLASSES.legal), loose.row.most(CLASSES.legal)
         whole = least + int(draw(SHARES) * (most - least))
         budgets.append(Budget(kind, loose.meter.least(whole), context, batch))
+        if known:
+            metered[budgets[-1]] = table
     return Instance(pose_limits(budgets, CLASSES, FOOTPRINT, weights=len(WEIGHTS.groups), metered=metered), curves(seed))
 
 
@@ -119,7 +123,8 @@ def test_limits_that_exclude_each_other_are_named_with_what_each_would_need(inst
                 limit.budget if limit.budget.kind.value != said["kind"] else _at(limit.budget, said["smallest_feasible"])
                 for limit in limits
             ]
-            metered = {limit.budget.kind: Metered(limit.meter, limit.table) for limit in limits}
+            metered = {budget: Metered(limit.meter, limit.table) for budget, limit in zip(raised, limits, strict=True)}
+            metered = {budget: table for budget, table in metered.items() if not budget.kind.counts_bits}
             again = pose_limits(raised, CLASSES, FOOTPRINT, weights=len(WEIGHTS.groups), metered=metered)
             assert len(Instance(again, instance.curves).kept)
 
@@ -159,7 +164,7 @@ def test_below_a_floor_its_least_value_and_its_layers_are_named() -> None:
     time = times(1)
     quick = Budget(BudgetKind.DECODE_SECONDS, 1e-11, context=CONTEXT, batch=BATCH, device="clock")
     with pytest.raises(BudgetBelowFloorError, match="seconds to decode a token on clock") as error:
-        check_floors(pose_limits([quick], CLASSES, FOOTPRINT, metered={BudgetKind.DECODE_SECONDS: time}), FOOTPRINT)
+        check_floors(pose_limits([quick], CLASSES, FOOTPRINT, metered={quick: time}), FOOTPRINT)
     seconds = error.value.fields["smallest_feasible"]
     least_time = 777 + np.where(CLASSES.legal, time.table, 2**62).min(axis=1).sum()
     assert isinstance(seconds, float)
