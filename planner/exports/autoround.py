@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
+from planner.exports.architectures import require_architecture
 from planner.exports.autoround_reader import read_assignment
-from planner.exports.gptq_limits import require_expressible
+from planner.exports.expressible import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
 from planner.exports.transformers_names import engine_layers
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.packing_gptq import gptq_refusal
 
 UNLOADABLE: Final[Mapping[str, str]] = {"gpt2": "AutoRound 0.16 takes the two sides of a Conv1D module for each other"}
 """Architectures that AutoRound cannot load, with the reason."""
@@ -36,7 +38,8 @@ class AutoRoundExporter(AbstractExporter):
 
         ``layer_config`` has every layer, for ``AutoRound(model, layer_config=…, scheme=…)`` with any scheme of integers.
         """
-        require_expressible(assignment, model, unloadable=UNLOADABLE)
+        require_architecture(model, UNLOADABLE)
+        require_expressible(assignment, model, gptq_refusal)
         layers = engine_layers(model.layers)
         formats = [fmt if (fmt := assignment.get(layer.name)) and fmt.is_quantized else None for layer in model.layers]
         words = {layer.name: _words(fmt) for layer, fmt in zip(layers, formats, strict=True)}

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from planner.errors import ExportError
-from planner.exports.gptq_limits import require_expressible
+from planner.exports.architectures import require_architecture
+from planner.exports.expressible import require_expressible
 from planner.exports.gptqmodel_patterns import patterns
 from planner.exports.gptqmodel_reader import read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
@@ -19,6 +20,7 @@ from planner.exports.transformers_names import engine_layers, engine_name
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.packing_gptq import gptq_refusal
 
 PLANAR_BITS: Final = frozenset({5, 6, 7})
 UNLOADABLE: Final[Mapping[str, str]] = {
@@ -36,7 +38,8 @@ class GPTQModelExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into ``config.json``; its value is ``quantize_config.json``."""
-        require_expressible(assignment, model, unloadable=UNLOADABLE)
+        require_architecture(model, UNLOADABLE)
+        require_expressible(assignment, model, gptq_refusal)
         _require_in_module_tree(assignment, model)
         quantized, rest = _by_format(assignment, model)
         layers = engine_layers(model.layers)

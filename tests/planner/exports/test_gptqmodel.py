@@ -173,7 +173,7 @@ def test_experts_of_a_block_are_one_pattern_if_they_share_a_format() -> None:
 def test_a_rule_without_the_name_of_the_stacked_experts_is_refused_as_vllm_would_read_the_base() -> None:
     model = mixture_model()
     config = exported({layer.name: get_format("INT4_G32") for layer in model.layers}, model)
-    plain = {r"+:^model\.layers\.0\.mlp\.experts\.\d+\.(gate|up|down)_proj$": {}}
+    plain: Config = {r"+:^model\.layers\.0\.mlp\.experts\.\d+\.(gate|up|down)_proj$": {}}
     with pytest.raises(ExportError, match=r"by model\.layers\.0\.mlp\.experts, whose members"):
         read_assignment(config | {"dynamic": plain}, model)
 
