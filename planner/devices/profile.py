@@ -66,7 +66,8 @@ class DeviceProfile:
         name: what it is called.
         description: one line for people.
         pools: memory pools; the first is where weights and caches lie unless it is said.
-        peaks: operations a second, dense, by arithmetic; a multiplication and its addition are two.
+        peaks: operations a second, dense, by arithmetic; a multiplication and its addition are two. An arithmetic without a
+            peak is one that the device does not accelerate: weights are dequantized there.
         kernel_seconds: overhead of one kernel.
         bandwidth_share: share of a pool's bandwidth that kernels reach, above 0 and at most 1.
     """

@@ -2,6 +2,7 @@
 
 import difflib
 import zlib
+from functools import cache
 from typing import Final
 
 from sqlalchemy import func, select
@@ -26,9 +27,8 @@ def get_device(session: Session, name: str) -> Device:
     Raises:
         NotFoundError: there is none; the message names those that are called nearly so.
     """
-    facts = built_in_devices().get(name)
-    if facts is not None:
-        return Device(facts.profile())
+    if name in built_in_devices():
+        return _known(name)
     version = session.scalar(select(DeviceRow.digest).where(DeviceRow.name == name))
     if version is None:
         raise _no_device(session, name)
@@ -68,14 +68,13 @@ def describe_device(session: Session, name: str) -> DeviceDocument:
     Raises:
         NotFoundError: there is none of that name.
     """
-    facts = built_in_devices().get(name)
-    return _document(_find(session, name)) if facts is None else _built_in(facts)
+    return _built_in(name) if name in built_in_devices() else _document(_find(session, name))
 
 
 def list_devices(session: Session) -> DeviceList:
     """Devices that come with bitplan, then stored ones by name."""
     stored = sorted(session.scalars(select(DeviceRow)), key=lambda row: row.name)
-    return DeviceList(items=[*map(_built_in, built_in_devices().values()), *map(_document, stored)])
+    return DeviceList(items=[*map(_built_in, built_in_devices()), *map(_document, stored)])
 
 
 def delete_device(session: Session, name: str) -> None:
@@ -161,9 +160,14 @@ def _no_device(session: Session, name: str) -> NotFoundError:
     return NotFoundError(msg, device=name, close=close)
 
 
-def _built_in(facts: DeviceFacts) -> DeviceDocument:
-    digest = Device(facts.profile()).digest
-    return DeviceDocument(**facts.model_dump(), built_in=True, digest=digest, measured_entries=0)
+@cache
+def _known(name: str) -> Device:
+    return Device(built_in_devices()[name].profile())
+
+
+def _built_in(name: str) -> DeviceDocument:
+    facts = built_in_devices()[name].model_dump()
+    return DeviceDocument(**facts, built_in=True, digest=_known(name).digest, measured_entries=0)
 
 
 def _document(row: DeviceRow) -> DeviceDocument:

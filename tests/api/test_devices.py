@@ -13,6 +13,7 @@ from planner.storage.database import Database
 from planner.storage.tables import DeviceRow
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import get_format
+from tests.api.conftest import Measured
 
 LAPTOP: dict[str, Any] = {
     "name": "laptop",
@@ -140,6 +141,20 @@ def test_devices_that_come_with_it_stay_as_they_are(client: TestClient) -> None:
     assert client.delete("/v1/devices/l4").status_code == 422
     assert client.get("/v1/devices/l4/latencies").status_code == 404
     assert client.put("/v1/devices/other/latencies", json={"entries": [ENTRY]}).status_code == 404
+
+
+def test_plans_stay_when_their_device_is_deleted(client: TestClient, measured: Measured) -> None:
+    client.post("/v1/devices", json=LAPTOP)
+    asked = {"model": measured.model, "budget": {"decode_seconds": 1e-5, "device": "laptop"}}
+    made = client.post("/v1/plans", json=asked)
+    assert made.status_code == 201
+    assert client.delete("/v1/devices/laptop").status_code == 204
+    stored = client.get(made.headers["location"])
+    assert stored.status_code == 200
+    assert stored.json() == made.json()
+    again = client.post("/v1/plans", json=asked)
+    assert again.status_code == 404
+    assert "no device 'laptop'" in again.json()["detail"]
 
 
 def test_there_is_an_end_of_devices(client: TestClient, database: Database) -> None:
