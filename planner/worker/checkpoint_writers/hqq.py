@@ -1,0 +1,36 @@
+"""Checkpoints for the hqq library: our codes as the tensors of each ``HQQLinear``, the settings beside them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from planner.exports.target import file_text
+from planner.exports.transformers_names import engine_name
+from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
+from sensitivity.rounding.packing_hqq import hqq
+from sensitivity.writing import Container, Stored, write_checkpoint
+
+
+class HqqWriter(AbstractCheckpointWriter):
+    """``W_q``, ``scale`` and ``zero`` of each quantized module under its name in transformers, and ``hqq_plan.json``."""
+
+    target: ClassVar[str] = "hqq"
+
+    def write(self, planned: PlannedCheckpoint, directory: Path) -> Path:
+        """Safetensors with ``hqq_plan.json``."""
+        return write_checkpoint(
+            planned.state,
+            planned.assignment,
+            directory,
+            config=planned.config,
+            container=Container(pack=hqq, arrange=_renamed, texts={"hqq_plan.json": file_text(planned.exported)}),
+            companions=planned.companions,
+            rounding=planned.rounding,
+        )
+
+
+def _renamed(tensors: Iterator[Stored]) -> Iterator[Stored]:
+    return ((engine_name(name), tensor) for name, tensor in tensors)
+
+
+WRITER = HqqWriter()
