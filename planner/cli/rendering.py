@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+from planner.budget import BudgetKind
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
 from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference
@@ -29,13 +30,12 @@ def show_plan(document: PlanDocument) -> None:
         ["proof", f"{proof.status}: gap {proof.gap:.2g}, lower bound {proof.lower_bound:.6g}"],
         *([kept.what, _kept(kept)] for kept in proof.counts),
         *_smallest(proof),
-        ["binding", f"{document.binding or 'nothing'}; {proof.slack_bits} bits left"],
-        ["one more MB buys", f"{document.price_per_megabyte:.3g} {predicted.unit}"],
+        *_binding(document),
         [reference.label, _uniform(reference, predicted.unit, inverse=proof.smallest is not None)],
         ["solved in", f"{1000 * proof.solve_seconds:.1f} ms"],
     ]
     show_table("", ["what", "value"], rows)
-    if len(document.limits) > 1:
+    if len(document.limits) > 1 or not _counts_bits(document):
         _show_limits(document)
     formats = sorted({choice.format for choice in document.choices}, key=document.formats.index)
     counts = Counter((choice.kind, choice.format) for choice in document.choices)
@@ -50,6 +50,20 @@ def show_plan(document: PlanDocument) -> None:
         _show_alternatives(document)
     for line in (*_caveats(document), *(f"note: {note}" for note in document.notes)):
         out.print(line, markup=False, highlight=False)
+
+
+def _binding(document: PlanDocument) -> list[list[str]]:
+    """What stops the plan from getting better; bits that are left, and their price, where bits are limited."""
+    stops = document.binding or "nothing"
+    if not _counts_bits(document):
+        return [["binding", stops]]
+    price = f"{document.price_per_megabyte:.3g} {document.predicted.unit}"
+    return [["binding", f"{stops}; {document.proof.slack_bits} bits left"], ["one more MB buys", price]]
+
+
+def _counts_bits(document: PlanDocument) -> bool:
+    """Stored bits are limited, as they are in all plans that say nothing of limits."""
+    return not document.limits or any(BudgetKind(limit.kind).counts_bits for limit in document.limits)
 
 
 def _smallest(proof: Proof) -> list[list[str]]:
