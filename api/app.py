@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -20,6 +19,8 @@ from api.housekeeping import housekeeping
 from api.job_watch import JobWatch
 from api.metrics import Metrics
 from api.observing import Observed
+from api.plan_desk import PlanDesk
+from api.readiness import Readiness
 from api.request_context import BodyLimit, RequestContext
 from api.routes import (
     adaptive,
@@ -93,8 +94,9 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.settings = settings
     app.state.database = used
     app.state.metrics = Metrics(used)
-    app.state.readiness = CapacityLimiter(1)
+    app.state.readiness = Readiness(used)
     app.state.watch = JobWatch(used)
+    app.state.desk = PlanDesk(used)
     app.state.keyring = Keyring(used)
     app.state.buckets = _buckets(settings)
     foreseen = problems.install(app)

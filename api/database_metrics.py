@@ -180,13 +180,13 @@ class PoolCollector(Collector):
     """Connections of this process to the database."""
 
     def __init__(self, database: Database) -> None:
-        """A collector of the database's pool."""
-        self._pool = database.engine.pool
+        """A collector of the database's pools."""
+        self._pools = (database.engine.pool, database.reading.pool)
 
     def collect(self) -> Iterator[Metric]:
         """How many are in use, and how many lie ready."""
-        assert isinstance(self._pool, QueuePool)  # noqa: S101  (``Database`` makes no other)
+        pools = [pool for pool in self._pools if isinstance(pool, QueuePool)]  # ``Database`` makes no other
         family = GaugeMetricFamily("bitplan_database_connections", "Connections to the database.", labels=["state"])
-        family.add_metric(["in_use"], self._pool.checkedout())
-        family.add_metric(["idle"], self._pool.checkedin())
+        family.add_metric(["in_use"], sum(pool.checkedout() for pool in pools))
+        family.add_metric(["idle"], sum(pool.checkedin() for pool in pools))
         yield family

@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 
 from api.callers import caller_of, is_local
 from api.job_watch import JobWatch
+from api.plan_desk import PlanDesk
 from planner.schemas.plan_keeping import NAME_PATTERN
 from planner.services.pagination import PAGE_LIMIT
 from planner.settings import Settings
@@ -16,6 +17,11 @@ from planner.storage.database import Database
 
 async def _database(request: Request) -> Database:
     return cast(Database, request.app.state.database)
+
+
+def desk_of(request: Request) -> PlanDesk:
+    """Where the plans of this process are made."""
+    return cast(PlanDesk, request.app.state.desk)
 
 
 async def _watch(request: Request) -> JobWatch:
@@ -45,7 +51,8 @@ ActorOf = Annotated[str, Depends(_actor)]
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
 PlanName = Annotated[str, Path(min_length=1, max_length=100, pattern=NAME_PATTERN, description="name of a plan")]
 Reason = Annotated[str, Query(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", description="reason, for the trail")]
-Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z]+$", description="id")]
+IDENTITY_PATTERN = r"^[0-9a-zA-Z]+$"
+Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=IDENTITY_PATTERN, description="id")]
 Cursor = Annotated[
     str | None,
     Query(min_length=1, max_length=200, pattern=r"^[0-9a-zA-Z_-]+$", description="`next` of the previous page"),

@@ -28,7 +28,7 @@ KEY_HEADER = "idempotency-key"
 REPLAYED_HEADER = "idempotency-replayed"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}$"
 _USABLE = re.compile(KEY_PATTERN)
-_SCOPE, _IMMUTABLE = "bitplan_scope", "bitplan_immutable"
+_SCOPE, _IMMUTABLE, _DIRECT = "bitplan_scope", "bitplan_immutable", "bitplan_direct"
 _repeatable: ContextVar[RepeatableRequest | None] = ContextVar("repeatable", default=None)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -64,6 +64,25 @@ def is_immutable(function: Callable[..., Any] | None) -> bool:
     return getattr(function, _IMMUTABLE, False)
 
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Direct = Callable[[Request], Coroutine[Any, Any, Response | None]]
+
+
+def answered_by(direct: Direct) -> Callable[[Function], Function]:
+    """Declare what answers most requests of an operation that is asked by the hundred, past FastAPI's own reading of them.
+
+    Args:
+        direct: the answer; ``None`` for a request that is unusual, or wrong in a way that FastAPI should tell. It gets no request
+            with an ``Idempotency-Key``.
+    """
+
+    def declare(function: Function) -> Function:
+        setattr(function, _DIRECT, direct)
+        return function
+
+    return declare
+
+
 class Endpoint(APIRoute):
     """The route class of every router with a POST: those take an ``Idempotency-Key``."""
 
@@ -72,20 +91,31 @@ class Endpoint(APIRoute):
             endpoint = _once(endpoint, options.get("status_code") or 200)
         super().__init__(path, endpoint, **options)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, asked only if the request was not answered before."""
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler, asked only if the request was not answered before, and not directly."""
+        usual = super().get_route_handler()
+        handle = _directly(getattr(self.endpoint, _DIRECT, None), usual)
 
         async def handle_once(request: Request) -> Response:
             key = request.headers.get(KEY_HEADER)
             if key is None:
                 return await handle(request)
-            return await _answer_once(handle, request, key)
+            return await _answer_once(usual, request, key)
 
         return handle_once if "POST" in (self.methods or ()) else handle
 
 
-async def _answer_once(handle: Callable[[Request], Coroutine[Any, Any, Response]], request: Request, key: str) -> Response:
+def _directly(direct: Direct | None, handle: Handler) -> Handler:
+    if direct is None:
+        return handle
+
+    async def answer(request: Request) -> Response:
+        return await direct(request) or await handle(request)
+
+    return answer
+
+
+async def _answer_once(handle: Handler, request: Request, key: str) -> Response:
     if not _USABLE.fullmatch(key):
         msg = "an Idempotency-Key has 1 to 255 printable ASCII characters; a fresh UUID is a good one"
         raise InvalidRequestError(msg)

@@ -146,6 +146,9 @@ def _log(request: Request, error: Exception) -> None:
         return
     if isinstance(error, PlannerError | SensitivityError) and _status_of(error) < 500:
         return
+    if isinstance(error, StorageError):  # its text says what happened; a database that is away makes one a request
+        _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, reason=str(error))
+        return
     text = "".join(traceback.format_exception(error))  # not exc_info: a renderer may print local variables with it
     _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, exception=text)
 

@@ -1,12 +1,14 @@
 """Plans: make, find, compare, keep, export, measure."""
 
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import json_answer
-from api.dependencies import ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason
-from api.endpoint import Endpoint, immutable, needs
+from api.dependencies import IDENTITY_PATTERN, ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason, desk_of
+from api.endpoint import Endpoint, answered_by, immutable, needs
+from api.reading import read_json
 from planner.schemas.jobs import Job
 from planner.schemas.keys import AccessScope
 from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
@@ -22,6 +24,8 @@ from planner.schemas.plans import (
 from planner.services import evaluations, exporting, plan_batches, plan_diffs, plan_listing, plan_pins, plans, refining
 from planner.services.evaluations import EvaluationPage
 
+_IDENTITY = re.compile(IDENTITY_PATTERN)
+
 router = APIRouter(prefix="/v1/plans", tags=["plans"], route_class=Endpoint)
 
 
@@ -32,8 +36,22 @@ class PlanQuery(PlanFilters):
     cursor: Cursor = None
 
 
+async def _plan_directly(request: Request) -> Response | None:
+    asked = await read_json(request, PlanRequest)
+    if asked is None:
+        return None
+    plan = await desk_of(request).plan(asked)
+    return json_answer(plan.document, status=201, location=f"/v1/plans/{plan.id}")
+
+
+async def _stored_directly(request: Request) -> Response | None:
+    plan: str = request.path_params["plan"]
+    return json_answer(await desk_of(request).stored(plan)) if _IDENTITY.fullmatch(plan) else None
+
+
 @router.post("", status_code=201, response_model=PlanDocument)
 @needs(AccessScope.PLAN)
+@answered_by(_plan_directly)
 def create_plan(request: PlanRequest, database: DatabaseOf) -> Response:
     """Plan now, from stored curves: the best assignment within the budget, with its proof."""
     with database.read_session() as session:
@@ -64,6 +82,7 @@ def list_plans(query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> Pl
 
 @router.get("/{plan}", response_model=PlanDocument)
 @immutable
+@answered_by(_stored_directly)
 def get_plan(plan: Identity, database: DatabaseOf) -> Response:
     """One plan, whole."""
     with database.read_session() as session:

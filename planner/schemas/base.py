@@ -1,6 +1,7 @@
 """What every request and document shares."""
 
-from typing import Annotated, Generic, TypeVar
+from functools import cached_property
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -17,6 +18,21 @@ class Schema(BaseModel):
     """Frozen, and unknown fields are refused: a typo is an error, not a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shared(Schema):
+    """A part that many documents share: its JSON is written once."""
+
+    @cached_property
+    def written(self) -> str:
+        """Its JSON."""
+        return self.model_dump_json()
+
+    def __copy__(self) -> Self:
+        """A copy that is not written yet, for it is copied to be changed."""
+        copied = super().__copy__()
+        copied.__dict__.pop("written", None)
+        return copied
 
 
 class Page(Schema, Generic[Item]):

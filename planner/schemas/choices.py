@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.schemas.base import Schema
+from planner.schemas.base import Schema, Shared
 
 
 class NextFormat(Schema):
@@ -15,7 +15,7 @@ class NextFormat(Schema):
     loss_change: Annotated[float, Field(description="predicted loss there minus here; negative where it helps")]
 
 
-class Choice(Schema):
+class Choice(Shared):
     """What the plan gives one layer."""
 
     layer: Annotated[str, Field(description="name of the layer")]
@@ -37,7 +37,7 @@ class KVChoice(Schema):
     size_bits: Annotated[int, Field(description="exact stored bits at the asked context and batch")]
 
 
-class GroupChoice(Schema):
+class GroupChoice(Shared):
     """What the plan gives one layer group, and why."""
 
     layers: Annotated[list[str], Field(description="names of the layers that share the format")]

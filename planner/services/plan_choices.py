@@ -1,7 +1,10 @@
 """What a plan says of each layer and each layer group: made once, then shared by all documents."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from planner.build import Classes, GroupCurves
 from planner.runtimes.profile import RuntimeProfile
@@ -11,8 +14,8 @@ from planner.solving import Solved
 MOST_KEPT: Final = 8192
 """Choices that one question keeps. A plan of 224 layers has twice as many choices; the largest models make theirs anew."""
 
-KEPT_BYTES: Final = 1000
-"""About what one of them takes: a validated document of a handful of fields, and its place in a dictionary."""
+KEPT_BYTES: Final = 1400
+"""About what one of them takes: a validated document of a handful of fields, its JSON, and its place in a dictionary."""
 
 Made = TypeVar("Made")
 
@@ -37,24 +40,36 @@ class PlanChoices:
         self._curves = curves
         self._runtime = runtime
         self._members = [[classes.layers[i].name for i in members] for members in classes.groups]
-        self._choices: dict[Hashable, Choice] = {}
-        self._group_choices: dict[Hashable, GroupChoice] = {}
+        self._choices: dict[int, Choice] = {}
+        self._group_choices: dict[int, GroupChoice] = {}
 
     def of_layers(self, solved: Solved) -> list[Choice]:
         """What the plan gives every layer, in model order."""
-        columns = solved.proved.choice[self._classes.group_of_layer].tolist()
-        return [self._kept(self._choices, (layer, column), self._choice) for layer, column in enumerate(columns)]
+        columns = solved.proved.choice[self._classes.group_of_layer]
+        return self._kept(self._choices, self._choice, (columns.shape[0], self._classes.legal.shape[1]), columns)
 
     def of_groups(self, solved: Solved) -> list[GroupChoice]:
         """What the plan gives every layer group, and why."""
-        count = len(self._members)  # groups of caches come behind those of weights
-        keys = zip(*(row[:count].tolist() for row in (solved.proved.choice, solved.next_up, solved.fragile)), strict=True)
-        return [self._kept(self._group_choices, (group, *key), self._group_choice) for group, key in enumerate(keys)]
+        count, formats = len(self._members), self._classes.legal.shape[1]  # groups of caches come behind those of weights
+        parts = (solved.proved.choice[:count], solved.next_up[:count] + 1, solved.fragile[:count])
+        return self._kept(self._group_choices, self._group_choice, (count, formats, formats + 1, 2), *parts)
 
-    def _kept(self, kept: dict[Hashable, Made], key: tuple[int, ...], make: Callable[..., Made]) -> Made:
+    def _kept(
+        self, kept: dict[int, Made], make: Callable[..., Made], shape: tuple[int, ...], *parts: NDArray[np.int64 | np.bool_]
+    ) -> list[Made]:
+        """One choice for each position on the first axis of ``shape``, by the other parts of its key."""
+        positions = [np.arange(shape[0]), *(part.astype(np.int64) for part in parts)]
+        keys = np.ravel_multi_index(positions, shape).tolist()
+        try:
+            return list(map(kept.__getitem__, keys))
+        except KeyError:
+            given = zip(*(position.tolist() for position in positions), strict=True)
+            return [self._made(kept, key, make, numbers) for key, numbers in zip(keys, given, strict=True)]
+
+    def _made(self, kept: dict[int, Made], key: int, make: Callable[..., Made], numbers: tuple[int, ...]) -> Made:
         found = kept.get(key)
         if found is None:
-            found = make(*key)
+            found = make(*numbers)
             if len(self._choices) + len(self._group_choices) < MOST_KEPT:
                 kept[key] = found
         return found
@@ -70,15 +85,16 @@ class PlanChoices:
             size_bits=self._runtime.size_bits(fmt, layer.shape),
         )
 
-    def _group_choice(self, group: int, column: int, up: int, fragile: bool) -> GroupChoice:
+    def _group_choice(self, group: int, column: int, above: int, fragile: int) -> GroupChoice:
+        """``above`` is 0 where no larger format is useful, else one more than its column."""
         return GroupChoice(
             layers=self._members[group],
             format=self._classes.formats[column].name,
             size_bits=int(self._classes.sizes[group, column]),
             predicted_loss=float(self._curves.loss[group, column]),
             standard_error=float(self._curves.standard_error[group, column]),
-            next_up=None if up < 0 else self._next_format(group, column, up),
-            fragile=fragile,
+            next_up=self._next_format(group, column, above - 1) if above else None,
+            fragile=bool(fragile),
         )
 
     def _next_format(self, group: int, column: int, up: int) -> NextFormat:

@@ -1,30 +1,23 @@
-"""Plans: made in milliseconds from stored curves, stored whole, never changed."""
+"""Plans: made in milliseconds from stored curves. ``planner.services.plan_store`` keeps them."""
 
-from typing import Any
-
-from sqlalchemy import bindparam, insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.errors import CountConflictError, NotFoundError
+from planner.errors import CountConflictError
 from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
 from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, Found, found_of, notes_on_errors, plan_document
-from planner.services.planning_inputs import no_model, select_layers
+from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
+from planner.services.planning_inputs import select_layers
 from planner.services.posing import legal_classes, size_of
 from planner.services.preparing import Prepared, prepare
 from planner.solving import Alternative, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
-from planner.storage.database import Database
-from planner.storage.tables import Base, PlanDocumentRow, PlanRow
 from sensitivity.formats.registry import resolve_format
 
-_INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
-_INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
-_IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
+__all__ = ["answer", "bounds", "create_plan", "get_plan", "make_plan", "no_plan", "plan_json", "store_plan"]
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
 
@@ -100,6 +93,8 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:
     asked, request = answered.asked, answered.request
+    if request.alternatives == 0:
+        return []
     layers = len(asked.whole.classes.layers)
     return next_best(
         asked.whole.classes,
@@ -138,72 +133,3 @@ def _kept_bytes(found: Found) -> int | None:
     """Only what is proven is kept: more time would find nothing better."""
     proven = found.solved.proved.status is solvers.Status.OPTIMAL and (found.smallest is None or found.smallest.is_proven)
     return found.solved.bytes if proven else None
-
-
-def store_plan(session: Session, document: PlanDocument) -> str:
-    """Keep a plan that was made.
-
-    Returns:
-        The JSON that is kept, which is what REST answers.
-
-    Raises:
-        NotFoundError: the model was deleted since.
-    """
-    written, connection = document.model_dump_json(), session.connection()
-    try:
-        connection.execute(_INSERT_PLAN, _columns(document))
-    except IntegrityError as error:  # of what the row refers to, only the model can be gone
-        raise no_model(document.model) from error
-    connection.execute(_INSERT_DOCUMENT, {"plan_id": document.id, "document": written})
-    return written
-
-
-def get_plan(session: Session, plan_id: str) -> PlanDocument:
-    """A stored plan.
-
-    Raises:
-        NotFoundError: no such plan.
-    """
-    row = session.get(PlanDocumentRow, plan_id)
-    if row is None:
-        raise no_plan(plan_id)
-    return PlanDocument.model_validate_json(row.document)
-
-
-def plan_json(session: Session, plan_id: str) -> str:
-    """A stored plan as REST answers it. Plans never change: written once in the words of this version, then remembered.
-
-    Raises:
-        NotFoundError: no such plan.
-    """
-    if session.connection().execute(_IS_STORED, {"plan": plan_id}).first() is None:
-        raise no_plan(plan_id)
-    return Database.of(session).memory.recall(("plan", plan_id), lambda: get_plan(session, plan_id).model_dump_json(), size=len)
-
-
-def no_plan(plan_id: str) -> NotFoundError:
-    """What is said of an id that no plan has."""
-    return NotFoundError(f"no plan {plan_id!r}: list plans with GET /v1/plans", plan=plan_id)
-
-
-def _columns(document: PlanDocument) -> dict[str, Any]:
-    budget = document.budget.first
-    return {
-        "id": document.id,
-        "model_id": document.model,
-        "setting_id": document.provenance.setting,
-        "probe": document.predicted.probe,
-        "rounding": document.provenance.rounding,
-        "runtime": document.runtime,
-        "solver": document.proof.solver,
-        "status": document.proof.status,
-        "budget": document.budget.model_dump(mode="json"),
-        "budget_kind": budget.kind.value,
-        "budget_value": budget.value,
-        "size_bits": document.size.layer_bits,
-        "file_bytes": document.size.file_bytes,
-        "effective_bits": document.size.effective_bits,
-        "predicted_loss": document.predicted.loss,
-        "gap": document.proof.gap,
-        "created_at": document.created_at,
-    }

@@ -176,7 +176,7 @@ def measurements_version(session: Session, model: str) -> tuple[tuple[Any, ...],
         session: the caller's transaction.
         model: id, or name (the newest of that name).
     """
-    return tuple(tuple(row) for row in session.execute(_VERSION, {"model": model}))
+    return tuple(tuple(row) for row in session.connection().execute(_VERSION, {"model": model}))
 
 
 def count_cells(session: Session, measured_format_id: int) -> int:

@@ -3,7 +3,7 @@
 SQLite runs in WAL mode. A write session begins with ``BEGIN IMMEDIATE``: a transaction that begins deferred and turns into a
 writer later fails at once with "database is locked" when another one wrote in between, whatever the busy timeout is. A read
 session begins deferred and refuses to write, so it waits for nobody. On PostgreSQL both are READ COMMITTED, and a read session
-is READ ONLY.
+is READ ONLY. Connections that read and connections that write are kept apart: none has to be told what it is for each time.
 """
 
 import gc
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from planner.storage.postgresql import postgresql_engine
 from planner.storage.tables import utc_now
 from planner.storage.tracing import trace_statements
 
-_READ = "bitplan_read"
 _OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
 MEMORY_BYTES = 48 * 2**20
@@ -38,7 +37,8 @@ class Database:
 
     Attributes:
         url: where it is.
-        engine: its pool of connections.
+        engine: its connections that write.
+        reading: its connections that only read.
         memory: what this process keeps of what was read.
     """
 
@@ -52,10 +52,13 @@ class Database:
             StorageError: the URL is malformed or names a database that bitplan does not run on.
         """
         self.url = _parse(url)
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else postgresql_engine(self.url)
+        make = _sqlite_engine if self.is_sqlite else postgresql_engine
+        self.engine, self.reading = (make(self.url, only_read=only_read) for only_read in (False, True))
         self.memory = Memory(MEMORY_BYTES)
-        trace_statements(self.engine)
-        self._reading = self.engine.execution_options(**{_READ: True, "postgresql_readonly": True})
+        for engine in (self.engine, self.reading):
+            trace_statements(engine)
+            event.listen(engine, "handle_error", self._drop_read_only)
+        self._one_by_one = self.reading if self.is_sqlite else self.reading.execution_options(isolation_level="AUTOCOMMIT")
         self._joined: Callable[[], Session] | None = None
 
     @property
@@ -113,9 +116,15 @@ class Database:
             yield joined
 
     @contextmanager
-    def read_session(self) -> Iterator[Session]:
-        """A transaction that only reads: it waits for no writer, and an attempt to write is a ``StorageError``."""
-        with self._translated(), Session(self._reading, expire_on_commit=False, info={_OWNER: self}) as session:
+    def read_session(self, *, together: bool = True) -> Iterator[Session]:
+        """A transaction that only reads: it waits for no writer, and an attempt to write is a ``StorageError``.
+
+        Args:
+            together: the statements are one transaction. Else each may be one of its own, which spares PostgreSQL two journeys;
+                what it sees is the same, as a READ COMMITTED transaction promises no more.
+        """
+        engine = self.reading if together else self._one_by_one
+        with self._translated(), Session(engine, expire_on_commit=False, info={_OWNER: self}) as session:
             yield session
 
     @staticmethod
@@ -157,12 +166,29 @@ class Database:
         """
         from planner.storage import versions
 
-        with self._translated(), self._reading.connect() as connection:
+        with self._translated(), self.reading.connect() as connection:
             versions.check(connection)
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self.engine.dispose()
+        self.reading.dispose()
+        self.engine.dispose()  # the last one: it may put the WAL back into the file
+
+    def _drop_read_only(self, failure: ExceptionContext) -> None:
+        """Close every connection that was opened while a SQLite file could only be read: such a one stays so for good.
+
+        Connections of a process share their view of the WAL, so a new one is no better while an old one is open; and an old one
+        is open until its cursors are closed, which SQLAlchemy leaves to the garbage collector when a connection is gone. In a
+        process that waits, the collector may not look at old objects for hours, so it is asked to.
+        """
+        if "readonly database" not in str(failure.original_exception) or failure.engine is None:
+            return
+        running = failure.execution_context
+        if running is not None and running.cursor is not None:
+            running.cursor.close()
+        failure.is_disconnect = True
+        self.close()
+        gc.collect()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -200,39 +226,27 @@ def _parse(url: str | URL) -> URL:
     return parsed
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, pool_size=20, max_overflow=30, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "handle_error", _drop_read_only)
+def _sqlite_engine(url: URL, *, only_read: bool) -> Engine:
+    options = {"timeout": _BUSY_SECONDS, "isolation_level": None}
+    engine = create_engine(url, pool_size=20, max_overflow=30, pool_use_lifo=True, connect_args=options)
+    event.listen(engine, "connect", partial(_prepare_sqlite, only_read=only_read))
+    event.listen(engine, "begin", _begin_reading if only_read else _begin_writing)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any, *, only_read: bool) -> None:
     """Pragmas of a new connection. WAL is kept by the file; asking again is free."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", *(["query_only=ON"] if only_read else []))
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _drop_read_only(failure: ExceptionContext) -> None:
-    """Close every connection that was opened while the file could only be read: such a one stays so for good.
-
-    Connections of a process share their view of the WAL, so a new one is no better while an old one is open; and an old one is
-    open until its cursors are closed, which SQLAlchemy leaves to the garbage collector when a connection is gone. In a process
-    that waits, the collector may not look at old objects for hours, so it is asked to.
-    """
-    if "readonly database" not in str(failure.original_exception) or failure.engine is None:
-        return
-    running = failure.execution_context
-    if running is not None and running.cursor is not None:
-        running.cursor.close()
-    failure.is_disconnect = True
-    failure.engine.dispose()
-    gc.collect()
+def _begin_reading(connection: Connection) -> None:
+    """Begin (see the module's text); sqlite3's own implicit BEGIN is switched off. It touches no file, so it cannot fail."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  (``Database`` makes no other)
+    driver.execute("BEGIN").close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Begin as a reader or as a writer (see the module's text); sqlite3's own implicit BEGIN is switched off."""
-    reading = connection.get_execution_options().get(_READ, False)
-    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _begin_writing(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -163,7 +163,7 @@ def test_many_followers_cost_one_query(database: Database, measured: Measured, m
             for number, into in enumerate(seen):
                 group.create_task(collect(watch, jobs[number % 3], into))
             await until(lambda: all(seen))
-            event.listen(database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+            event.listen(database.reading, "before_cursor_execute", lambda *given: statements.append(given[2]))
             before = len(looks)
             await until(lambda: len(looks) >= before + 5)
             selects = [statement for statement in statements if statement.startswith("SELECT")]

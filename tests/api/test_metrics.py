@@ -16,11 +16,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import delete, update
 
-from api import database_metrics
+from api import database_metrics, readiness
 from api.app import create_app
 from api.database_metrics import KEPT_SECONDS, QueueCollector
 from api.metrics import Metrics
-from api.routes import health
 from planner.errors import StorageError
 from planner.jobs.job import JobState
 from planner.settings import Settings
@@ -247,9 +246,11 @@ def hanging(monkeypatch: pytest.MonkeyPatch, function: str) -> Iterator[list[str
 
 def test_a_database_that_hangs_holds_nobody_up(plain: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_metrics, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(health, "READY_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "READY_SECONDS", 0.05)
     with hanging(monkeypatch, "now") as asked:
         assert [figure(scraped(plain), "bitplan_database_up") for _ in range(3)] == [0, 0, 0]
         assert asked == ["now"], "no further thread joins the one that waits"
-    with hanging(monkeypatch, "check_version"):
-        assert (plain.get("/readyz").status_code, plain.get("/healthz").status_code) == (503, 200)
+    with hanging(monkeypatch, "check_version") as asked:
+        assert [plain.get("/readyz").status_code for _ in range(3)] == [503, 503, 503]
+        assert asked == ["check_version"]
+        assert plain.get("/healthz").status_code == 200

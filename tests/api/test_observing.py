@@ -12,6 +12,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import LogCapture
 
 from api.app import create_app
+from planner.errors import StorageError
 from planner.schemas.keys import AccessScope
 from planner.services import keys
 from planner.settings import Settings
@@ -71,3 +72,17 @@ def test_what_is_logged_on_the_way_has_the_id_of_the_request(
     plain.get("/healthz")
     assert logged[-1]["log_level"] == "debug"
     assert logged[-1]["request_id"] != "r-2"
+
+
+def test_a_database_that_is_away_is_one_line_and_no_traceback(
+    plain: TestClient, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_args: object, **_options: object) -> None:
+        msg = "the database answered: the connection is lost. Try again"
+        raise StorageError(msg)
+
+    monkeypatch.setattr("planner.services.models.list_models", away)
+    assert plain.get("/v1/models").status_code == 503
+    (line,) = [entry for entry in logged if entry["event"] == "request failed"]
+    assert "the connection is lost" in line["reason"]
+    assert "exception" not in line

@@ -194,11 +194,11 @@ def _statement(database: Database, session: Session, filters: PlanFilters, curso
         if "FROM plans" in statement:
             statements.append((statement, parameters))
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    event.listen(database.reading, "before_cursor_execute", note)
     try:
         list_plans(session, filters, cursor=cursor, limit=3)
     finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        event.remove(database.reading, "before_cursor_execute", note)
     (found,) = statements
     return found
 

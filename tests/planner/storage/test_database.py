@@ -62,8 +62,9 @@ def test_foreign_keys_are_enforced(database: Database) -> None:
         session.add(orphan)
 
 
-def test_a_read_session_refuses_to_write_and_the_next_session_writes(database: Database) -> None:
-    with pytest.raises(StorageError, match="writable"), database.read_session() as session:
+@pytest.mark.parametrize("together", [True, False])
+def test_a_read_session_refuses_to_write_and_the_next_session_writes(database: Database, together: bool) -> None:
+    with pytest.raises(StorageError, match="writable"), database.read_session(together=together) as session:
         session.execute(delete(CalibrationSetRow))
     with database.session() as session:
         session.add(calibration_row())

@@ -1,0 +1,152 @@
+"""Plans in the database: stored whole, never changed; those that are made at once in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from sqlalchemy import bindparam, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from planner.errors import NotFoundError
+from planner.schemas.plans import PlanDocument
+from planner.services.planning_inputs import no_model
+from planner.storage.database import Database
+from planner.storage.tables import Base, PlanDocumentRow, PlanRow
+
+_INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
+_INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
+_IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
+
+_FIELDS = list(PlanDocument.model_fields)
+_BEFORE, _AFTER = set(_FIELDS[: _FIELDS.index("choices")]), set(_FIELDS[_FIELDS.index("groups") + 1 :])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WrittenPlan:
+    """A plan as it will be stored, so that whoever has the database's one writer has nothing to compute.
+
+    Attributes:
+        id: of the plan.
+        model: id of its model.
+        columns: what it is searched by.
+        document: its JSON.
+    """
+
+    id: str
+    model: str
+    columns: dict[str, Any]
+    document: str
+
+    @classmethod
+    def of(cls, document: PlanDocument) -> "WrittenPlan":
+        """Write a plan."""
+        return cls(document.id, document.model, _columns(document), write_plan(document))
+
+
+def write_plan(document: PlanDocument) -> str:
+    """The JSON of a plan, as ``model_dump_json`` has it. What it shares with other plans was written for them already."""
+    before, after = document.model_dump_json(include=_BEFORE), document.model_dump_json(include=_AFTER)
+    shared = (",".join([part.written for part in parts]) for parts in (document.choices, document.groups))
+    return '{},"choices":[{}],"groups":[{}],{}'.format(before[:-1], *shared, after[1:])
+
+
+def store_plan(session: Session, document: PlanDocument) -> str:
+    """Keep a plan that was made.
+
+    Returns:
+        The JSON that is kept, which is what REST answers.
+
+    Raises:
+        NotFoundError: the model was deleted since.
+    """
+    plan = WrittenPlan.of(document)
+    try:
+        _insert(session, [plan])
+    except IntegrityError as error:  # of what the row refers to, only the model can be gone
+        raise no_model(plan.model) from error
+    return plan.document
+
+
+def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+    """Keep plans in one transaction; if the model of one of them was deleted since, each in one of its own.
+
+    Returns:
+        For each plan what kept it from being stored: its model is gone. ``None`` for those that are stored for good.
+
+    Raises:
+        StorageError: the database cannot be written; none is stored, or those are that came before.
+    """
+    try:
+        with database.session() as session:
+            _insert(session, plans)
+    except IntegrityError:
+        return [_store_alone(database, plan) for plan in plans]
+    return [None] * len(plans)
+
+
+def _store_alone(database: Database, plan: WrittenPlan) -> NotFoundError | None:
+    try:
+        with database.session() as session:
+            _insert(session, [plan])
+    except IntegrityError:
+        return no_model(plan.model)
+    return None
+
+
+def _insert(session: Session, plans: Sequence[WrittenPlan]) -> None:
+    connection = session.connection()
+    connection.execute(_INSERT_PLAN, [plan.columns for plan in plans])
+    connection.execute(_INSERT_DOCUMENT, [{"plan_id": plan.id, "document": plan.document} for plan in plans])
+
+
+def get_plan(session: Session, plan_id: str) -> PlanDocument:
+    """A stored plan.
+
+    Raises:
+        NotFoundError: no such plan.
+    """
+    row = session.get(PlanDocumentRow, plan_id)
+    if row is None:
+        raise no_plan(plan_id)
+    return PlanDocument.model_validate_json(row.document)
+
+
+def plan_json(session: Session, plan_id: str) -> str:
+    """A stored plan as REST answers it. Plans never change: written once in the words of this version, then remembered.
+
+    Raises:
+        NotFoundError: no such plan.
+    """
+    if session.connection().execute(_IS_STORED, {"plan": plan_id}).first() is None:
+        raise no_plan(plan_id)
+    return Database.of(session).memory.recall(("plan", plan_id), lambda: get_plan(session, plan_id).model_dump_json(), size=len)
+
+
+def no_plan(plan_id: str) -> NotFoundError:
+    """What is said of an id that no plan has."""
+    return NotFoundError(f"no plan {plan_id!r}: list plans with GET /v1/plans", plan=plan_id)
+
+
+def _columns(document: PlanDocument) -> dict[str, Any]:
+    budget = document.budget.first
+    return {
+        "id": document.id,
+        "model_id": document.model,
+        "setting_id": document.provenance.setting,
+        "probe": document.predicted.probe,
+        "rounding": document.provenance.rounding,
+        "runtime": document.runtime,
+        "solver": document.proof.solver,
+        "status": document.proof.status,
+        "budget": document.budget.model_dump(mode="json"),
+        "budget_kind": budget.kind.value,
+        "budget_value": budget.value,
+        "size_bits": document.size.layer_bits,
+        "file_bytes": document.size.file_bytes,
+        "effective_bits": document.size.effective_bits,
+        "predicted_loss": document.predicted.loss,
+        "gap": document.proof.gap,
+        "created_at": document.created_at,
+    }

@@ -1,0 +1,149 @@
+"""Plans of requests that come at once: stored in one transaction, answered when they are, one deleted model spoils no other."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import delete, select
+
+from api import plan_desk
+from api.plan_desk import PlanDesk
+from planner.errors import BudgetError, NotFoundError, StorageError
+from planner.schemas.plans import PlanRequest
+from planner.services.plan_store import WrittenPlan, store_together
+from planner.services.plans import make_plan
+from planner.storage.database import Database
+from planner.storage.tables import ModelRow, PlanDocumentRow, PlanRow
+from tests import synthetic
+from tests.api.conftest import Measured
+
+
+def asked(number: int = 0, model: str = "toy") -> PlanRequest:
+    return PlanRequest.model_validate({"model": model, "budget": {"effective_bits": 4 + number / 10}})
+
+
+def stored(database: Database) -> set[str]:
+    with database.read_session() as session:
+        both = select(PlanRow.id).join(PlanDocumentRow, PlanDocumentRow.plan_id == PlanRow.id)
+        return set(session.scalars(both))
+
+
+@pytest.fixture
+def transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many plans each transaction stored."""
+    sizes: list[int] = []
+
+    def noting(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+        sizes.append(len(plans))
+        return store_together(database, plans)
+
+    monkeypatch.setattr(plan_desk, "store_together", noting)
+    return sizes
+
+
+def test_plans_that_wait_for_the_writer_are_stored_in_one_transaction(
+    database: Database, measured: Measured, transactions: list[int]
+) -> None:
+    assert measured.model
+
+    async def ask() -> list[str]:
+        desk = PlanDesk(database)
+        return [plan.id for plan in await asyncio.gather(*(desk.plan(asked(number)) for number in range(12)))]
+
+    made = asyncio.run(ask())
+    assert stored(database) == set(made)
+    assert len(made) == sum(transactions) == 12
+
+
+def test_a_plan_is_answered_after_its_transaction(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured.model
+    may_store = threading.Event()
+
+    def waiting(used: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+        may_store.wait(30)
+        return store_together(used, plans)
+
+    monkeypatch.setattr(plan_desk, "store_together", waiting)
+
+    async def ask() -> None:
+        desk = PlanDesk(database)
+        first = asyncio.create_task(desk.plan(asked()))
+        others = [asyncio.create_task(desk.plan(asked(number))) for number in range(1, 4)]
+        while len(desk._waiting) < 3:
+            await asyncio.sleep(0.01)
+        assert not any(task.done() for task in (first, *others))
+        may_store.set()
+        made = await asyncio.gather(first, *others)
+        assert {plan.id for plan in made} == stored(database)
+
+    asyncio.run(ask())
+
+
+def test_whoever_left_while_a_plan_waited_keeps_nobody_else_from_theirs(
+    database: Database, measured: Measured, transactions: list[int]
+) -> None:
+    assert measured.model
+
+    async def ask() -> str:
+        desk = PlanDesk(database)
+        leaving = asyncio.create_task(desk.plan(asked()))
+        staying = asyncio.create_task(desk.plan(asked(1)))
+        while not (desk._waiting or transactions):
+            await asyncio.sleep(0.001)
+        leaving.cancel()
+        return (await staying).id
+
+    assert asyncio.run(ask()) in stored(database)
+
+
+def test_a_model_that_is_deleted_meanwhile_spoils_no_other_plan(database: Database, measured: Measured) -> None:
+    with database.session() as session:
+        doomed = synthetic.description(name="doomed")
+        gone = synthetic.add_model(session, doomed)
+        synthetic.add_cells(session, doomed, synthetic.setting(measured.calibration))
+    with database.read_session() as session:
+        plans = [WrittenPlan.of(make_plan(session, asked(model=name))) for name in ("toy", "doomed", "toy")]
+    with database.session() as session:
+        session.execute(delete(ModelRow).where(ModelRow.id == gone))
+    first, second, third = store_together(database, plans)
+    assert first is third is None
+    assert isinstance(second, NotFoundError)
+    assert stored(database) == {plans[0].id, plans[2].id}
+
+
+def test_a_question_without_an_answer_is_refused_and_the_next_is_answered(database: Database, measured: Measured) -> None:
+    assert measured.model
+
+    async def ask() -> None:
+        desk = PlanDesk(database)
+        with pytest.raises(BudgetError):
+            await desk.plan(asked(-39))
+        await desk.plan(asked())
+
+    asyncio.run(ask())
+    assert len(stored(database)) == 1
+
+
+def test_a_database_that_cannot_be_written_is_told_to_everybody_who_waits(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured.model
+
+    def failing(_database: Database, _plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+        msg = "the disk is full"
+        raise StorageError(msg)
+
+    async def ask() -> list[object]:
+        desk = PlanDesk(database)
+        monkeypatch.setattr(plan_desk, "store_together", failing)
+        failed = await asyncio.gather(*(desk.plan(asked(number)) for number in range(3)), return_exceptions=True)
+        monkeypatch.setattr(plan_desk, "store_together", store_together)
+        return [*failed, await desk.plan(asked())]
+
+    *failed, last = asyncio.run(ask())
+    assert all(isinstance(error, StorageError) for error in failed)
+    assert isinstance(last, WrittenPlan)
+    assert stored(database) == {last.id}

@@ -1,0 +1,51 @@
+"""What is stored of a plan: its JSON, to the letter, though most of it was written for other plans."""
+
+import pytest
+
+from planner.errors import NotFoundError
+from planner.schemas.plans import PlanRequest
+from planner.services.plan_store import WrittenPlan, write_plan
+from planner.services.plans import get_plan, make_plan
+from planner.storage.database import Database
+from tests import synthetic
+
+
+@pytest.fixture
+def measured(database: Database) -> Database:
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    return database
+
+
+def asked(bits: float, **more: object) -> PlanRequest:
+    return PlanRequest.model_validate({"model": "toy", "budget": {"effective_bits": bits}, **more})
+
+
+def test_a_plan_is_written_as_pydantic_writes_it(measured: Database) -> None:
+    for request in (asked(4.25), asked(4.25), asked(5.5, runtime="vllm"), asked(4.75, alternatives=2, caution=1.0)):
+        with measured.read_session() as session:
+            plan = make_plan(session, request)
+        assert write_plan(plan) == plan.model_dump_json()
+
+
+def test_a_changed_copy_of_a_choice_is_written_anew(measured: Database) -> None:
+    with measured.read_session() as session:
+        plan = make_plan(session, asked(4.25))
+    first = plan.choices[0]
+    assert '"INT' in first.written
+    changed = first.model_copy(update={"format": "OTHER"})
+    assert changed.written == changed.model_dump_json()
+    assert '"OTHER"' in write_plan(plan.model_copy(update={"choices": [changed, *plan.choices[1:]]}))
+    assert "written" not in first.model_dump()
+    assert first == type(first).model_validate_json(first.written)
+
+
+def test_a_written_plan_says_what_it_is_searched_by(measured: Database) -> None:
+    with measured.read_session() as session:
+        plan = make_plan(session, asked(4.25))
+    written = WrittenPlan.of(plan)
+    assert (written.id, written.model, written.columns["budget_value"]) == (plan.id, plan.model, 4.25)
+    with pytest.raises(NotFoundError), measured.read_session() as session:
+        get_plan(session, plan.id)
