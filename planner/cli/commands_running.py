@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from planner.cli.ports import dealt_port
 from planner.cli.reporting import AsJson, out, show_json, show_table
 from planner.cli.workspace import open_database, operations, settings
 from planner.logs import configure_service_logs
@@ -26,8 +29,6 @@ def serve(
     ] = 1,
 ) -> None:
     """The REST service and its page, with one supervised worker."""
-    import uvicorn
-
     from planner.services.keys import check_listening
     from planner.worker.supervisor import supervised_worker
 
@@ -39,16 +40,38 @@ def serve(
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", markup=False, highlight=False)
     signal.signal(signal.SIGTERM, _leave)  # which uvicorn raises again once it has stopped
     with supervised_worker(settings(), enabled=not no_worker):
-        uvicorn.run(
-            "api.app:create_app" if processes == 1 else "api.process:create_process_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=processes,
-            timeout_worker_healthcheck=_PATIENCE_SECONDS,
-            log_config=None,
-            access_log=False,
-        )
+        _answer(host, port, processes)
+
+
+def _answer(host: str, port: int, processes: int) -> None:
+    """Serve until a signal says stop."""
+    import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        "api.process:create_process_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=processes,
+        http="httptools",
+        timeout_worker_healthcheck=_PATIENCE_SECONDS,
+        log_config=None,
+        access_log=False,
+    )
+    if processes == 1:
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):
+            server.run()
+        if not server.started:
+            sys.exit(STARTUP_FAILURE)
+        return
+    try:
+        shared = dealt_port(host, port)
+    except OSError as error:
+        sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror}")
+    Multiprocess(config, [shared or config.bind_socket()]).run()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
