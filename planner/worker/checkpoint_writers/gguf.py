@@ -3,12 +3,15 @@
 llama-quantize rounds by itself; here the bytes are those that were measured. Tensors are made and written one after the other.
 """
 
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from gguf import GGUFWriter
+from transformers import AutoConfig
 
 from planner.exports.llama_cpp_names import ARCHITECTURES
 from planner.worker.checkpoint_writers.gguf_fields import add_fields
@@ -29,14 +32,22 @@ class GgufCheckpointWriter(AbstractCheckpointWriter):
 
     def write(self, planned: PlannedCheckpoint, directory: Path) -> Path:
         """The file in a directory of its own."""
-        with whole_or_nothing(directory) as place:
-            architecture = planned.description.architecture
-            with closing(GGUFWriter(place / FILE, ARCHITECTURES.get(architecture, architecture))) as writer:
-                add_fields(writer, architecture, planned.config)
-                writer.add_name(Path(planned.description.source).name)
-                _add_vocabulary(writer, planned)
-                _write(writer, gguf_tensors(planned))
+        architecture = planned.description.architecture
+        whole = replace(planned, config=_with_defaults(architecture, planned.config))
+        known_as = ARCHITECTURES.get(architecture, architecture)
+        with whole_or_nothing(directory) as place, closing(GGUFWriter(place / FILE, known_as)) as writer:
+            add_fields(writer, architecture, whole.config)
+            writer.add_name(Path(whole.description.source).name)
+            _add_vocabulary(writer, whole)
+            _write(writer, gguf_tensors(whole))
         return directory
+
+
+def _with_defaults(architecture: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as transformers computes with it, with what ``config.json`` leaves out or says in former words."""
+    said = {key: value for key, value in config.items() if key != "model_type"}
+    found: dict[str, Any] = AutoConfig.for_model(architecture, **said).to_dict()
+    return found
 
 
 def _add_vocabulary(writer: GGUFWriter, planned: PlannedCheckpoint) -> None:

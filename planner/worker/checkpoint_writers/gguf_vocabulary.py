@@ -28,10 +28,9 @@ SPLITS: Final[Mapping[str, str]] = {
 def copy_vocabulary(writer: GGUFWriter, path: Path) -> None:
     """Write the tokenizer of another GGUF, unchanged."""
     for name, field in GGUFReader(path).fields.items():
-        if name.startswith("tokenizer."):
-            kind = field.types[0]
-            items = field.types[-1] if kind is GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), kind, sub_type=items)
+        kind, content = field.types[0], field.contents()
+        if name.startswith("tokenizer.") and content != []:  # an array of nothing has no type
+            writer.add_key_value(name, content, kind, sub_type=field.types[-1] if kind is GGUFValueType.ARRAY else None)
 
 
 def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None:
@@ -49,7 +48,7 @@ def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None
     if not path.is_file():
         msg = f"{directory} holds no tokenizer.json, without which no GGUF is written; put the model's beside its weights"
         raise CheckpointError(msg)
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = _read(path)
     if not _is_byte_level(tokenizer):
         msg = f"{path} is no byte-level BPE, the only kind that is written to GGUF; use llama.cpp's converter for this model"
         raise CheckpointError(msg)
@@ -78,8 +77,17 @@ def split_name(pre_tokenizer: Json) -> str | None:
     return "gpt-2" if kinds == ["ByteLevel"] else None
 
 
+def _read(path: Path) -> Json:
+    try:
+        found: Json = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} is no JSON ({error}); take another copy of the tokenizer"
+        raise CheckpointError(msg) from error
+    return found
+
+
 def _is_byte_level(tokenizer: Json) -> bool:
-    model, decoder = tokenizer["model"], tokenizer.get("decoder") or {}
+    model, decoder = tokenizer.get("model") or {}, tokenizer.get("decoder") or {}
     return model.get("type") == "BPE" and not model.get("byte_fallback") and decoder.get("type") == "ByteLevel"
 
 

@@ -212,6 +212,16 @@ def test_the_metadata_are_the_models(tmp_path: Path) -> None:
     assert "expert_count" not in " ".join(fields)
 
 
+def test_what_the_configuration_leaves_out_is_what_transformers_assumes(tmp_path: Path) -> None:
+    """A head of Qwen3 has 128 elements where nothing is said; a base of the rotary embedding may be said in former words."""
+    source = write_model(tmp_path / "source", Qwen3Config(**SIZES, head_dim=128))
+    edit_config(source, head_dim=None, rope_parameters=None, rope_theta=7e5)
+    _, _, path = written(source, tmp_path / "written")
+    fields = GGUFReader(path).fields
+    assert fields["qwen3.attention.key_length"].contents() == 128
+    assert fields["qwen3.rope.freq_base"].contents() == 7e5
+
+
 def test_the_tokenizer_is_the_models(tmp_path: Path) -> None:
     source = tiny_llama(tmp_path / "source", vocab=264)
     tokenizer = byte_tokenizer()
@@ -269,6 +279,7 @@ def _large_tokenizer(directory: Path) -> None:
         (lambda directory: edit_config(directory, sliding_window=64), "slides over 64 tokens"),
         (lambda directory: (directory / "tokenizer.json").unlink(), "no tokenizer"),
         (_sentencepiece, "no byte-level BPE"),
+        (lambda directory: (directory / "tokenizer.json").write_text("{"), "is no JSON"),
         (_large_tokenizer, "has the token 256, but the embedding has 256 rows"),
     ],
 )
