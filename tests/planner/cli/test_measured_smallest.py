@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from planner.services import frontiers, plans
 from planner.storage.database import Database
 from planner.storage.tables import utc_now
 from tests import synthetic
+from tests.planner.services import cached_model
 
 
 class Bench:
@@ -66,6 +68,12 @@ class Bench:
             created_at=utc_now(),
         )
         return SimpleNamespace(items=[found])
+
+
+@pytest.fixture
+def database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    with cached_model.opened(sqlite_template, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

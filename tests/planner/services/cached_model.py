@@ -1,12 +1,17 @@
 """A made-up model whose caches were measured too."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from planner.cells import Cell, ProbeSetting
 from planner.storage.cells import store_cells
+from planner.storage.database import Database
 from sensitivity.checkpoint.description import ModelDescription
 from sensitivity.formats.kv_cache import kv_cache_formats
 from sensitivity.statistics import CellStatus
@@ -14,6 +19,15 @@ from tests import synthetic
 
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 32
 MEASURED = ("FP8", "INT8", "INT4", "INT4_CHANNEL", "INT2")
+
+
+@contextmanager
+def opened(template: Path, folder: Path) -> Iterator[Database]:
+    """A SQLite database for tests that do not depend on the backend."""
+    shutil.copyfile(template, folder / "bitplan.db")
+    database = Database(f"sqlite:///{folder / 'bitplan.db'}")
+    yield database
+    database.close()
 
 
 def description() -> ModelDescription:

@@ -1,5 +1,8 @@
 """Plans under several limits, with caches, of seconds, and of the fewest bytes: what the documents say holds."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from sqlalchemy.orm import Session
 
@@ -32,6 +35,12 @@ from tests.planner.services import cached_model
 CONTEXT = 1024
 MEMORY = {"resident_bytes": 450_000, "context": CONTEXT}
 KV = ["INT8", "INT4", "INT4_CHANNEL", "BF16"]
+
+
+@pytest.fixture
+def database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    with cached_model.opened(sqlite_template, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -310,5 +319,5 @@ def test_a_search_holds_the_caches(database: Database, toy: str) -> None:
 def test_of_an_engine_that_nothing_is_known_of_caches_stay_as_they_are(database: Database, toy: str) -> None:
     with pytest.raises(PinConflictError, match="torch-cpu keeps caches in BF16, FP16 only, not in INT8"):
         _made(database, runtime="torch-cpu", kv_formats=["INT8"])
-    with pytest.raises(PinConflictError, match="llama.cpp keeps caches in BF16, FP16, Q4_0, Q8_0 only"):
+    with pytest.raises(PinConflictError, match=r"llama\.cpp keeps caches in BF16, FP16, Q4_0, Q8_0 only"):
         _made(database, runtime="llama.cpp", kv_formats=["FP8"])

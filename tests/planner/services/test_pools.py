@@ -1,6 +1,8 @@
 """Memory pools: what lies where, beside brute force, and to the last bit of every pool."""
 
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,12 @@ DEVICE = {
     "pools": [{"name": "vram", "bandwidth": {"value": 1e12}}, {"name": "ram", "bandwidth": {"value": 5e10}}],
     "peaks": {"bf16": {"value": 1e14}},
 }
+
+
+@pytest.fixture
+def database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    with cached_model.opened(sqlite_template, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
