@@ -12,6 +12,7 @@ whatever their own entry says.
 from typing import ClassVar, Final
 
 from planner.errors import ExportError
+from planner.exports.expressible import require_expressible
 from planner.exports.mlx_reader import read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
@@ -38,8 +39,10 @@ class MlxExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization": …, "quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        _require_expressible(assignment, model)
+        _require_architecture(model)
+        require_expressible(assignment, model, mlx_refusal)
         quantized = {name: fmt for name, fmt in assignment.items() if fmt.is_quantized}
+        _require_stackable(quantized, model)
         entries: Json = {
             module_path(layer): mode_arguments(quantized[layer.name]) if layer.name in quantized else False
             for layer in model.layers
@@ -68,42 +71,26 @@ def mode_arguments(fmt: CandidateFormat) -> Json:
     return {"group_size": fmt.group_size, "bits": fmt.num_bits, "mode": mode}
 
 
-def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:
+def _require_architecture(model: ExportedModel) -> None:
+    """mlx-lm's Qwen2-MoE has experts in every block; those of Mixtral are so anyway, those of Qwen3-MoE may be dense."""
     if model.architecture not in ARCHITECTURES:
         msg = f"mlx-lm does not load {model.architecture} under the checkpoint's names; export json"
         raise ExportError(msg, rule="architecture")
-    _require_mixtures(model)
-    if not any(fmt.is_quantized for fmt in assignment.values()):
-        msg = "the plan leaves every layer unquantized, so there is nothing to export: serve the original checkpoint"
-        raise ExportError(msg, rule="nothing-quantized")
-    formats: dict[str, tuple[str, str]] = {}
-    for layer in model.layers:
-        fmt = assignment.get(layer.name)
-        if fmt is not None:
-            _require_layer(layer, fmt, model)
-        stored = fmt.name if fmt is not None and fmt.is_quantized else "unquantized"
-        first, expected = formats.setdefault(module_path(layer), (layer.name, stored))
-        if stored != expected:
-            msg = f"mlx-lm stacks {first} and {layer.name} in one module, but the plan says {expected} and {stored}"
-            raise ExportError(msg, layers=[first, layer.name], rule="stacked-experts")
-
-
-def _require_layer(layer: Layer, fmt: CandidateFormat, model: ExportedModel) -> None:
-    reason = mlx_refusal(fmt, layer.shape)
-    if reason is None and not fmt.is_quantized and fmt.name != model.unquantized_format:
-        reason = f"unquantized layers of a {model.dtype} model stay {model.unquantized_format}, not {fmt.name}"
-    if reason is not None:
-        msg = f"{layer.name} cannot be exported: {reason}. Pin the layer to another format, or export json"
-        raise ExportError(msg, layers=[layer.name], rule="format")
-
-
-def _require_mixtures(model: ExportedModel) -> None:
-    """mlx-lm's Qwen2-MoE has experts in every block; those of Mixtral are so anyway, those of Qwen3-MoE may be dense."""
     mixtures = {layer.block for layer in model.layers if layer.expert is not None}
     for layer in model.layers:
         if model.architecture == "qwen2_moe" and layer.block is not None and layer.block not in mixtures:
             msg = f"mlx-lm has experts in every block of qwen2_moe, but block {layer.block} of {model.source} is dense"
             raise ExportError(msg, layers=[layer.name], rule="architecture")
+
+
+def _require_stackable(quantized: Assignment, model: ExportedModel) -> None:
+    formats: dict[str, tuple[str, str]] = {}
+    for layer in model.layers:
+        stored = quantized[layer.name].name if layer.name in quantized else "unquantized"
+        first, expected = formats.setdefault(module_path(layer), (layer.name, stored))
+        if stored != expected:
+            msg = f"mlx-lm stacks {first} and {layer.name} in one module, but the plan says {expected} and {stored}"
+            raise ExportError(msg, layers=[first, layer.name], rule="stacked-experts")
 
 
 EXPORTER = MlxExporter()

@@ -10,9 +10,11 @@ import re
 from typing import ClassVar, Final
 
 from planner.errors import ExportError
+from planner.exports.expressible import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
 from planner.exports.torchao_reader import read_assignment
+from planner.exports.transformers_names import engine_name
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -23,10 +25,8 @@ FUSED: Final = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "(q|k|v|qkv)_proj"),
     **dict.fromkeys(("gate_proj", "up_proj"), "(gate|up|gate_up)_proj"),
 }
-STACKED: Final = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj"}
-"""Parameter that transformers stacks a projection of the experts into; all others are ``down_proj``."""
-RENAMED: Final = (".block_sparse_moe.", ".mlp.")
-"""Mixtral's mixtures in the checkpoint and in transformers."""
+STACKED: Final = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"}
+"""Parameter that transformers stacks a projection of the experts into."""
 
 
 class TorchaoExporter(AbstractExporter):
@@ -37,7 +37,8 @@ class TorchaoExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        _require_expressible(assignment, model)
+        _require_linear_modules(assignment, model)
+        require_expressible(assignment, model, torchao_refusal)
         keys: dict[str, tuple[str, CandidateFormat | None]] = {}
         for layer in model.layers:
             fmt = assignment.get(layer.name)
@@ -61,10 +62,10 @@ class TorchaoExporter(AbstractExporter):
 
 def parameter_name(layer: Layer) -> str:
     """The parameter of transformers' module that holds a layer's weight; experts of a block share two."""
+    parent, _, kind = engine_name(layer.name).rpartition(".")
     if layer.expert is None:
-        return f"{layer.name}.weight"
-    parent = layer.name.rpartition(f".{layer.expert}.")[0].replace(*RENAMED)
-    return f"{parent}.{STACKED.get(layer.kind, 'down_proj')}"
+        return f"{engine_name(layer.name)}.weight"
+    return f"{parent.removesuffix(f'.{layer.expert}')}.{STACKED[kind]}"
 
 
 def scheme(fmt: CandidateFormat) -> Json:
@@ -104,31 +105,20 @@ def _dtype(name: str) -> Json:
 def _key(layer: Layer) -> str:
     if layer.expert is not None:
         return rf"re:{re.escape(parameter_name(layer).rpartition('.')[0])}\.(gate_up_proj|down_proj)"
-    parent, _, kind = layer.name.rpartition(".")
-    return rf"re:{re.escape(parent)}\.{FUSED[kind]}" if kind in FUSED else layer.name
+    name = engine_name(layer.name)
+    parent, _, kind = name.rpartition(".")
+    return rf"re:{re.escape(parent)}\.{FUSED[kind]}" if kind in FUSED else name
 
 
-def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:
+def _require_linear_modules(assignment: Assignment, model: ExportedModel) -> None:
     if model.architecture in CONV1D_ARCHITECTURES:
         msg = f"{model.architecture} keeps its layers in Conv1D modules, which torchao does not quantize; export json"
         raise ExportError(msg, rule="linear-modules")
-    if not any(fmt.is_quantized for fmt in assignment.values()):
-        msg = "the plan leaves every layer unquantized, so there is nothing to export: serve the original checkpoint"
-        raise ExportError(msg, rule="nothing-quantized")
     for layer in model.layers:
-        if layer.name in assignment:
-            _require_layer(layer, assignment[layer.name], model)
-
-
-def _require_layer(layer: Layer, fmt: CandidateFormat, model: ExportedModel) -> None:
-    reason = torchao_refusal(fmt, layer.shape)
-    if reason is None and layer.expert is not None and fmt.is_quantized and fmt.name != "FP8":
-        reason = f"torchao runs the stacked experts of a block in FP8 or unquantized, not in {fmt.name}"
-    if reason is None and not fmt.is_quantized and fmt.name != model.unquantized_format:
-        reason = f"unquantized layers of a {model.dtype} model stay {model.unquantized_format}, not {fmt.name}"
-    if reason is not None:
-        msg = f"{layer.name} cannot be exported: {reason}. Pin the layer to another format, or export json"
-        raise ExportError(msg, layers=[layer.name], rule="format")
+        fmt = assignment.get(layer.name)
+        if layer.expert is not None and fmt is not None and fmt.is_quantized and fmt.name != "FP8":
+            msg = f"{layer.name} cannot be exported: torchao runs the stacked experts of a block in FP8 or unquantized"
+            raise ExportError(f"{msg}, not in {fmt.name}. Pin the layer to one of these", layers=[layer.name], rule="format")
 
 
 EXPORTER = TorchaoExporter()

@@ -205,6 +205,12 @@ def test_experts_of_mixtral_have_transformers_names() -> None:
     assert set(read(split, model).values()) == {"FP8"}
 
 
+def test_the_head_of_gpt_neox_has_transformers_name() -> None:
+    model = ExportedModel("e" * 64, "a/neox", "gpt_neox", "bfloat16", (Layer("embed_out", "embed_out", None, None, 50, 64),))
+    assert list(exported({"embed_out": get_format("INT8_G64")}, model)) == ["lm_head"]
+    assert parameter_name(model.layers[0]) == "lm_head.weight"
+
+
 def test_what_torchao_cannot_export() -> None:
     first = MODEL.layers[3].name
     with pytest.raises(ExportError, match="nothing to export"):
