@@ -33,7 +33,10 @@ def export_plan(session: Session, plan_id: str, target: str | None = None) -> Js
         msg = f"runtime {runtime.name!r} does not load {target!r}: use one of {', '.join(runtime.exports)}"
         raise ExportError(msg, targets=list(runtime.exports))
     written = get_exporter(target).export(chosen_formats(document), _exported_model(session, document), runtime)
-    return with_caches(written, document.kv, target=target)
+    said = with_caches(written, document.kv, target=target)
+    if target != "json" or not document.placement:
+        return said
+    return said | {"placement": {part.pool: part.layers for part in document.placement}}
 
 
 def _exported_model(session: Session, document: PlanDocument) -> ExportedModel:

@@ -103,7 +103,8 @@ class Prepared:
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
         tables = 8 * self.classes.sizes.nbytes  # losses and errors, as measured and expected, here and with wider menus
         others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
-        return sum(part.bytes for part in (*curves, self.caches) if part is not None) + others + SOLUTIONS_BYTES
+        own = 0 if self.caches is None else self.caches.bytes + SOLUTIONS_BYTES
+        return sum(part.bytes for part in curves if part is not None) + others + own
 
 
 def prepare(session: Session, question: Question) -> Prepared:

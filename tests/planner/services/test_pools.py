@@ -13,6 +13,7 @@ from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import plans
 from planner.services.asking import ask
 from planner.services.devices import create_device
+from planner.services.exporting import export_plan
 from planner.services.preparing import prepare
 from planner.storage.database import Database
 from tests import synthetic
@@ -123,6 +124,14 @@ def test_the_smallest_plan_of_a_loss_fits_into_the_pools(database: Database, toy
     assert plan.proof.smallest is not None
     assert all(limit.used <= limit.limit for limit in plan.limits)
     assert plan.proof.counts[0].layers <= 2
+
+
+def test_the_json_export_says_what_lies_where(database: Database, toy: str) -> None:
+    with database.session() as session:
+        plan = plans.create_plan(session, _request(250_000, 80_000))
+        exported = export_plan(session, plan.id, "json")
+        assert exported["placement"] == {part.pool: part.layers for part in plan.placement}
+        assert "placement" not in export_plan(session, plan.id, "compressed-tensors")
 
 
 def test_what_pools_cannot_do_is_said(database: Database, toy: str) -> None:
