@@ -58,6 +58,7 @@ def test_a_file_below_the_roots_is_read(client: TestClient, models_root: Path) -
         ({"seed": -1}, "invalid-request", "seed"),
     ],
 )
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_bad_input_stores_nothing(
     client: TestClient, database: Database, models_root: Path, change: dict[str, Any], kind: str, says: str
 ) -> None:

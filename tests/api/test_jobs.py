@@ -96,6 +96,7 @@ def test_lists_are_filtered_by_model_and_state(client: TestClient, measured: Mea
         ({"tpyo": 1}, "invalid-request"),
     ],
 )
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_bad_input_queues_nothing(
     client: TestClient, measured: Measured, database: Database, change: dict[str, Any], kind: str
 ) -> None:

@@ -4,7 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 

@@ -36,6 +36,7 @@ def heat_map(html: str) -> ElementTree.Element:
     return ElementTree.fromstring(drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))  # noqa: S314  (our own)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_empty_service_says_how_to_begin(client: TestClient) -> None:
     html = page(client, "/")
     assert "bitplan models add" in html
@@ -43,6 +44,7 @@ def test_an_empty_service_says_how_to_begin(client: TestClient) -> None:
     assert "bitplan measure" in html
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_without_curves_says_how_to_measure(client: TestClient, database: Database) -> None:
     with database.session() as session:
         synthetic.add_model(session)
@@ -53,6 +55,7 @@ def test_a_model_without_curves_says_how_to_measure(client: TestClient, database
 
 
 @pytest.mark.parametrize(("probe", "name", "unit"), [("kurtosis", "ANY", "ranking"), ("kv_cache", "K_INT4", "nats/token")])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_numbers_of_no_weight_format_are_drawn_too(
     client: TestClient, database: Database, probe: str, name: str, unit: str
 ) -> None:
@@ -64,10 +67,12 @@ def test_numbers_of_no_weight_format_are_drawn_too(
     assert tile.findtext(f"{SVG}title") == f"{layer}: 4.5 {unit}"
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_measured_model_without_plans_says_how_to_plan(client: TestClient, measured: Measured) -> None:
     assert "bitplan plan toy" in page(client, "/models/toy")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_heat_map_has_a_tile_for_every_layer_with_its_loss(client: TestClient, measured: Measured) -> None:
     tiles = heat_map(page(client, "/models/toy?format=INT3_G64")).findall(f"{SVG}rect")
     cells = client.get("/v1/models/toy/curves", params={"formats": "INT3_G64"}).json()["items"]
@@ -76,6 +81,7 @@ def test_the_heat_map_has_a_tile_for_every_layer_with_its_loss(client: TestClien
     assert {title.split(":")[0]: title.split()[1] for title in titles} == {c["layer"]: f"{c['loss']:.3g}" for c in cells}
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_format_that_nobody_measured_falls_back_to_one_of_about_four_bits(client: TestClient, measured: Measured) -> None:
     assert 'aria-label="Loss of each layer in INT4_G64' in page(client, "/models/toy?format=INT9&setting=00")
 
@@ -134,6 +140,7 @@ def test_a_running_job_shows_its_progress_and_the_page_comes_again(
     assert 'http-equiv="refresh"' not in html
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_name_is_text_and_never_markup(client: TestClient, database: Database) -> None:
     with database.session() as session:
         model = synthetic.add_model(session, synthetic.description(name="<script>alert(1)</script>"))
@@ -141,6 +148,7 @@ def test_a_name_is_text_and_never_markup(client: TestClient, database: Database)
         assert "<script" not in page(client, path)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_unknown_model_is_a_page_of_its_own(client: TestClient) -> None:
     answer = client.get("/models/nobody")
     assert answer.status_code == 404
@@ -149,6 +157,7 @@ def test_an_unknown_model_is_a_page_of_its_own(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/models/toy", "/docs"])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_every_link_leads_somewhere_here_and_no_style_or_script_is_inline(
     client: TestClient, measured: Measured, path: str
 ) -> None:
@@ -165,6 +174,7 @@ def test_every_link_leads_somewhere_here_and_no_style_or_script_is_inline(
     assert "default-src 'none'" in client.get(path).headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_documentation_names_every_operation(client: TestClient) -> None:
     text = text_of(page(client, "/docs"))
     for path, operations in client.get("/openapi.json").json()["paths"].items():

@@ -108,6 +108,7 @@ def test_an_evaluation_is_a_job(client: TestClient, measured: Measured) -> None:
         ({"tpyo": 1}, "invalid-request", {"errors"}),
     ],
 )
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_bad_input_plans_nothing(
     client: TestClient, measured: Measured, database: Database, change: dict[str, Any], kind: str, fields: set[str]
 ) -> None:

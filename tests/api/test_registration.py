@@ -102,6 +102,7 @@ def _control_character(source: Path) -> str:
         (_control_character, "invalid-request"),
     ],
 )
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_bad_source_registers_nothing(
     client: TestClient, database: Database, source: Path, spoil: Callable[[Path], str], kind: str
 ) -> None:
