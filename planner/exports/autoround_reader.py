@@ -7,6 +7,7 @@ AutoRound's ``to_standard_regex`` first. Layers of the listed blocks that nothin
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
 from planner.errors import ExportError
@@ -115,9 +116,15 @@ def _format(name: str, words: Entry, model: ExportedModel) -> CandidateFormat:
     if words.get("sym") is not True or words.get("data_type") != "int":
         msg = f"{name} is {dict(words)}: files of symmetric and asymmetric layers, or of other than integers, do not load"
         raise ExportError(msg, layers=[name], rule="one-symmetry")
-    for fmt in all_formats():
-        same = (fmt.num_bits, fmt.group_size or -1) == (words.get("bits"), words.get("group_size"))
-        if same and fmt.type is ElementType.INT and fmt.symmetric:
-            return fmt
-    msg = f"no candidate format has the scheme {dict(words)}; `GET /v1/formats` lists them"
-    raise ExportError(msg, layers=[name], rule="unknown-scheme")
+    fmt = _integers().get((words.get("bits"), words.get("group_size")))
+    if fmt is None:
+        msg = f"no candidate format has the scheme {dict(words)} of {name}; `GET /v1/formats` lists them"
+        raise ExportError(msg, layers=[name], rule="unknown-scheme")
+    return fmt
+
+
+@cache
+def _integers() -> dict[tuple[object, object], CandidateFormat]:
+    """Symmetric integers by bits and group size, −1 for a whole row."""
+    found = [fmt for fmt in all_formats() if fmt.type is ElementType.INT and fmt.symmetric]
+    return {(fmt.num_bits, fmt.group_size or -1): fmt for fmt in found}

@@ -29,6 +29,9 @@ UNLOADABLE: Final[Mapping[str, str]] = {
 }
 """Architectures that GPTQModel cannot load, with the reason."""
 
+GEMMA2_BLOCKS: Final = 42
+"""GPTQModel 7.7 refuses to load a quantized Gemma 2 of more blocks (27B), by an unset variable."""
+
 
 class GPTQModelExporter(AbstractExporter):
     """Anchored patterns, fused names beside their members', every layer in exactly one rule."""
@@ -38,14 +41,14 @@ class GPTQModelExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into ``config.json``; its value is ``quantize_config.json``."""
-        require_architecture(model, UNLOADABLE)
+        require_architecture(model, _unloadable(model))
         require_expressible(assignment, model, gptq_refusal)
         _require_in_module_tree(assignment, model)
         quantized, rest = _by_format(assignment, model)
-        layers = engine_layers(model.layers)
-        rules: dict[str, Json] = {f"-:{pattern}": {} for pattern in patterns(rest, layers)}
-        for fmt, members in quantized.items():
-            rules.update({f"+:{pattern}": _words(fmt) for pattern in patterns(members, layers)})
+        untouched, *found = patterns([rest, *quantized.values()], engine_layers(model.layers))
+        rules: dict[str, Json] = {f"-:{pattern}": {} for pattern in untouched}
+        for fmt, its_patterns in zip(quantized, found, strict=True):
+            rules.update({f"+:{pattern}": _words(fmt) for pattern in its_patterns})
         commonest = Counter({fmt: len(members) for fmt, members in quantized.items()}).most_common(1)[0][0]
         return {
             "quantization_config": {
@@ -64,6 +67,16 @@ class GPTQModelExporter(AbstractExporter):
         """As GPTQModel and vLLM read it."""
         config = document.get("quantization_config")
         return read_assignment(config if isinstance(config, Mapping) else {}, model)
+
+
+def _unloadable(model: ExportedModel) -> Mapping[str, str]:
+    blocks = len({layer.block for layer in model.layers if layer.block is not None})
+    if blocks <= GEMMA2_BLOCKS:
+        return UNLOADABLE
+    return {
+        **UNLOADABLE,
+        "gemma2": f"GPTQModel 7.7 stops at a Gemma 2 of more than {GEMMA2_BLOCKS} blocks, and this one has {blocks}",
+    }
 
 
 def _words(fmt: CandidateFormat) -> Json:

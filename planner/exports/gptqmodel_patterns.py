@@ -18,6 +18,10 @@ FUSED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Name of a fused module → the modules of a checkpoint that become it."""
 
+Kinds = tuple[str, ...]
+Experts = dict[tuple[tuple[str, ...], int | None, Kinds], list[int]]
+"""(path, block, kinds) → the experts' numbers, none where the layers are no experts'."""
+
 _BLOCK, _EXPERT = "{block}", "{expert}"
 _ENDING = "_proj"
 
@@ -57,18 +61,22 @@ class _Shape:
         return "^" + r"\.".join([*parts, self.names]) + "$"
 
 
-def patterns(chosen: Sequence[Layer], layers: Sequence[Layer]) -> list[str]:
-    """Patterns that match the chosen layers and no others of the model, each ``^…$``.
+def patterns(chosen: Iterable[Sequence[Layer]], layers: Sequence[Layer]) -> list[list[str]]:
+    """For each set of layers that share a rule, patterns that match them and no others of the model, each ``^…$``.
 
     Args:
-        chosen: layers that share a rule.
+        chosen: the sets.
         layers: all layers of the model: they tell which modules are chosen as a whole.
     """
     everywhere = _kinds(layers)
     whole = _experts(everywhere)
+    return [_patterns(one, everywhere, whole) for one in chosen]
+
+
+def _patterns(chosen: Sequence[Layer], everywhere: Mapping[_Parent, Kinds], whole: Experts) -> list[str]:
     blocks: dict[_Shape, list[int]] = {}
     for (path, block, kinds), experts in _experts(_kinds(chosen)).items():
-        all_experts = len(experts) > 1 and whole.get((path, block, kinds)) == experts
+        all_experts = bool(experts) and whole.get((path, block, kinds)) == experts
         present = everywhere[_Parent(path, block, experts[0] if experts else None)]
         shape = _Shape(path, tuple(experts), _alternatives(kinds, () if experts else present), all_experts)
         blocks.setdefault(shape, []).extend([] if block is None else [block])
@@ -89,17 +97,16 @@ def fused_modules(layers: Iterable[Layer]) -> dict[str, list[str]]:
     return {fused: members for fused, members in found.items() if len(members) > 1}
 
 
-def _kinds(layers: Iterable[Layer]) -> dict[_Parent, tuple[str, ...]]:
-    found: dict[_Parent, tuple[str, ...]] = {}
+def _kinds(layers: Iterable[Layer]) -> dict[_Parent, Kinds]:
+    found: dict[_Parent, Kinds] = {}
     for layer in layers:
         parent = _Parent.of(layer)
         found[parent] = (*found.get(parent, ()), layer.name.rpartition(".")[2])
     return found
 
 
-def _experts(kinds: Mapping[_Parent, tuple[str, ...]]) -> dict[tuple[tuple[str, ...], int | None, tuple[str, ...]], list[int]]:
-    """(path, block, kinds) → the experts' numbers, none where the layers are no experts'."""
-    found: dict[tuple[tuple[str, ...], int | None, tuple[str, ...]], list[int]] = {}
+def _experts(kinds: Mapping[_Parent, Kinds]) -> Experts:
+    found: Experts = {}
     for parent, its_kinds in kinds.items():
         found.setdefault((parent.path, parent.block, its_kinds), []).extend([] if parent.expert is None else [parent.expert])
     return found

@@ -8,6 +8,7 @@ by exactly one rule: then the order never matters, and nothing falls through to 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from planner.errors import ExportError
@@ -129,10 +130,12 @@ def _require_fused(layers: Sequence[Layer], chosen: Mapping[str, _Rule], rules: 
         wanted = {chosen[name].words for name in members}
         read = {rule.words for rule in rules if rule.matches(fused)}
         if read != (wanted if len(wanted) == 1 else set()):
-            msg = f"vLLM looks rules up by {fused}, whose members are {', '.join(members)}, and would not read what they have"
+            shown = ", ".join(members[:4]) + (", …" if len(members) > 4 else "")
+            msg = f"vLLM looks rules up by {fused}, whose members are {shown}, and would not read what they have"
             raise ExportError(msg, layers=members, rule="R2")
 
 
+@cache
 def _format(bits: object, group_size: object) -> CandidateFormat:
     for fmt in all_formats():
         if fmt.type is ElementType.INT and fmt.symmetric and (fmt.num_bits, fmt.group_size or -1) == (bits, group_size):

@@ -11,22 +11,19 @@ from typing import Final
 
 from sensitivity.checkpoint.description import Layer
 
-_RENAMED: Final = (
-    (re.compile(r"^embed_out(?=\.|$)"), "lm_head"),
-    (re.compile(r"\.block_sparse_moe\."), ".mlp."),
-    (re.compile(r"(\.mlp\.experts\.\d+\.)w1(?=\.|$)"), r"\1gate_proj"),
-    (re.compile(r"(\.mlp\.experts\.\d+\.)w2(?=\.|$)"), r"\1down_proj"),
-    (re.compile(r"(\.mlp\.experts\.\d+\.)w3(?=\.|$)"), r"\1up_proj"),
-)
+_MIXTRAL: Final = ".block_sparse_moe."
+_EXPERT: Final = re.compile(r"(?<=\.experts\.)(\d+)\.(w[123])(?=\.|$)")
+_PROJECTIONS: Final = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+_HEAD: Final = re.compile(r"^embed_out(?=\.|$)")
 
 
 def engine_name(name: str) -> str:
     """Name of a layer or a tensor in the engine; most are those of the checkpoint."""
-    for pattern, replacement in _RENAMED:
-        name = pattern.sub(replacement, name)
-    return name
+    if _MIXTRAL in name:
+        return _EXPERT.sub(lambda found: f"{found[1]}.{_PROJECTIONS[found[2]]}", name.replace(_MIXTRAL, ".mlp."))
+    return _HEAD.sub("lm_head", name)
 
 
 def engine_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Layers by the engine's names, in the same order."""
-    return [replace(layer, name=engine_name(layer.name)) for layer in layers]
+    return [layer if (name := engine_name(layer.name)) == layer.name else replace(layer, name=name) for layer in layers]

@@ -225,6 +225,17 @@ def test_architectures_that_gptqmodel_cannot_load_are_refused(architecture: str,
     assert caught.value.fields["rule"] == "architecture"
 
 
+def test_gemma_2_is_loaded_up_to_42_blocks() -> None:
+    for blocks in (42, 43):
+        model = example_model(blocks=blocks, head=False, architecture="gemma2")
+        plan = of_block(0, FOUR, model)
+        if blocks == 42:
+            assert exported(plan, model)["bits"] == 4
+            continue
+        with pytest.raises(ExportError, match="this one has 43"):
+            exported(plan, model)
+
+
 def test_refusals_name_the_layer_and_the_rule() -> None:
     model = example_model()
     first, second = model.layers[0].name, model.layers[3].name
