@@ -31,7 +31,7 @@ class Asked:
         curves: losses of the columns that the limits are over: those of ``whole``, in every pool.
         limits: of the request, over these groups and columns.
         counts: of the request, over the same.
-        device: whose seconds or memory pools are limited.
+        meters: what tables of seconds, bit-operations and pools are made of.
         pools: memory pools that things can lie in; none where they are not limited.
     """
 
@@ -41,8 +41,13 @@ class Asked:
     curves: GroupCurves
     limits: Limits
     counts: Sequence[PosedCount]
-    device: Device | None
+    meters: Meters
     pools: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> Device | None:
+        """Whose seconds or memory pools are limited."""
+        return self.meters.device
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -93,7 +98,7 @@ def ask(session: Session, prepared: Prepared, request: PlanRequest) -> Asked:
     if not request.allow_slack and request.budget.max_loss is None:
         check_ceilings(limits, footprint)
     counts = [_over(count, whole, max(1, len(pools))) for count in pose_counts(request.counts, prepared.classes)]
-    return Asked(request, prepared, whole, curves, limits, counts, device, pools)
+    return Asked(request, prepared, whole, curves, limits, counts, meters, pools)
 
 
 def _pools(request: PlanRequest, device: Device | None) -> tuple[str, ...]:

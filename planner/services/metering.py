@@ -10,7 +10,16 @@ from sqlalchemy.orm import Session
 
 from planner.budget import Budget, BudgetKind, Meter
 from planner.build import Classes
-from planner.devices import PICOSECONDS, Device, Phase, Remainder, fixed_picoseconds, kv_picoseconds, latency_table
+from planner.devices import (
+    PICOSECONDS,
+    Device,
+    Phase,
+    Remainder,
+    fixed_picoseconds,
+    kv_picoseconds,
+    latency_table,
+    measured_entries,
+)
 from planner.runtimes import get_runtime
 from planner.services.devices import get_device
 from planner.services.planning_inputs import Selected, load_layers, rest_of
@@ -116,6 +125,18 @@ class Meters:
         if self.cache_bits is None:
             return table
         return corners(table, np.zeros_like(self.cache_bits) if caches is None else caches, 0)
+
+
+def note_on_seconds(meters: Meters, budgets: Sequence[Budget], choice: NDArray[np.int64]) -> list[str]:
+    """How many layers' seconds were measured, where seconds are limited; ``choice`` is of the groups of weights."""
+    device, classes = meters.device, meters.classes
+    if device is None or not any(budget.kind.counts_seconds for budget in budgets) or not classes.layers:
+        return []
+    known = measured_entries(device, classes.layers, classes.formats)
+    columns = choice[classes.group_of_layer]
+    count = int(known[np.arange(len(columns)), columns].sum())
+    rest = "" if count == len(columns) else "; the others are the roofline's"
+    return [f"seconds of {count} of {len(columns)} layers on {device.name} were measured{rest}"]
 
 
 def _bit_operations(classes: Classes) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
+from planner.services.metering import note_on_seconds
 from planner.services.plan_documents import Answered, Found, found_of, notes_on_errors, plan_document
 from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
 from planner.services.planning_inputs import select_layers
@@ -87,7 +88,8 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     if inputs.step is None and asked.is_plain:  # changes say nothing of far formats
         limit = menu_limit(request, prepared.outside, solved, stop)
     answered = Answered(asked, found, together)
-    notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs)]
+    seconds = note_on_seconds(asked.meters, request.budget.budgets(), asked.whole.of_weights(solved.proved.choice))
+    notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs), *seconds]
     return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 
 

@@ -202,6 +202,7 @@ def test_seconds_are_those_of_the_device(database: Database, toy: str) -> None:
     budget = {"decode_seconds": 1, "prefill_seconds": 1, "device": "rtx4090", "context": 512, "batch": 2}
     loose = _made(database, budget=budget, allow_slack=True, runtime="vllm")
     decode, prefill = loose.limits
+    assert "seconds of 0 of 14 layers on rtx4090 were measured; the others are the roofline's" in loose.notes
     assert (decode.device, loose.provenance.device and loose.provenance.device.name) == ("rtx4090", "rtx4090")
     tight = decode.least + (decode.used - decode.least) * 0.4
     plan = _made(database, budget=budget | {"decode_seconds": tight}, runtime="vllm")
