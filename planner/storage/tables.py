@@ -4,68 +4,52 @@ A cell is unique by its identity: model, layer, format (by content), probe with 
 and rounding method (``MeasuredFormatRow`` + layer). Runs, jobs and plans come and go; cells stay.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
+from planner.storage.columns import Base, UtcDateTime, utc_now
 
-
-def utc_now() -> datetime:
-    """The present, timezone-aware."""
-    return datetime.now(UTC)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware UTC time on every database (SQLite forgets the zone; this puts it back)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:
-        """Refuse naive times, store UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = "a time without a zone cannot be stored; use utc_now()"
-            raise ValueError(msg)
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
-        """Give back an aware UTC time."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """Declarative base with stable constraint names, so that migrations can name them."""
-
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+__all__ = [
+    "ApiKeyRow",
+    "Base",
+    "CalibrationSetRow",
+    "CellRow",
+    "DeviceRow",
+    "EvaluationRow",
+    "IdempotentAnswerRow",
+    "JobRow",
+    "LayerDriftRow",
+    "LayerRow",
+    "MeasuredFormatRow",
+    "ModelRow",
+    "OperatingPointRow",
+    "PlanDocumentRow",
+    "PlanEventRow",
+    "PlanNameRow",
+    "PlanPinRow",
+    "PlanRow",
+    "ProbeSettingRow",
+    "ScoreProductsRow",
+    "UnitRow",
+    "UtcDateTime",
+    "WorkerRow",
+    "utc_now",
+]
 
 
 class ModelRow(Base):
