@@ -1,7 +1,7 @@
 """Weights and caches of SmolLM2-135M under one budget of bytes, at contexts of 1k to 128k.
 
-``python -m tests.benchmarks.kv_shift``: ``DIRECTORY`` (a temporary one by default) keeps what was measured: a second run measures
-nothing. ``PICTURE`` is where the picture goes. ``SEQUENCES`` and ``LENGTH`` are what caches are measured on: 2 and 128 by default,
+``python -m tests.benchmarks.kv_shift``; ``DIRECTORY`` (a temporary one by default) keeps what was measured: a second run measures
+nothing. ``PICTURE`` says where the picture goes, ``SEQUENCES`` and ``LENGTH`` what caches are measured on, 2 and 128 by default:
 minutes on quiet cores (``OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE`` on busy ones). Cells of caches are the KL of short sequences
 with one cache quantized at a time, so that bits shift by what they say at that length; the sizes are exact at every context. The
 last line begins ``ok:`` or ``short:``.
