@@ -42,7 +42,7 @@ class Row:
         """As the table shows it."""
         written, predicted = self.found.written_bytes, self.found.predicted_bytes
         size = f"{written:,}" if written == predicted else f"{written:,} of {predicted:,}"
-        difference = "" if self.found.difference is None else f"{self.found.difference:.1e}"
+        difference = "rounds by itself" if self.found.difference is None else f"{self.found.difference:.1e}"
         loaded = "yes" if self.answer.logits is not None else "no"
         by = ", ".join(f"{name} {version}" for name, version in self.answer.versions.items())
         return self.target, self.model, loaded, str(self.formats), size, difference, by

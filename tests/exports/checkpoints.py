@@ -1,5 +1,7 @@
 """Models, their mixed plans, and the checkpoints that the writers of the targets make of them."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +97,15 @@ def write_plan(target: Target, model: LoadedModel, directory: Path, *, seed: int
     runtime = get_runtime(target.runtime)
     plan = mixed_plan(target, found.layers, dtype=found.dtype, seed=seed)
     exported = ExportedModel(found.fingerprint, found.source, found.architecture, found.dtype, found.layers)
+    document = get_exporter(target.name).export(plan, exported, runtime)
+    if target.document:
+        shutil.copytree(found.path, directory)
+        (directory / f"{target.document}.json").write_text(json.dumps(document[target.document]))
+        return Written(directory, model, plan)
     write_assignment(
         model,
         plan,
-        get_exporter(target.name).export(plan, exported, runtime),
+        document,
         directory,
         runtime=runtime,
         rounding=LayerRounding.of_assignments(model, "rtn", [plan]),

@@ -1,7 +1,7 @@
 """An engine's answer against the plan: formats layer by layer, bytes, logits."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ class Comparison:
     """What was found.
 
     Attributes:
-        predicted_bytes: of all tensors of the checkpoint, by the plan.
-        written_bytes: of all tensors in the files.
+        predicted_bytes: of all tensors of the checkpoint, by the plan; of the quantized ones where the engine makes them.
+        written_bytes: of those tensors, as they are stored.
         difference: largest difference of logits, as a share of their standard deviation; ``None`` if they were not compared.
         faults: everything that is not as planned, in words.
     """
@@ -32,21 +32,31 @@ class Comparison:
 
 def compare(target: Target, written: Written, answer: Answer) -> Comparison:
     """Hold an engine's answer against the plan that was written."""
-    predicted, stored = _predicted_bits(target, written), _stored_bytes(target, written)
-    faults = list(_size_faults(predicted, stored))
-    difference = None
-    total = (sum(predicted.values()) + 7) // 8 + _rest_bytes(target, written)
+    predicted = _predicted_bits(target, written)
     if answer.logits is None:
-        faults.append(f"not loaded: {answer.fault}")
+        return Comparison(_bytes(predicted.values()), 0, None, (f"not loaded: {answer.fault}",))
+    faults = list(_format_faults(target, written, answer))
+    if target.document:
+        quantized = {name: bits for name, bits in predicted.items() if answer.layers.get(name)}
+        stored = {name: answer.layers[name]["bits"] for name in quantized}
+        predicted, total, found = quantized, _bytes(quantized.values()), _bytes(stored.values())
     else:
-        faults += _format_faults(target, written, answer)
+        stored = _stored_bits(target, written)
+        total = _bytes(predicted.values()) + _rest_bytes(target, written)
+        found = sum(target.tensors(written.directory).values())
+    faults += _size_faults(predicted, stored)
+    if found != total:
+        faults.append(f"{found} bytes of tensors are stored, {total} are predicted")
+    difference = None
+    if target.tolerance is not None:
         difference = logit_difference(target, written, answer)
         if not difference <= target.tolerance:
             faults.append(f"logits differ by {difference:.2g} of their standard deviation, more than {target.tolerance:.2g}")
-    found = sum(target.tensors(written.directory).values())
-    if found != total:
-        faults.append(f"the files hold {found} bytes of tensors, {total} are predicted")
     return Comparison(total, found, difference, tuple(faults))
+
+
+def _bytes(bits: Iterable[int]) -> int:
+    return (sum(bits) + 7) // 8
 
 
 def logit_difference(target: Target, written: Written, answer: Answer) -> float:
@@ -75,19 +85,19 @@ def _rest_bytes(target: Target, written: Written) -> int:
     return get_runtime(target.runtime).rest_bytes(rest)
 
 
-def _stored_bytes(target: Target, written: Written) -> dict[str, int]:
+def _stored_bits(target: Target, written: Written) -> dict[str, int]:
     found: defaultdict[str, int] = defaultdict(int)
     for tensor, size in target.tensors(written.directory).items():
         holder = target.holder(tensor)
         if holder is not None:
-            found[holder] += size
+            found[holder] += 8 * size
     return dict(found)
 
 
-def _size_faults(predicted: dict[str, int], stored: dict[str, int]) -> Iterator[str]:
+def _size_faults(predicted: Mapping[str, int], stored: Mapping[str, int]) -> Iterator[str]:
     for name, bits in predicted.items():
-        if stored.get(name, 0) * 8 != bits:
-            yield f"{name} has {stored.get(name, 0) * 8} bits in the files, {bits} are predicted"
+        if stored.get(name, 0) != bits:
+            yield f"{name} has {stored.get(name, 0)} stored bits, {bits} are predicted"
 
 
 def _format_faults(target: Target, written: Written, answer: Answer) -> Iterator[str]:

@@ -49,7 +49,8 @@ class Target:
         engine: module in ``tests.exports.engines``.
         runtime: the runtime profile that plans are made for.
         resolved: what the engine must report of a layer in a format, quantized; it may report more.
-        tolerance: largest allowed difference of logits, as a share of their standard deviation.
+        tolerance: largest allowed difference of logits, as a share of their standard deviation; ``None`` where the engine rounds
+            by itself, so that there is nothing to compare.
         weights: torch dtype in which the engine holds decoded weights; ours are rounded to it before they are compared.
         models: names of ``checkpoints.MODELS`` that the engine can load.
         own_environment: the engine's library is in ``.venv-exports``, not in ``.venv``.
@@ -61,13 +62,15 @@ class Target:
         tensors: bytes by tensor name of a written checkpoint.
         holder: name, as ``stored_as`` gives it, of what a written tensor belongs to.
         environment: environment variables that the engine needs.
+        document: part of the export that is written as JSON beside a copy of the original model, for engines that quantize by
+            themselves; the engine then reports the stored ``bits`` of each quantized layer. Empty where a checkpoint is written.
     """
 
     name: str
     engine: str
     runtime: str
     resolved: Callable[[CandidateFormat], Resolved]
-    tolerance: float
+    tolerance: float | None
     weights: str
     models: tuple[str, ...] = ("llama", "qwen3_moe", "smollm2")
     own_environment: bool = True
@@ -79,3 +82,4 @@ class Target:
     tensors: Callable[[Path], Mapping[str, int]] = tensors_of_safetensors
     holder: Callable[[str], str | None] = holder_of
     environment: Mapping[str, str] = field(default_factory=dict)
+    document: str = ""
