@@ -24,11 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet --editable '.[dev]' -c constraints.txt
 	touch $@
 
-$(ENGINES)/bin/python: $(STAMP)
-	$(BIN)/python -m venv $(ENGINES)
+$(ENGINES)/.tested: $(STAMP) constraints-exports.txt
+	test -x $(ENGINES)/bin/python || $(BIN)/python -m venv $(ENGINES)
 	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > $$($(ENGINES)/bin/python $(PURELIB))/base.pth
-
-$(ENGINES)/.tested: $(ENGINES)/bin/python constraints-exports.txt
 	$(ENGINES_PIP) -c constraints-exports.txt $(ENGINES_TESTED)
 	touch $@
 
