@@ -25,6 +25,7 @@ from planner.schemas.explanations import (
 )
 from planner.schemas.plans import PlanDocument
 from planner.services.asking import Asked, ask
+from planner.services.plan_diffs import limit_name
 from planner.services.plans import get_plan
 from planner.services.preparing import prepare
 from planner.services.restrictions import WeightRestrictions, cache_refusals
@@ -139,16 +140,30 @@ class _Explained:
 
     @cached_property
     def priced(self) -> Table:
-        """Losses and the plan's prices of all that is limited, float64 (groups, formats): what its bound is the least sum of."""
-        proof, whole = self.document.proof, self.asked.whole
-        table = whole.curves.loss + proof.multiplier * whole.classes.sizes
-        multipliers = {limit.kind: limit.multiplier for limit in self.document.limits}
-        for limit in self.asked.limits.others:
-            table = table + multipliers.get(limit.budget.kind.value, 0.0) * limit.table
-        for posed, kept in zip(self.asked.counts, proof.counts, strict=True):
+        """Losses and the plan's prices of all that is limited, float64 (groups, formats): what its bound is the least sum of.
+
+        Where memory pools are limited, each format lies where it is cheapest, and the chosen one where the plan has it.
+        """
+        proof, asked = self.document.proof, self.asked
+        table = asked.curves.loss + proof.multiplier * asked.limits.classes.sizes
+        multipliers = {(limit.kind, limit.pool): limit.multiplier for limit in self.document.limits}
+        for limit in asked.limits.others:
+            table = table + multipliers.get((limit.budget.kind.value, limit.budget.pool), 0.0) * limit.table
+        for posed, kept in zip(asked.counts, proof.counts, strict=True):
             for row, price in ((posed.upper, kept.at_most_multiplier), (posed.lower, kept.at_least_multiplier)):
                 table = table if row is None else table + price * row.table
-        return table + proof.caution * whole.curves.standard_error * self._direction
+        if proof.caution:
+            table = table + proof.caution * asked.curves.standard_error * self._direction
+        return self._placed(table) if asked.pools else table
+
+    def _placed(self, table: Table) -> Table:
+        groups, formats = self.asked.whole.classes.legal.shape
+        by_pool = table.reshape(groups, len(self.asked.pools), formats)
+        least: Table = by_pool.min(axis=1)
+        places = {layer: self.asked.pools.index(part.pool) for part in self.document.placement for layer in part.layers}
+        rows, columns = np.arange(groups), np.array(self.columns, dtype=np.int64)
+        least[rows, columns] = by_pool[rows, [places[choice.layers[0]] for choice in self.choices], columns]
+        return least
 
     @cached_property
     def _direction(self) -> Table:
@@ -295,10 +310,10 @@ class _Explained:
         )
 
     def _price_of_equals(self, group: int, column: int, margin: float) -> float | None:
-        """λ + margin / (size here − size there): where both priced losses meet."""
+        """λ + margin / (size here − size there): where both priced losses meet, if stored bits have a price at all."""
         sizes = self.asked.whole.classes.sizes[group]
         fewer = int(sizes[self.columns[group]] - sizes[column])
-        if fewer == 0:
+        if fewer == 0 or self.asked.limits.stored is None:
             return None
         price = self.document.proof.multiplier + margin / fewer
         return price * BITS_PER_MEGABYTE if price >= 0 else None
@@ -331,7 +346,7 @@ def _finite(value: np.floating) -> float | None:
 
 
 def _prices(document: PlanDocument) -> list[PriceOfLimit]:
-    found = [(limit.kind, limit.multiplier) for limit in document.limits]
+    found = [(limit_name(limit), limit.multiplier) for limit in document.limits]
     if not document.limits:
         found = [(document.budget.first.kind.value, document.proof.multiplier)]
     for count in document.proof.counts:

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 from planner.cells import Cell
 from planner.errors import ConflictError, InvalidRequestError, NotFoundError
 from planner.runtimes import RUNTIMES, get_runtime
+from planner.schemas.devices import CreateDevice
 from planner.schemas.explanations import ExplainedGroup, PlanExplanation
 from planner.schemas.plans import PlanDocument
-from planner.services import explaining_plans, plans
+from planner.services import explaining_plans, plan_diffs, plans
+from planner.services.devices import create_device
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
 from tests.planner.services.stored_plans import cached_model, stored_plan
+from tests.planner.services.test_pools import DEVICE
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 MENU = (*synthetic.FORMATS, "NF4_G64")
@@ -210,3 +213,19 @@ def test_a_runtime_that_ties_other_layers_since_is_said(database: Database, toy:
         plans.store_plan(session, tied.model_copy(update={"id": "older", "runtime": "generic", "request": older}))
     with pytest.raises(ConflictError, match="runtime 'generic' ties other layers than when plan older was made"):
         explained(database, "older")
+
+
+def test_in_memory_pools_a_format_lies_where_it_is_cheapest(database: Database, toy: str) -> None:
+    with database.session() as session:
+        create_device(session, CreateDevice.model_validate(DEVICE))
+    budget = {"pool_bytes": {"vram": 220_000, "ram": 80_000}, "device": "desk"}
+    plan = stored_plan(database, budget=budget)
+    found = explained(database, plan.id)
+    assert {price.limit for price in found.prices} <= {"pool_bytes of vram", "pool_bytes of ram"}
+    least = sum(min(option.margin for option in group.options if option.margin is not None) for group in found.groups)
+    slack = sum(limit.multiplier * (limit.whole_used - limit.whole_units) for limit in plan.limits)
+    assert plan.predicted.loss + least + slack == pytest.approx(plan.proof.lagrangian_bound, rel=1e-9)
+    other = stored_plan(database, budget=budget | {"pool_bytes": {"vram": 240_000, "ram": 80_000}})
+    with database.read_session() as session:
+        limits = plan_diffs.diff_plans(session, plan.id, other.id).limits
+    assert [limit.kind for limit in limits] == ["pool_bytes of vram", "pool_bytes of ram"]
