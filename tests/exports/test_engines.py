@@ -1,9 +1,11 @@
 """Every export of every target, loaded by the target's own library: formats, bytes and logits as planned."""
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sensitivity.loading import LoadedModel
@@ -61,3 +63,28 @@ def test_the_plan_of_the_llama_has_every_format_that_the_engine_loads(target: st
     plan = mixed_plan(TARGETS[target], layers, dtype="bfloat16")
     legal = {fmt.name for layer in layers for fmt in legal_formats(TARGETS[target], [layer])}
     assert {fmt.name for fmt in plan.values()} == legal | {"BF16"}
+
+
+def test_what_is_not_as_planned_is_noticed(sources: Sources, tmp_path: Path) -> None:
+    target = TARGETS["compressed-tensors"]
+    written = write_plan(target, sources("qwen3_moe"), tmp_path / "written")
+    (good,) = ask(target, [written.directory])
+    assert not compare(target, written, good).faults
+    assert good.logits is not None
+    name = next(name for name, fmt in written.plan.items() if fmt.is_quantized)
+    other = {**good.layers[name], "num_bits": 11}
+    longer = replace(target, tensors=lambda directory: {**target.tensors(directory), f"{name}.more": 1})
+    for checked, answer, said in (
+        (target, replace(good, layers={**good.layers, name: other}), f"{name} was planned as"),
+        (target, replace(good, layers={**good.layers, name: {}}), f"{name} was planned as"),
+        (
+            target,
+            replace(good, layers={key: one for key, one in good.layers.items() if key != name}),
+            "is no layer of the engine",
+        ),
+        (target, replace(good, logits=good.logits + 0.1), "logits differ by"),
+        (target, replace(good, logits=good.logits * np.nan), "logits differ by nan"),
+        (target, replace(good, logits=None, fault="no such kernel"), "not loaded: no such kernel"),
+        (longer, good, "stored bits"),
+    ):
+        assert any(said in fault for fault in compare(checked, written, answer).faults)
