@@ -47,7 +47,7 @@ def exported(plan: dict[str, CandidateFormat], model: ExportedModel = MODEL) -> 
 
 def test_both_files_list_every_shard_and_nothing_else() -> None:
     document: Any = exported(MIXED)
-    layers = {name: {"quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"} for name in ATTENTION[:3]}
+    layers: Json = {name: {"quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"} for name in ATTENTION[:3]}
     layers[DOWN] = {"quant_algo": "W4A16_NVFP4", "group_size": 16}
     assert document["hf_quant_config"]["quantization"] == {
         "quant_algo": "MIXED_PRECISION",
