@@ -1,6 +1,7 @@
 """Budgets that no plan can keep, or that bind nothing, in the user's unit."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, NoReturn
@@ -17,7 +18,9 @@ SHOWN: Final = 10_000
 """Limits of bits are shown to this fraction, rounded to the side that is accepted."""
 
 MOST_NAMED: Final = 5
-"""Layer groups that an error names as those that make the floor."""
+"""Kinds of layers that an error names as those that make the floor."""
+MOST_LAYERS: Final = 20
+"""Names of layers of one kind."""
 
 
 def check_floor(classes: Classes[AbstractFormat], budget: Budget, footprint: Footprint) -> None:
@@ -58,7 +61,9 @@ def refuse_below_floor(
     """
     value = limit.meter.least(least)
     makers = _makers(limit, classes)
-    named = ", ".join(f"{', '.join(maker.layers[:2])} in {maker.format}" for maker in makers)
+    named = ", ".join(f"{maker.count} {maker.kind} in {maker.format} ({maker.share:.0%})" for maker in makers)
+    fixed = limit.meter.fixed / max(1, limit.meter.fixed + least)
+    named += f"; what is not planned ({fixed:.0%})" if fixed else ""
     keeps = f" that keeps {'; '.join(keeping)}" if keeping else ""
     loosen = "loosen counts, floors and pins" if keeping else "loosen floors and pins"
     msg = (
@@ -78,8 +83,10 @@ def refuse_below_floor(
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """A layer group at the floor: its layers, the format that takes least, and its share of all that is taken."""
+    """Layers of one kind at the floor, the first of them by name, the format that takes least, and their share of all."""
 
+    kind: str
+    count: int
     layers: list[str]
     format: str
     share: float
@@ -90,18 +97,21 @@ def _rounded_up(limit: Limit, value: float) -> float:
 
 
 def _makers(limit: Limit, classes: Classes[AbstractFormat]) -> list[_Maker]:
-    """The groups that take most of the floor: their layers, the format that takes least, and their share of the floor."""
+    """The layers that take most of the floor, those of one kind and format together."""
     table = np.where(classes.legal, limit.table, np.iinfo(np.int64).max)
     least, columns = table.min(axis=1, initial=2**62), table.argmin(axis=1) if table.size else np.empty(0, dtype=np.int64)
-    total = limit.meter.fixed + int(least.sum())
+    total = max(1, limit.meter.fixed + int(least.sum()))
+    names: dict[tuple[str, str], list[str]] = {}
+    sums: Counter[tuple[str, str]] = Counter()
+    for group, (taken, column) in enumerate(zip(least.tolist(), columns.tolist(), strict=True)):
+        members = [classes.layers[i] for i in classes.groups[group]]
+        key = ", ".join(dict.fromkeys(layer.kind for layer in members)), classes.formats[column].name
+        names.setdefault(key, []).extend(layer.name for layer in members)
+        sums[key] += taken
     return [
-        _Maker(
-            layers=[classes.layers[i].name for i in classes.groups[group]],
-            format=classes.formats[int(columns[group])].name,
-            share=float(least[group] / total),
-        )
-        for group in np.argsort(-least, kind="stable")[:MOST_NAMED].tolist()
-        if least[group] > 0
+        _Maker(kind, len(names[kind, fmt]), names[kind, fmt][:MOST_LAYERS], fmt, taken / total)
+        for (kind, fmt), taken in sums.most_common(MOST_NAMED)
+        if taken
     ]
 
 
