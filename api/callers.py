@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import cast, final
 
@@ -69,7 +70,11 @@ def client_address(scope: Scope) -> str:
     Of IPv6, the 64 bits that one client has for itself are cut off; an IPv4 address that came over IPv6 is what it was.
     """
     client = scope.get("client")
-    host = str(client[0]) if client else ""
+    return _network(str(client[0])) if client else ""
+
+
+@lru_cache(maxsize=128)
+def _network(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:

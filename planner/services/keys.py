@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 
 from sqlalchemy import or_, select, update
@@ -121,6 +122,7 @@ def record_uses(session: Session, uses: Mapping[str, datetime]) -> None:
         session.execute(update(ApiKeyRow).where(ApiKeyRow.id == identity, earlier).values(last_used_at=time))
 
 
+@lru_cache(maxsize=128)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own, which no other machine can reach."""
     if host.lower().rstrip(".") == "localhost":
