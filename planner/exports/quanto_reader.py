@@ -55,7 +55,7 @@ def _format(layer: Layer, entry: Mapping[str, Any]) -> CandidateFormat:
     if weights not in BY_GROUP or group == "G96":
         msg = f"{layer.name}: no candidate format has {weights} in groups of {group} ({layer.in_features} inputs)"
         raise ExportError(msg, layers=[layer.name], rule="unknown-scheme")
-    return get_format(f"{BY_GROUP[weights]}_{group}_ASYM")
+    return get_format(f"{BY_GROUP[weights]}_{group}")
 
 
 def _groups(inputs: int) -> str:

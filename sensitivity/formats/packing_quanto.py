@@ -1,8 +1,9 @@
 """Exact bits of a layer as optimum-quanto stores it, and what quanto cannot store. No torch here.
 
-- ``qint2`` and ``qint4``: codes packed to bytes, a bfloat16 scale and a byte of zero point a group. Quanto chooses the size
-  of the groups by itself: the largest of 128, 96, 64 and 32 that divides the inputs, whole rows for 128 inputs or fewer. A
-  format is legal where its groups are quanto's. (Quanto's own quantizer keeps 16 bits for a zero point: another byte a group.)
+- ``qint2`` and ``qint4``: codes packed to bytes, a scale and a shift of 16 bits for each group: weight = code·scale − shift. A
+  symmetric format of ours fits exactly, its shift is a power of two times the scale. Quanto chooses the size of the groups by
+  itself: the largest of 128, 96, 64 and 32 that divides the inputs, whole rows for 128 inputs or fewer. A format is legal where
+  its groups are quanto's.
 - ``qint8``, ``qfloat8``: a byte an element, a bfloat16 scale a row.
 
 Each quantized layer also has a scale of its inputs and one of its outputs, which are 1: only activations would need them.
@@ -16,6 +17,7 @@ from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 BYTE: Final = 8
 GREATEST_GROUP: Final = 128
 GROUP_STEP: Final = 32
+SHIFT_BITS: Final = 16
 ACTIVATION_SCALES: Final = 2 * 16
 _WHOLE: Final = frozenset({"INT8_CHANNEL", "FP8"})
 
@@ -30,7 +32,7 @@ def quanto_group_size(in_features: int) -> int | None:
 
 def is_quanto_packed(candidate: CandidateFormat) -> bool:
     """Whether the format has the elements of ``qint2`` or ``qint4``."""
-    return candidate.type is ElementType.INT and candidate.num_bits in (2, 4) and not candidate.symmetric
+    return candidate.type is ElementType.INT and candidate.num_bits in (2, 4) and candidate.symmetric
 
 
 def quanto_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | None:
@@ -39,7 +41,7 @@ def quanto_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | 
     if reason is not None or not candidate.is_quantized or candidate.name in _WHOLE:
         return reason
     if not is_quanto_packed(candidate):
-        return f"quanto has INT2 and INT4 with zero points, INT8_CHANNEL and FP8, not {candidate.name}"
+        return f"quanto has symmetric INT2 and INT4 in its own groups, INT8_CHANNEL and FP8, not {candidate.name}"
     own = quanto_group_size(shape[1])
     wanted = None if candidate.strategy is Strategy.CHANNEL else candidate.group_size
     if own != wanted:
@@ -67,4 +69,4 @@ def quanto_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     width = candidate.group_size or in_features
     rows = out_features * (in_features // width)
     packed = -(-rows * candidate.num_bits // BYTE) * width * BYTE
-    return packed + rows * (candidate.scale_bits + BYTE) + ACTIVATION_SCALES
+    return packed + rows * (candidate.scale_bits + SHIFT_BITS) + ACTIVATION_SCALES

@@ -12,7 +12,7 @@ from sensitivity.rounding.codec import Encoded
 
 
 def quanto(encoded: Encoded) -> dict[str, Tensor]:
-    """Tensors of one layer by the last parts of their names; integer zero points, so that 0 is a level.
+    """Tensors of one layer by the last parts of their names.
 
     Raises:
         UnsupportedShapeError: quanto cannot store this matrix in this format.
@@ -26,13 +26,12 @@ def quanto(encoded: Encoded) -> dict[str, Tensor]:
     activations = {name: torch.ones((), dtype=scaling.stored.dtype) for name in ("input_scale", "output_scale")}
     if not is_quanto_packed(fmt):
         return {"weight._data": encoded.codes, "weight._scale": scaling.stored, **activations}
-    assert scaling.zero_point is not None  # noqa: S101  (asymmetric)
     half = 1 << (fmt.num_bits - 1)
     rows = (encoded.codes + half).to(torch.uint8).reshape(-1, fmt.group_size or encoded.shape[1])
     return {
         "weight._data._data": _pack_rows(rows, fmt.num_bits),
         "weight._scale": scaling.stored.reshape(-1, 1),
-        "weight._shift": (scaling.zero_point + half).to(torch.uint8).reshape(-1, 1),
+        "weight._shift": (scaling.stored * half).reshape(-1, 1),
         **activations,
     }
 

@@ -24,8 +24,8 @@ def exported(plan: Plan, model: ExportedModel = WIDE) -> dict[str, Any]:
 
 
 MIXED = {
-    "model.layers.1.self_attn.q_proj": get_format("INT4_G128_ASYM"),
-    "model.layers.1.mlp.up_proj": get_format("INT2_G128_ASYM"),
+    "model.layers.1.self_attn.q_proj": get_format("INT4_G128"),
+    "model.layers.1.mlp.up_proj": get_format("INT2_G128"),
     "model.layers.1.mlp.down_proj": get_format("INT8_CHANNEL"),
     "model.layers.10.mlp.down_proj": get_format("FP8"),
     "model.layers.10.self_attn.q_proj": get_format("BF16"),
@@ -46,11 +46,9 @@ def test_groups_are_those_that_quanto_chooses() -> None:
     four = {"weights": "qint4", "activations": "none"}
     with pytest.raises(ExportError, match="groups of G96"):
         read_assignment({"model.layers.1.mlp.down_proj": four}, WIDE)
-    assert (
-        read_assignment({"model.layers.1.mlp.down_proj": four}, MODEL)["model.layers.1.mlp.down_proj"].name == "INT4_CHANNEL_ASYM"
-    )
+    assert read_assignment({"model.layers.1.mlp.down_proj": four}, MODEL)["model.layers.1.mlp.down_proj"].name == "INT4_CHANNEL"
     with pytest.raises(ExportError, match=r"down_proj cannot be loaded by quanto: quanto stores 576 inputs in groups of 96"):
-        exported({"model.layers.1.mlp.down_proj": get_format("INT4_G32_ASYM")})
+        exported({"model.layers.1.mlp.down_proj": get_format("INT4_G32")})
 
 
 @pytest.mark.parametrize(
