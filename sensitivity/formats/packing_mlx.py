@@ -55,6 +55,8 @@ def mlx_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
 
 
 def _unknown(candidate: CandidateFormat) -> str:
+    if candidate.is_foreign:
+        return f"{candidate.name} is another tool's format, which nothing here packs: plan with INT formats instead"
     if candidate.type is not ElementType.INT:
         return f"MLX has no {candidate.name}"
     if not candidate.symmetric:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing_mlx import MLX_BITS, MLX_GROUP_SIZES, mlx_refusal, mlx_size_bits
-from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.formats.registry import all_formats, get_format, resolve_format
 from sensitivity.rounding import encode, fake_quantize, get_rounding
 from sensitivity.rounding.packing_mlx import mlx
 
@@ -101,6 +101,10 @@ def test_what_mlx_cannot_store_is_refused_with_the_reason(name: str, reason: str
         mlx_size_bits(fmt, (4, columns))
     with pytest.raises(UnsupportedShapeError, match=reason):
         mlx(encode(matrix(4, columns), fmt))
+
+
+def test_mlxs_own_rounding_can_be_planned_with_but_not_packed() -> None:
+    assert "nothing here packs" in str(mlx_refusal(resolve_format("MLX_AFFINE4_G64"), (4, 256)))
 
 
 def test_every_other_format_is_refused() -> None:
