@@ -49,8 +49,9 @@ class ChangeReason(Schema):
         Cause,
         Field(
             description="refused: the new runtime takes the old format for none of the layer's group; tied: layers that share a "
-            "format now had several; packing: the step between the two formats takes another number of bits there; menu: the old format is "
-            "not among those asked for; rebalanced: nothing of the runtime holds these layers, the bits were worth more elsewhere"
+            "format now had several; packing: the step between the two formats takes another number of bits there; menu: the old "
+            "format is not among those asked for; rebalanced: nothing of the runtime holds these layers, the bits were worth more "
+            "elsewhere"
         ),
     ]
     reason: Annotated[str, Field(description="the same in words, with the layer and the rule")]
