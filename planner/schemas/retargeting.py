@@ -50,8 +50,8 @@ class ChangeReason(Schema):
         Field(
             description="refused: the new runtime takes the old format for none of the layer's group; tied: layers that share a "
             "format now had several; packing: the step between the two formats takes another number of bits there; menu: the old "
-            "format is not among those asked for; rebalanced: nothing of the runtime holds these layers, the bits were worth more "
-            "elsewhere"
+            "format is not among those asked for; rebalanced: nothing of the runtime holds these layers, the bits were worth "
+            "more elsewhere"
         ),
     ]
     reason: Annotated[str, Field(description="the same in words, with the layer and the rule")]
