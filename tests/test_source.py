@@ -25,8 +25,6 @@ RUN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subpro
 OTHER_LOADS = {"torch.load", "torch.save", "numpy.load", "numpy.save", "yaml.load", "yaml.unsafe_load", "torch.hub.load"}
 SQL = {"sqlalchemy.text", ".exec_driver_sql"}
 GAPS = {
-    ("planner/storage/database.py", "f\"PRAGMA query_only={('ON' if reading else 'OFF')}\""),
-    ("planner/storage/database.py", "'BEGIN' if reading else 'BEGIN IMMEDIATE'"),
     ("planner/storage/checkup.py", "f'PRAGMA {name}'"),
     ("planner/storage/checkup.py", "f'PRAGMA integrity_check({_MOST_FAULTS})'"),
 }

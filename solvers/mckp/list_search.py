@@ -127,9 +127,10 @@ def _extended(
     """All states of one class more that may still matter: number by number where they are few, else as arrays."""
     if len(size) * (run.stop - run.start + 1) > SHORT:
         return _extend(np.asarray(size), np.asarray(cost), moves, run, corner=corner, gap=gap, rates=rates)
-    listed = (values.tolist() if isinstance(values, np.ndarray) else values for values in (size, cost))
+    sizes = size.tolist() if isinstance(size, np.ndarray) else size
+    costs = cost.tolist() if isinstance(cost, np.ndarray) else cost
     of_class = list(zip(moves.size[run].tolist(), moves.cost[run].tolist(), strict=True))
-    return extend_short(*listed, of_class, run.start, corner=corner, gap=gap, rates=rates)
+    return extend_short(sizes, costs, of_class, run.start, corner=corner, gap=gap, rates=rates)
 
 
 def _extend(

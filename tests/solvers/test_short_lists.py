@@ -3,7 +3,7 @@
 import pytest
 
 import solvers
-from solvers.mckp import list_search
+from solvers.mckp import list_search, short_lists
 from tests.solvers.instances import LOSSES, SIZES, adversarial, curves, tiny_problem
 
 ARRAYS_ALONE, NUMBERS_ALONE = -1, 10**9
@@ -26,7 +26,7 @@ def _solved(problem: solvers.Problem, short: int, monkeypatch: pytest.MonkeyPatc
     return solvers.solve(problem, solvers.Mckp(max_states=20_000, max_nodes=0))
 
 
-@pytest.mark.parametrize("short", [list_search.SHORT, NUMBERS_ALONE])
+@pytest.mark.parametrize("short", [short_lists.SHORT, NUMBERS_ALONE])
 def test_numbers_one_by_one_find_what_arrays_find(short: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for problem in PROBLEMS:
         arrays, numbers = (_solved(problem, limit, monkeypatch) for limit in (ARRAYS_ALONE, short))
@@ -49,6 +49,6 @@ def test_the_problems_use_lists_of_both_lengths(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(list_search, "_extended", noting)
     for problem in PROBLEMS:
-        _solved(problem, list_search.SHORT, monkeypatch)
-    assert sum(length > list_search.SHORT for length in lengths) > 20
-    assert sum(0 < length < list_search.SHORT for length in lengths) > 20
+        _solved(problem, short_lists.SHORT, monkeypatch)
+    assert sum(length > short_lists.SHORT for length in lengths) > 20
+    assert sum(0 < length < short_lists.SHORT for length in lengths) > 20
