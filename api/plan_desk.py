@@ -1,8 +1,8 @@
-"""Where plans are made for requests: few at a time, in the order in which they came, and stored together.
+"""Where plans are made for requests: one at a time, in the order in which they came, and stored together.
 
-A plan is bound by the interpreter, so more threads than ``THREADS`` would only take turns at it and drive each other's numbers
-out of the processor's cache. Plans that are made while a transaction is being committed wait for the next one, all in one: a
-database has one writer, or one disk, and what a transaction costs is paid once for all of them.
+A plan is bound by the interpreter, so threads would only take turns at it and drive each other's numbers out of the processor's
+cache; one that takes long lets others begin. Plans that are made while a transaction is being committed wait for the next one,
+all in one: a database has one writer, or one disk, and what a transaction costs is paid once for all of them.
 """
 
 import asyncio
@@ -20,8 +20,13 @@ from planner.services.plan_store import WrittenPlan, plan_json, store_together
 from planner.services.plans import make_plan
 from planner.storage.database import Database
 
-THREADS: Final = 2
-"""Threads that make plans, and that read them: one that is long busy leaves another for those behind it."""
+MOST_THREADS: Final = 4
+"""Threads that make plans, at most: one, and one more for each plan that takes long."""
+
+LONG_SECONDS: Final = 0.1
+"""A plan that is not made by then lets the next one begin."""
+
+READERS: Final = 2
 
 MOST_TOGETHER: Final = 64
 """Plans of one transaction: about 6 MB of documents of 224 layers."""
@@ -44,6 +49,14 @@ class _Waiting:
 
 
 @final
+@dataclass(slots=True)
+class _Began:
+    """A plan that is being made, and how many others were let begin because of it."""
+
+    others: int = 0
+
+
+@final
 class PlanDesk:
     """Makes and stores plans. For one event loop."""
 
@@ -54,8 +67,9 @@ class PlanDesk:
             database: where curves are read and plans are stored.
         """
         self._database = database
-        self._making = CapacityLimiter(THREADS)
-        self._reading = CapacityLimiter(THREADS)
+        self._turn = CapacityLimiter(1)
+        self._making = CapacityLimiter(MOST_THREADS)
+        self._reading = CapacityLimiter(READERS)
         self._storing = CapacityLimiter(1)
         self._waiting: list[_Waiting] = []
         self._writer: asyncio.Task[None] | None = None
@@ -67,9 +81,20 @@ class PlanDesk:
             NotFoundError: the model was deleted while the plan was made.
             StorageError: the database cannot be read or written.
         """
-        made = await run_sync(self._make, request, limiter=self._making)
+        async with self._turn:
+            long = asyncio.get_running_loop().call_later(LONG_SECONDS, self._let_another_begin, began := _Began())
+            try:
+                made = await run_sync(self._make, request, limiter=self._making)
+            finally:
+                long.cancel()
+                self._turn.total_tokens -= began.others
         await self._store(made)
         return made
+
+    def _let_another_begin(self, began: "_Began") -> None:
+        if self._turn.total_tokens < MOST_THREADS:
+            self._turn.total_tokens += 1
+            began.others = 1
 
     async def stored(self, plan_id: str) -> str:
         """A stored plan as REST answers it.

@@ -12,7 +12,7 @@ from planner.logs import configure_service_logs
 from planner.settings import Settings
 from planner.worker.parent import follow_parent
 
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0002
 """How long a thread that makes a plan keeps the interpreter from the event loop, which needs it for microseconds at a time."""
 
 YOUNG: Final = 10_000

@@ -55,6 +55,7 @@ def _answer(host: str, port: int, processes: int) -> None:
         host=host,
         port=port,
         workers=processes,
+        loop="asyncio",
         http="httptools",
         timeout_worker_healthcheck=_PATIENCE_SECONDS,
         log_config=None,

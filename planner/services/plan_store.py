@@ -1,5 +1,6 @@
 """Plans in the database: stored whole, never changed; those that are made at once in one transaction."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,6 +19,7 @@ _INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
 _INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
 _IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
 
+_QUICK = 1
 _FIELDS = list(PlanDocument.model_fields)
 _BEFORE, _AFTER = set(_FIELDS[: _FIELDS.index("choices")]), set(_FIELDS[_FIELDS.index("groups") + 1 :])
 
@@ -114,14 +116,18 @@ def get_plan(session: Session, plan_id: str) -> PlanDocument:
 
 
 def plan_json(session: Session, plan_id: str) -> str:
-    """A stored plan as REST answers it. Plans never change: written once in the words of this version, then remembered.
+    """A stored plan as REST answers it. Plans never change: written once in the words of this version, then remembered, packed.
 
     Raises:
         NotFoundError: no such plan.
     """
     if session.connection().execute(_IS_STORED, {"plan": plan_id}).first() is None:
         raise no_plan(plan_id)
-    return Database.of(session).memory.recall(("plan", plan_id), lambda: get_plan(session, plan_id).model_dump_json(), size=len)
+
+    def pack() -> bytes:
+        return zlib.compress(get_plan(session, plan_id).model_dump_json().encode(), _QUICK)
+
+    return zlib.decompress(Database.of(session).memory.recall(("plan", plan_id), pack, size=len)).decode()
 
 
 def no_plan(plan_id: str) -> NotFoundError:

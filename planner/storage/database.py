@@ -29,7 +29,7 @@ from planner.storage.tracing import trace_statements
 
 _OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
-MEMORY_BYTES = 48 * 2**20
+MEMORY_BYTES = 32 * 2**20
 
 
 class Database:

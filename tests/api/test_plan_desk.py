@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from api import plan_desk
 from api.plan_desk import PlanDesk
 from planner.errors import BudgetError, NotFoundError, StorageError
-from planner.schemas.plans import PlanRequest
+from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services.plan_store import WrittenPlan, store_together
 from planner.services.plans import make_plan
 from planner.storage.database import Database
@@ -147,3 +148,29 @@ def test_a_database_that_cannot_be_written_is_told_to_everybody_who_waits(
     assert all(isinstance(error, StorageError) for error in failed)
     assert isinstance(last, WrittenPlan)
     assert stored(database) == {last.id}
+
+
+def test_a_plan_that_takes_long_lets_others_begin(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured.model
+    release, long = threading.Event(), asked(9)
+
+    def making(session: Session, request: PlanRequest) -> PlanDocument:
+        if request == long:
+            release.wait(30)
+        return make_plan(session, request)
+
+    monkeypatch.setattr(plan_desk, "make_plan", making)
+    monkeypatch.setattr(plan_desk, "LONG_SECONDS", 0.01)
+
+    async def ask() -> None:
+        desk = PlanDesk(database)
+        first = asyncio.create_task(desk.plan(long))
+        await asyncio.gather(*(desk.plan(asked(number)) for number in range(3)))
+        assert not first.done()
+        release.set()
+        await first
+        assert desk._turn.total_tokens == 1
+
+    asyncio.run(ask())
