@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--databases", default="sqlite,postgresql", help="sqlite, postgresql, or both")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each load")
     parser.add_argument("--clients", type=int, default=50, help="at once")
-    parser.add_argument("--processes", type=int, default=1, help="that answer")
+    parser.add_argument("--processes", type=int, default=2, help="that answer")
     parser.add_argument("--seed", type=int, default=0, help="of the questions")
     parser.add_argument("--large", action="store_true", help="also plans of 44,544 layers, one after another")
     given = vars(parser.parse_args())
