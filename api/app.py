@@ -41,6 +41,7 @@ from api.routes import (
     plans,
     retargets,
     searches,
+    splits,
     workers,
 )
 from api.stopping import on_stop
@@ -125,6 +126,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         retargets,
         explanations,
         families,
+        splits,
         searches,
         workers,
     ):

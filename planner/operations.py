@@ -47,6 +47,7 @@ from planner.schemas.plans import (
 )
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 
 
@@ -329,3 +330,7 @@ class AbstractOperations(ABC):
     @abstractmethod
     def make_family(self, request: FamilyRequest) -> FamilyDocument:
         """Several models under one byte budget: frontiers on one yardstick, the best model at each budget, where it changes."""
+
+    @abstractmethod
+    def make_split(self, request: SplitRequest) -> SplitDocument:
+        """One model over two devices with a link between them: the best split point, and the formats of both sides."""

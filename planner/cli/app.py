@@ -18,6 +18,7 @@ from planner.cli.commands_planning import bounds, evaluate, export, frontier, pl
 from planner.cli.commands_refining import refine
 from planner.cli.commands_running import demo, serve, worker, workers
 from planner.cli.commands_searching import search
+from planner.cli.commands_splitting import split
 from planner.cli.reporting import ReportingGroup
 from planner.cli.workspace import choose_service
 from planner.logs import configure_logs
@@ -50,6 +51,7 @@ for command in (
     plan,
     frontier,
     family,
+    split,
     refine,
     search,
     evaluate,

@@ -54,6 +54,7 @@ from planner.schemas.plans import (
 )
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 from planner.services import (
     adaptive,
@@ -83,6 +84,7 @@ from planner.services import (
     refining,
     retargeting,
     searching,
+    splitting,
     workers,
 )
 from planner.services.plan_trail import LOCAL
@@ -412,6 +414,10 @@ class Embedded(AbstractOperations):
     @override
     def make_family(self, request: FamilyRequest) -> FamilyDocument:
         return self._read(families.make_family, request)
+
+    @override
+    def make_split(self, request: SplitRequest) -> SplitDocument:
+        return self._read(splitting.make_split, request)
 
     def _read(self, service: Callable[Concatenate[Session, P], T], *args: P.args, **options: P.kwargs) -> T:
         with self._database().read_session() as session:

@@ -59,6 +59,7 @@ from planner.schemas.plans import (
 from planner.schemas.problems import Health
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 
 Item = TypeVar("Item", bound=Schema)
@@ -477,6 +478,10 @@ class Client(AbstractOperations):
     @override
     def make_family(self, request: FamilyRequest) -> FamilyDocument:
         return self._at.post("/v1/families/frontier", FamilyDocument, request)
+
+    @override
+    def make_split(self, request: SplitRequest) -> SplitDocument:
+        return self._at.post("/v1/splits", SplitDocument, request)
 
 
 def _each(ask: Callable[[str | None], Page[Item]]) -> Iterator[Item]:

@@ -26,6 +26,7 @@ class Remainder:
         dtype: of everything unquantized.
         vocab_size: rows of the embedding.
         unquantized_bytes: bytes of everything that is no layer, the embedding among them.
+        has_head: the head is here; false for the front of a model whose back is elsewhere.
     """
 
     layers: Sequence[Layer]
@@ -33,6 +34,7 @@ class Remainder:
     dtype: str
     vocab_size: int
     unquantized_bytes: int
+    has_head: bool = True
 
     @property
     def hidden_size(self) -> int:
@@ -42,7 +44,7 @@ class Remainder:
     @property
     def unquantized_layers(self) -> list[Layer]:
         """Ignored layers, and the head where it is the embedding and therefore no layer of its own."""
-        tied = self.layers and all(layer.kind != HEAD for layer in self.layers)
+        tied = self.has_head and self.layers and all(layer.kind != HEAD for layer in self.layers)
         head = [Layer(HEAD, HEAD, None, None, self.vocab_size, self.hidden_size)] if tied else []
         return [*self.ignored, *head]
 

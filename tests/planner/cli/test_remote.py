@@ -236,6 +236,8 @@ def _planning(remote: Remote, folder: Path) -> None:
     assert remote.compare("plans explain", plan["id"], "*.down_proj")["matched"] == 2
     assert remote.ask("plans retarget", plan["id"], "--runtime", "vllm")["plan"]["runtime"] == "vllm"
     assert "evaluate" in remote.ask("family", "toy", "tiny", "--same-tokenizer", code=2)["detail"]
+    devices = ("--front", "l4", "--back", "rtx4090", "--link-bandwidth", "1GB")
+    assert remote.compare("split", "toy", *devices, "--front-memory", "170kB", "--back-memory", "170kB")["best"]["split"] == 1
     (text,) = (item["id"] for item in remote.ask("calibrations list")["items"])
     (measured,) = remote.ask("evaluate", small, "--calibration", text, "--alone")
     assert measured["kl"]["value"] > 0

@@ -30,6 +30,7 @@ from planner.schemas.plan_keeping import EventFilters, MoveName, PinRequest, Pla
 from planner.schemas.plans import BoundsRequest, BudgetSpec, EvaluateRequest, MeasureAroundRequest, PlanRequest, RefineRequest
 from planner.schemas.retargeting import RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.splits import SplitLink, SplitRequest, SplitSide
 
 OPENAPI = json.loads((Path(__file__).parents[2] / "api" / "openapi.json").read_text())
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -52,6 +53,8 @@ BUDGET = BudgetSpec(effective_bits=4)
 CELLS: dict[str, Any] = {"probe": "p", "setting": "5", "formats": ["A", "B"], "layers": "*"}
 FIGURE = FigureDocument(value=1e9)
 DEVICE = CreateDevice(name="d", pools=[PoolDocument(name="ram", bandwidth=FIGURE)], peaks={Arithmetic.BF16: FIGURE})
+SIDE = SplitSide(device="d", memory_bytes=1)
+SPLIT = SplitRequest(model="m", front=SIDE, back=SIDE, link=SplitLink(bytes_per_second=1.0))
 Call = Callable[[Client], object]
 CALLS: dict[str, Call] = {
     "ask_bounds": lambda c: c.ask_bounds(KEYS["model"], BoundsRequest(formats=["A"])),
@@ -99,6 +102,7 @@ CALLS: dict[str, Call] = {
     "list_runtimes": lambda c: c.list_runtimes(),
     "list_workers": lambda c: c.list_workers(),
     "make_family": lambda c: c.make_family(FamilyRequest(models=["m", "n"])),
+    "make_split": lambda c: c.make_split(SPLIT),
     "make_frontier": lambda c: c.make_frontier(FrontierRequest(model="m")),
     "measure_around_plan": lambda c: c.measure_around_plan("p", MeasureAroundRequest()),
     "metrics": lambda c: c.metrics(),
