@@ -113,6 +113,11 @@ class Part:
         """Its least loss within its memory."""
         return pose_problem(self.classes, self.curves, self.room)
 
+    def priced(self, price: float) -> solvers.Problem:
+        """The same with a price of a picosecond added to the losses."""
+        problem = self.problem
+        return solvers.Problem(loss=problem.loss + price * self.times, sizes=problem.sizes, budgets=problem.budgets)
+
     def bits(self, choice: NDArray[np.int64]) -> int:
         """Stored bits of an assignment, int64 (groups,)."""
         return self.memory_row.taken(choice)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,12 @@ from planner.solving.caches import beside, corners, curves_beside
 from planner.solving.caution import spread_of
 from planner.solving.plan import solve_plan
 from planner.solving.rows import Row
+
+PRICES: Final = 24
+"""Of a picosecond, that the bound of a split is looked for at."""
+PRICE_STEP: Final = 4.0
+ROUNDING: Final = 1e-13
+"""Of the terms of a priced bound: far more than adding them can be wrong by."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,46 @@ class Point:
         return found
 
     def bound(self, stop: solvers.Deadline) -> float:
-        """No plan loses less: bounds of the linear relaxations of both sides, without the seconds."""
-        problems = [part.problem for part in self.parts if part.classes.groups]
-        return sum(solvers.solve(each, solvers.HullGreedy(), deadline=stop.remaining()).lower_bound for each in problems)
+        """No plan loses less: the linear relaxation of both memories and the seconds.
+
+        With a price μ ≥ 0 of a picosecond the sides are problems of their own, and ``Σ LP(loss + μ·time) − μ·left`` is a bound
+        for any μ (Lagrange). It is concave in μ, so that the best price lies where the time that it buys meets the limit.
+        """
+        best, excess = self._relaxed(0.0, stop)
+        if excess <= 0:
+            return best
+        low, high, price = 0.0, math.inf, self._loss_spread / excess * PRICE_STEP**-8
+        for _ in range(PRICES):
+            bound, excess = self._relaxed(price, stop)
+            best = max(best, bound)
+            low, high = (price, high) if excess > 0 else (low, price)
+            if high < math.inf and low > 0:
+                price = math.sqrt(low * high)
+            else:
+                price = price * PRICE_STEP if excess > 0 else price / PRICE_STEP
+        return best
+
+    @property
+    def _loss_spread(self) -> float:
+        """Between the best and the worst plan."""
+        tables = [np.where(part.classes.legal, part.curves.loss, np.nan) for part in self.parts if part.classes.groups]
+        return sum(float((np.nanmax(table, axis=1) - np.nanmin(table, axis=1)).sum()) for table in tables)
+
+    def _relaxed(self, price: float, stop: solvers.Deadline) -> tuple[float, int]:
+        """The bound at a price of a picosecond, and about how many its plan takes beyond the limit."""
+        bound, taken = 0.0, self.link_picoseconds
+        for part in self.parts:
+            choice = np.zeros(0, dtype=np.int64)
+            if part.classes.groups:
+                problem = part.problem if not price else part.priced(price)
+                found = solvers.solve(problem, solvers.HullGreedy(), deadline=stop.remaining())
+                choice, bound = found.choice, bound + found.lower_bound
+            taken += part.picoseconds(choice)
+        if self.limit is None:
+            return bound, 0
+        left = self.limit - self.link_picoseconds - sum(part.fixed.picoseconds for part in self.parts)
+        rounding = ROUNDING * (abs(bound) + price * abs(left))
+        return bound - price * left - rounding, taken - self.limit
 
     def fastest_within_memory(self, stop: solvers.Deadline) -> int:
         """No plan that both memories hold takes fewer picoseconds for a token; exact unless the time ran out."""
@@ -123,7 +166,7 @@ def scan(points: Iterable[Point], stop: solvers.Deadline) -> list[Outcome]:
 
     Args:
         points: split points.
-        stop: after it the remaining ones stay undecided.
+        stop: after it the remaining ones stay undecided, once a plan is known.
 
     Returns:
         An outcome for each point, in their order.
@@ -148,12 +191,9 @@ def scan(points: Iterable[Point], stop: solvers.Deadline) -> list[Outcome]:
 def _decided(point: Point, bound: float, best: float, stop: solvers.Deadline) -> Outcome:
     if bound > best:
         return _skipped(point, bound)
-    if stop.passed():
+    if stop.passed() and best < math.inf:
         return _undecided(point, bound)
-    try:
-        apart = _apart(point, stop)
-    except PlannerError:
-        return _undecided(point, bound)
+    apart = _apart(point, stop)
     if point.limit is None or point.picoseconds(apart.choices) <= point.limit:
         return Outcome(point, "solved", apart.lower_bound, apart)
     bound = max(bound, apart.lower_bound)
@@ -170,7 +210,7 @@ def _within_seconds(point: Point, limit: int, bound: float, stop: solvers.Deadli
         together = _together(point, limit, stop)
     except PlannerError:
         return _undecided(point, bound)
-    return Outcome(point, "solved", max(bound, together.lower_bound), together)
+    return Outcome(point, "solved", min(together.loss, max(bound, together.lower_bound)), together)
 
 
 def _apart(point: Point, stop: solvers.Deadline) -> Found:

@@ -13,7 +13,7 @@ import solvers
 from planner.budget import Meter
 from planner.devices import PICOSECONDS
 from planner.devices.latency import ACTIVATION_BYTES
-from planner.errors import BudgetBelowFloorError, PlannerError
+from planner.errors import BudgetBelowFloorError, InvalidRequestError
 from planner.schemas.splits import SplitDocument, SplitLink, SplitPart, SplitPlan, SplitProof, SplitRequest, SplitRow
 from planner.services.posing import provenance_of, unit_of
 from planner.services.split_parts import Part, Side, load_sides
@@ -32,9 +32,9 @@ def make_split(session: Session, request: SplitRequest) -> SplitDocument:
 
     Raises:
         NotFoundError: no such model, device or probe setting.
-        InvalidRequestError: unknown runtime, rules that contradict each other or the model, cells that nobody measured.
+        InvalidRequestError: unknown runtime, rules that contradict each other or the model, cells that nobody measured,
+            a deadline that is too short for any answer.
         BudgetBelowFloorError: no split keeps the limits; with what the nearest one takes at least.
-        PlannerError: the deadline came before any split was solved.
     """
     stop = solvers.Deadline.after(request.deadline_seconds)
     front, back = sides = load_sides(session, request)
@@ -173,11 +173,11 @@ def _refuse(outcomes: Sequence[Outcome], request: SplitRequest) -> NoReturn:
 
     Raises:
         BudgetBelowFloorError: of bytes, or of seconds within the memories.
-        PlannerError: some splits are undecided.
+        InvalidRequestError: the time was too short to say.
     """
     if any(outcome.status == "undecided" for outcome in outcomes):
-        msg = "the deadline came before any split was solved: raise deadline_seconds"
-        raise PlannerError(msg)
+        msg = f"{request.deadline_seconds:.3g} s were too short to solve any split: raise deadline_seconds"
+        raise InvalidRequestError(msg)
     rows = [_row(outcome).model_dump(exclude={"predicted_loss", "lower_bound", "status"}) for outcome in outcomes]
     fitting = [outcome for outcome in outcomes if outcome.point.overrun <= 1]
     if not fitting:

@@ -18,7 +18,7 @@ from planner.devices import (
     kv_picoseconds,
     latency_table,
 )
-from planner.errors import BudgetBelowFloorError, InvalidRequestError, NotFoundError, PinConflictError, PlannerError
+from planner.errors import BudgetBelowFloorError, InvalidRequestError, NotFoundError, PinConflictError
 from planner.runtimes import get_runtime
 from planner.schemas.devices import CreateDevice
 from planner.schemas.plans import PlanRequest
@@ -167,6 +167,27 @@ def check(found: SplitDocument, reference: Reference, limit: float = math.inf) -
         assert row.lower_bound is None or row.lower_bound >= best.predicted_loss
 
 
+def test_random_limits(database: Database) -> None:
+    """Memories that some splits or none fit, and seconds between the fastest and the best."""
+    random = np.random.default_rng(0)
+    pinned = {"pins": PINS}
+    floors = least_bytes(database, **pinned)
+    reference = Reference(database, asked(1, 1, **pinned), described())
+    answered = 0
+    for _ in range(12):
+        front = floors[2][0] + int(random.integers(-8_000, 30_000))
+        back = floors[1][1] + int(random.integers(-8_000, 30_000))
+        request = asked(front, back, **pinned)
+        reference.sides = (request.front, request.back)
+        limit = float(random.uniform(0.000365, 0.00038))
+        try:
+            check(made(database, front, back, decode_seconds=limit, **pinned), reference, limit)
+            answered += 1
+        except BudgetBelowFloorError:
+            assert reference.best(limit) == math.inf
+    assert 3 <= answered <= 11
+
+
 def least_bytes(database: Database, **changes: Any) -> list[tuple[int, int]]:
     """What each side takes at least, by the split."""
     with pytest.raises(BudgetBelowFloorError) as refused:
@@ -258,9 +279,15 @@ def test_splits_that_cannot_be_better_are_skipped(database: Database) -> None:
     assert found.splits[2].reason.startswith("the front takes")
 
 
-def test_without_time_nothing_is_claimed(database: Database) -> None:
-    with pytest.raises(PlannerError, match="raise deadline_seconds"):
-        made(database, 10**7, 10**7, deadline_seconds=1e-9)
+def test_without_time_there_is_a_plan_with_an_honest_gap(database: Database) -> None:
+    floors = least_bytes(database)
+    front, back = floors[2][0] + 20_000, floors[1][1] + 20_000
+    full, hasty = made(database, front, back), made(database, front, back, deadline_seconds=1e-9)
+    statuses = [row.status for row in made(database, 10**7, 10**7, deadline_seconds=1e-9).splits]
+    assert statuses == ["solved", "undecided", "undecided", "undecided"]
+    assert hasty.proof.lower_bound <= full.best.predicted_loss <= hasty.best.predicted_loss
+    with pytest.raises(InvalidRequestError, match="were too short to solve any split: raise deadline_seconds"):
+        made(database, front, back, deadline_seconds=1e-9, decode_seconds=full.best.seconds * 0.99)
 
 
 def test_what_is_asked_for_must_be_there(database: Database) -> None:
