@@ -22,7 +22,7 @@ PRICES: Final = 24
 """Of a picosecond, that the bound of a split is looked for at."""
 PRICE_STEP: Final = 4.0
 ROUNDING: Final = 1e-13
-"""Of the terms of a priced bound: far more than adding them can be wrong by."""
+"""Of the terms of a sum of losses: far more than adding them in another order changes, far less than a loss is known to."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,13 @@ def scan(points: Iterable[Point], stop: solvers.Deadline) -> list[Outcome]:
     return sorted(known, key=lambda outcome: outcome.point.split)
 
 
+def is_above(loss: float, other: float) -> bool:
+    """More than another loss by more than the rounding of their sums."""
+    return loss > other + ROUNDING * abs(other)
+
+
 def _decided(point: Point, bound: float, best: float, stop: solvers.Deadline) -> Outcome:
-    if bound > best:
+    if is_above(bound, best):
         return _skipped(point, bound)
     if stop.passed() and best < math.inf:
         return _undecided(point, bound)
@@ -197,7 +202,7 @@ def _decided(point: Point, bound: float, best: float, stop: solvers.Deadline) ->
     if point.limit is None or point.picoseconds(apart.choices) <= point.limit:
         return Outcome(point, "solved", apart.lower_bound, apart)
     bound = max(bound, apart.lower_bound)
-    return _skipped(point, bound) if bound > best else _within_seconds(point, point.limit, bound, stop)
+    return _skipped(point, bound) if is_above(bound, best) else _within_seconds(point, point.limit, bound, stop)
 
 
 def _within_seconds(point: Point, limit: int, bound: float, stop: solvers.Deadline) -> Outcome:

@@ -17,7 +17,7 @@ from planner.errors import BudgetBelowFloorError, InvalidRequestError
 from planner.schemas.splits import SplitDocument, SplitLink, SplitPart, SplitPlan, SplitProof, SplitRequest, SplitRow
 from planner.services.posing import provenance_of, unit_of
 from planner.services.split_parts import Part, Side, load_sides
-from planner.services.split_scan import Found, Outcome, Point, scan
+from planner.services.split_scan import Found, Outcome, Point, is_above, scan
 
 NOT_STORED: Final = (
     "a split is an answer, not a stored plan: `assignment` of both sides is what each device's engine is to be given"
@@ -77,16 +77,18 @@ def _link_picoseconds(link: SplitLink, crossing: int) -> int:
 
 
 def _best(outcomes: Sequence[Outcome]) -> tuple[Point, Found] | None:
-    """The least loss; of equals the fewest seconds, then the fewest blocks on the front."""
+    """The least loss; of those that are equal but for rounding the fewest seconds, then the fewest blocks on the front."""
     solved = [(outcome.point, outcome.found) for outcome in outcomes if outcome.found is not None]
     if not solved:
         return None
-    return min(solved, key=lambda pair: (pair[1].loss, pair[0].picoseconds(pair[1].choices), pair[0].split))
+    least = min(found.loss for _, found in solved)
+    equal = [(point, found) for point, found in solved if not is_above(found.loss, least)]
+    return min(equal, key=lambda pair: (pair[0].picoseconds(pair[1].choices), pair[0].split))
 
 
 def _proof(found: Found, outcomes: Sequence[Outcome]) -> SplitProof:
     bound = min(found.loss, *(outcome.bound for outcome in outcomes if outcome.bound is not None))
-    optimal = bound == found.loss
+    optimal = not is_above(found.loss, bound)
     gap = (found.loss - bound) / abs(found.loss) if found.loss else None
     return SplitProof(status="optimal" if optimal else "feasible", lower_bound=bound, gap=0.0 if optimal else gap)
 
