@@ -209,8 +209,8 @@ def _refuse_memory(nearest: Outcome, rows: list[dict[str, object]]) -> NoReturn:
     )
     raise BudgetBelowFloorError(
         msg,
-        smallest_feasible={"front_bytes": front.least_bytes, "back_bytes": back.least_bytes},
-        unit="memory_bytes",
+        front_bytes=front.least_bytes,
+        back_bytes=back.least_bytes,
         split=point.split,
         splits=rows,
     )

@@ -272,6 +272,21 @@ def test_each_side_has_formats_and_a_workspace_of_its_own(database: Database) ->
         made(database, front, back, of_front={"runtime": "llama.cpp"})
 
 
+def test_a_head_that_is_planned_lies_on_the_back(database: Database) -> None:
+    model = described(name="headed")
+    with database.session() as session:
+        synthetic.add_model(session, model)
+        synthetic.add_cells(session, model, synthetic.setting(), formats=MENU, head=True)
+    asked_for = {"model": "headed", "ignore": [], "of_front": {"runtime": "generic"}}
+    floors = least_bytes(database, **asked_for)
+    found = made(database, floors[1][0] + 5_000, floors[1][1] + 5_000, **asked_for)
+    assert found.best.split == 1
+    assert "lm_head" in found.best.back.assignment
+    assert found.best.back.unquantized_bytes == NORMS
+    whole = made(database, floors[BLOCKS][0], 1, **asked_for).best
+    assert ("lm_head" in whole.front.assignment, whole.front.unquantized_bytes) == (True, EMBEDDING + NORMS)
+
+
 def test_splits_that_cannot_be_better_are_skipped(database: Database) -> None:
     """With large memories on both sides but one that holds only much less of the model."""
     found = made(database, least_bytes(database)[1][0] + 5_000, 10**7)
