@@ -165,3 +165,14 @@ def test_the_reader_refuses_what_engines_would_read_differently() -> None:
     for config, message in bad:
         with pytest.raises(ExportError, match=message):
             read_assignment(config, model)
+
+
+def test_vllm_says_what_its_kernels_need() -> None:
+    needs = get_runtime("vllm").kernel_needs
+    assert needs(get_format("BF16")) == ""
+    assert "a processor too" in needs(get_format("INT4_G64"))
+    assert needs(get_format("INT8_CHANNEL")) == "compute capability 7.5 or newer"
+    for name in ("INT3_G64", "INT5_G32", "INT8_G32_ASYM"):
+        assert "humming-kernels" in needs(get_format(name))
+    assert "8.0" in needs(get_format("MXFP4"))
+    assert "not vLLM on a processor" in needs(get_format("NVFP4"))
