@@ -1,8 +1,11 @@
 """Split computing over REST."""
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.conftest import Measured
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def test_a_split_is_answered_or_refused_with_its_floor(client: TestClient, measured: Measured) -> None:
