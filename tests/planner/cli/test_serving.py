@@ -29,7 +29,7 @@ def test_a_signal_that_says_stop_waits_for_the_worker(
             ends.append("drained")
 
     monkeypatch.setattr(supervisor, "supervised_worker", fake_worker)
-    monkeypatch.setattr(uvicorn, "run", lambda *_args, **_options: signal.raise_signal(signal.SIGTERM))  # as it does at its end
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _server: signal.raise_signal(signal.SIGTERM))  # as it does at its end
     monkeypatch.setattr(commands_running, "open_database", lambda: database)
     monkeypatch.setattr(commands_running, "settings", lambda: Settings(data_dir=tmp_path))
     monkeypatch.setattr(commands_running, "configure_service_logs", lambda _settings: None)
