@@ -23,6 +23,7 @@ from sensitivity.checkpoint.description import ModelDescription
 from sensitivity.errors import CheckpointError
 from sensitivity.evaluation import replaced_weights
 from sensitivity.formats.registry import all_formats, get_format
+from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import load_model
 from sensitivity.rounding import fake_quantize
 from tests import synthetic, tiny_models
@@ -73,12 +74,11 @@ def logits(directory: Path) -> Tensor:
 
 
 def evaluated(source: Path, plan: PlanDocument) -> Tensor:
-    """Logits as an evaluation has them: float32, layers fake-quantized one by one."""
+    """Logits as an evaluation has them: float32, with the rounding of a whole assignment."""
     model = load_model(describe(str(source)))
-    weights = {
-        model.linears[choice.layer]: fake_quantize(model.weight(choice.layer), get_format(choice.format))
-        for choice in plan.choices
-    }
+    assignment = {choice.layer: get_format(choice.format) for choice in plan.choices}
+    rounding = LayerRounding.of_assignments(model, "rtn", [assignment])
+    weights = {model.linears[layer]: rounding.fake_quantize(layer, fmt) for layer, fmt in assignment.items()}
     with torch.no_grad(), replaced_weights(weights):
         found = model.module(input_ids=TOKENS).logits
     assert isinstance(found, Tensor)
@@ -100,7 +100,8 @@ def test_a_fake_quantized_checkpoint_is_the_evaluated_model(database: Database, 
     source = SOURCES[kind](tmp_path)
     plan = planned(database, source, formats=(*FORMATS, *BLOCKS_OF_32))
     written = write_fake_checkpoint(database, plan.id, tmp_path / "fake", "float32")
-    assert torch.equal(logits(written), evaluated(source, plan))
+    rounding = 1e-5 if kind == "mixture" else 0.0  # transformers sums experts in another order than a model loaded for measuring
+    torch.testing.assert_close(logits(written), evaluated(source, plan), rtol=0, atol=rounding)
     assert json.loads((written / "config.json").read_text()).get("quantization_config") is None
 
 
