@@ -71,7 +71,7 @@ def _answer(host: str, port: int, processes: int) -> None:
     try:
         shared = dealt_port(host, port)
     except OSError as error:
-        sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror}")
+        sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror or error}; name another --port")
     Multiprocess(config, [shared or config.bind_socket()]).run()
 
 

@@ -137,7 +137,7 @@ def picoseconds(seconds: float) -> int:
     """Whole picoseconds that are no less than a time.
 
     Raises:
-        InvalidRequestError: more than a hundred days, which the sums of a plan have no room for.
+        InvalidRequestError: a million seconds or more, which the sums of a plan have no room for.
     """
     found = math.ceil(seconds * PICOSECONDS) if seconds < _MOST_SECONDS else None
     if found is None:
@@ -147,6 +147,7 @@ def picoseconds(seconds: float) -> int:
 
 
 _MOST_SECONDS: Final = 10.0**6
+"""A few of these fill 63 bits of picoseconds: tables check the sum of their greatest times too."""
 
 
 def latency_table(
@@ -211,7 +212,9 @@ def kv_picoseconds(device: Device, bits: NDArray[np.int64], *, pool: str | None 
     """Time of reading so many bits of K and V cache once, as each decoded token does; elementwise, picoseconds, rounded up.
 
     Raises:
-        InvalidRequestError: the device has no such pool.
+        InvalidRequestError: the device has no such pool, or a time beyond all bounds.
     """
     reached = device.profile.pool(pool).bandwidth.value * device.profile.bandwidth_share.value
-    return np.ceil(bits / 8 / reached * PICOSECONDS).astype(np.int64)
+    seconds = np.asarray(bits, dtype=np.float64) / 8 / reached
+    picoseconds(float(seconds.max(initial=0.0)))
+    return np.ceil(seconds * PICOSECONDS).astype(np.int64)

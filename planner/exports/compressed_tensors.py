@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from planner.errors import ExportError
 from planner.exports.compressed_tensors_reader import read_assignment
+from planner.exports.expressible import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
 from planner.runtimes.profile import RuntimeProfile
@@ -119,21 +120,7 @@ def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:
     if model.architecture in CONV1D_ARCHITECTURES:
         msg = f"{model.architecture} keeps its layers in Conv1D modules, which compressed-tensors does not quantize; export json"
         raise ExportError(msg, rule="linear-modules")
-    if not any(fmt.is_quantized for fmt in assignment.values()):
-        msg = "the plan leaves every layer unquantized, so there is nothing to export: serve the original checkpoint"
-        raise ExportError(msg, rule="nothing-quantized")
-    for layer in model.layers:
-        if layer.name in assignment:
-            _require_layer(layer, assignment[layer.name], model)
-
-
-def _require_layer(layer: Layer, fmt: CandidateFormat, model: ExportedModel) -> None:
-    reason = compressed_tensors_refusal(fmt, layer.shape)
-    if reason is None and not fmt.is_quantized and fmt.name != model.unquantized_format:
-        reason = f"unquantized layers of a {model.dtype} model stay {model.unquantized_format}, not {fmt.name}"
-    if reason is not None:
-        msg = f"{layer.name} cannot be exported: {reason}. Pin the layer to another format, or export json"
-        raise ExportError(msg, layers=[layer.name], rule="format")
+    require_expressible(assignment, model, compressed_tensors_refusal)
 
 
 EXPORTER = CompressedTensorsExporter()

@@ -125,11 +125,15 @@ class _Explained:
     @cached_property
     def columns(self) -> list[int]:
         """Column of the format of each group."""
-        names = {name: column for column, name in enumerate(self._column_names)}
         return [
-            names[choice.format.removeprefix("K_").removeprefix("V_")] if self._is_cache(group) else names[choice.format]
+            self._column(group, choice.format.removeprefix("K_").removeprefix("V_") if self._is_cache(group) else choice.format)
             for group, choice in enumerate(self.choices)
         ]
+
+    def _column(self, group: int, name: str) -> int:
+        """Of a format by name; formats of weights and of caches may be called the same (BF16), and each group has its own."""
+        own = len(self.asked.whole.posed.classes.formats)
+        return self._column_names.index(name, own) if self._is_cache(group) else self._column_names.index(name, 0, own)
 
     @cached_property
     def _column_names(self) -> list[str]:
@@ -168,10 +172,9 @@ class _Explained:
     @cached_property
     def _direction(self) -> Table:
         found = np.zeros(self.asked.whole.classes.legal.shape)
-        places = {name: column for column, name in enumerate(self._column_names)}
         for group, of_format in self.document.proof.direction.items():
             for name, number in of_format.items():
-                found[group, places[name]] = number
+                found[group, self._column(group, name)] = number
         return found
 
     @cached_property

@@ -97,7 +97,7 @@ class Meters:
         batch, tokens, classes = budget.batch, budget.context, self.classes
         fixed = fixed_picoseconds(device, rest, phase=phase, batch=batch, tokens=tokens)
         if phase is Phase.DECODE and self.cache_bits is None:
-            fixed += int(kv_picoseconds(device, np.array([8 * budget.kv_bytes(self.selected.footprint)]))[0])
+            fixed += int(kv_picoseconds(device, np.array([8.0 * budget.kv_bytes(self.selected.footprint)]))[0])
         engine, parts = get_runtime(self.runtime), []
         for pool in self.pools:
             times = latency_table(

@@ -42,7 +42,7 @@ class Answer:
 def is_missing(target: Target) -> str:
     """Why the engine cannot be run here; empty if it can."""
     if target.own_environment and not PYTHON.exists():
-        return f"{target.name} needs the exports' libraries: run make export-engines"
+        return f"{target.name} needs the exports' libraries: run make export-test"
     return ""
 
 
