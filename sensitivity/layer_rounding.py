@@ -134,8 +134,10 @@ class LayerRounding:
         return self._watcher is not None or (self._repeats and not self.method.is_cheap(fmt))
 
     def _shards(self, layer: str, fmt: CandidateFormat) -> tuple[str, ...]:
-        """The layers that are encoded together with one."""
-        return shards_of(layer, self._model.linears) if self._fuses and shares_a_scale(fmt) else (layer,)
+        """The layers that are encoded together with one: those fused with it that are planned in the same format."""
+        if not (self._fuses and shares_a_scale(fmt)):
+            return (layer,)
+        return tuple(name for name in shards_of(layer, self._model.linears) if name == layer or fmt in self._wanted.get(name, ()))
 
     def _alone_or_fused(self, layer: str, fmt: CandidateFormat) -> Encoded:
         shards = self._shards(layer, fmt)

@@ -11,6 +11,7 @@ from typing import Final
 
 from planner.errors import ExportError
 from planner.exports.target import Json
+from planner.runtimes.kv_rules import UNQUANTIZED
 from planner.schemas.choices import KVChoice
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.kv_cache import KVCacheFormat
@@ -33,7 +34,7 @@ class _Caches:
     @property
     def is_plain(self) -> bool:
         """Nothing is quantized."""
-        return all(names <= {"BF16", "FP16"} for names in self.of_tensor.values())
+        return all(names <= UNQUANTIZED for names in self.of_tensor.values())
 
 
 def with_caches(document: Json, choices: Sequence[KVChoice], *, target: str) -> Json:
@@ -51,11 +52,16 @@ def with_caches(document: Json, choices: Sequence[KVChoice], *, target: str) -> 
         return document
     found = _written(document, choices, target)
     read = read_caches(found, [choice.layer for choice in choices], target=target)
-    wrong = next((choice for choice in choices if read[choice.layer] not in (None, choice.format)), None)
+    wrong = next((choice for choice in choices if not _is_read(read[choice.layer], choice.format)), None)
     if wrong is not None:
         msg = f"{wrong.layer} was planned as {wrong.format} but its {target} export reads {read[wrong.layer]}; report this"
         raise ExportError(msg, layers=[wrong.layer], rule="round-trip")
     return found
+
+
+def _is_read(found: str | None, planned: str) -> bool:
+    """A target that says nothing of a cache leaves it unquantized, which is right for such a one alone."""
+    return planned.partition("_")[2] in UNQUANTIZED if found is None else found == planned
 
 
 def _written(document: Json, choices: Sequence[KVChoice], target: str) -> Json:

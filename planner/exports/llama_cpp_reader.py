@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -130,6 +131,7 @@ def _entry(token: str) -> Entry:
         raise ExportError(msg, rule="pattern") from error
 
 
+@cache
 def _sizes() -> dict[str, tuple[int, int]]:
     return {GGMLQuantizationType(kind).name.lower(): size for kind, size in GGML_QUANT_SIZES.items()}
 
