@@ -93,6 +93,13 @@ KV = Annotated[
         help="Plan the K and V caches too, in these formats: int8,int4 for both, k_int8,v_int4 for one; measured for all.",
     ),
 ]
+Setting = Annotated[
+    str | None, typer.Option("--setting", help="Id of the probe setting to plan with (see `bitplan curves`), whatever is newer.")
+]
+KVSetting = Annotated[
+    str | None,
+    typer.Option("--kv-setting", help="With --kv: id of the setting of the caches' cells; by default the freshest of kv_cache."),
+]
 Context = Annotated[
     int, typer.Option("--context", "-c", help="Tokens in the KV cache of one sequence, or of its prompt, for --memory and times.")
 ]

@@ -191,6 +191,14 @@ class Question(Selection):
             "for every one with cells; by default the cache is 16 bits an element and not planned",
         ),
     ] = None
+    kv_setting: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="with kv_formats: id of the probe setting of the caches' cells; by default the freshest, of the weights' "
+            "own text if there is one",
+        ),
+    ] = None
     step_errors: Annotated[
         float,
         Field(
@@ -206,6 +214,13 @@ class Question(Selection):
             "false plans with the cells as measured"
         ),
     ] = True
+
+    @model_validator(mode="after")
+    def _caches_have_formats(self) -> Self:
+        if self.kv_setting is not None and self.kv_formats is None:
+            msg = "kv_setting belongs to kv_formats: whose cells the caches are planned with"
+            raise ValueError(msg)
+        return self
 
 
 class CountSpec(Schema):

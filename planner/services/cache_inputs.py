@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from planner.build import Classes, GroupCurves
 from planner.curves import Curves
-from planner.errors import InvalidRequestError, PinConflictError, UnmeasuredError
+from planner.errors import InvalidRequestError, NotFoundError, PinConflictError, UnmeasuredError
 from planner.runtimes import get_runtime
 from planner.runtimes.kv_rules import KVRules
 from planner.schemas.plans import Question
 from planner.services.planning_inputs import Selected
 from planner.solving.caches import CacheColumn, CacheLayer, CacheMenu, cache_classes, cache_menu
 from planner.storage.cells import load_curves, measured_formats
-from planner.storage.tables import ProbeSettingRow
+from planner.storage.tables import ModelRow, ProbeSettingRow
 from sensitivity.formats.kv_cache import KVCacheFormat
 from sensitivity.probe_facts import KV_CACHE
 from sensitivity.statistics import CellStatus
@@ -86,6 +86,7 @@ def load_cache_inputs(session: Session, selected: Selected, question: Question, 
         setting: of the weights' curves.
 
     Raises:
+        NotFoundError: a ``kv_setting`` that no caches of this model were measured in.
         InvalidRequestError: curves of weights that are not in nats, an unknown format of caches, a rule that matches nothing.
         UnmeasuredError: legal cells of caches that nobody measured.
         PinConflictError: a cache that is left without a format.
@@ -94,13 +95,13 @@ def load_cache_inputs(session: Session, selected: Selected, question: Question, 
         msg = f"losses of {setting.probe} are relative, those of caches are nats: plan both with curves of fisher or kl"
         raise InvalidRequestError(msg, probe=setting.probe)
     unquantized = UNQUANTIZED_OF_DTYPE.get(selected.model.dtype, "BF16")
-    found = _find_setting(session, selected.model.id, setting)
+    found = _find_setting(session, selected.model, setting, question.kv_setting)
     names = _asked(session, selected.model.id, question, found, unquantized)
     runtime = get_runtime(question.runtime)
     menu = cache_menu(selected.caches, names, selected.cache_rules, runtime.kv, runtime=runtime.name, unquantized=unquantized)
     curves = _curves(session, selected, menu, found)
     loss, error, status = _aligned(selected.caches, menu, curves, unquantized)
-    _refuse_unmeasured(selected.caches, menu, status)
+    _refuse_unmeasured(selected.caches, menu, status, question.kv_setting)
     legal = menu.legal & (status == CellStatus.MEASURED)
     if not legal.any(axis=1).all():
         cache = selected.caches[int(np.flatnonzero(~legal.any(axis=1))[0])].layer.name
@@ -116,15 +117,28 @@ def load_cache_inputs(session: Session, selected: Selected, question: Question, 
     )
 
 
-def _find_setting(session: Session, model: str, weights: ProbeSettingRow) -> ProbeSettingRow | None:
-    """The freshest setting that caches of the model were measured in; one of the weights' own text stands before others."""
+def _find_setting(session: Session, model: ModelRow, weights: ProbeSettingRow, asked: str | None) -> ProbeSettingRow | None:
+    """The setting asked for; else the freshest that caches of the model were measured in, those of the weights' text first."""
     newest = {
-        row.setting_id: row.measured_at for row in sorted(measured_formats(session, model), key=lambda row: row.measured_at)
+        row.setting_id: row.measured_at for row in sorted(measured_formats(session, model.id), key=lambda row: row.measured_at)
     }
     query = select(ProbeSettingRow).where(ProbeSettingRow.id.in_(list(newest)), ProbeSettingRow.probe == KV_CACHE.name)
     rows = sorted(session.scalars(query), key=lambda row: newest[row.id], reverse=True)
+    if asked is not None:
+        return _the_one(model, rows, asked)
     own = [row for row in rows if row.calibration_id == weights.calibration_id]
     return next(iter([*own, *rows]), None)
+
+
+def _the_one(model: ModelRow, rows: Sequence[ProbeSettingRow], asked: str) -> ProbeSettingRow:
+    found = next((row for row in rows if row.id == asked), None)
+    if found is None:
+        msg = (
+            f"model {model.name!r} has no cells of caches in probe setting {asked!r}: see GET /v1/models/{model.id}/settings for "
+            f"those of {KV_CACHE.name}, or leave kv_setting out for the freshest"
+        )
+        raise NotFoundError(msg, setting=asked)
+    return found
 
 
 def _asked(session: Session, model: str, question: Question, setting: ProbeSettingRow | None, unquantized: str) -> list[str]:
@@ -167,15 +181,18 @@ def _aligned(
     return loss, error, status
 
 
-def _refuse_unmeasured(caches: Sequence[CacheLayer], menu: CacheMenu, status: NDArray[np.str_]) -> None:
+def _refuse_unmeasured(caches: Sequence[CacheLayer], menu: CacheMenu, status: NDArray[np.str_], setting: str | None) -> None:
     missing = menu.legal & (status == "")
     if not missing.any():
         return
     rows, columns = np.nonzero(missing)
     found = {menu.columns[k].of_tensor[caches[i].tensor].name for i, k in zip(rows.tolist(), columns.tolist(), strict=True)}
     names = sorted(found)
+    where = "" if setting is None else f" in probe setting {setting!r}, which kv_setting fixes"
+    other = "" if setting is None else ", or leave kv_setting out"
     msg = (
-        f"{rows.size} cells of caches are not measured: {', '.join(names)}, first layer {caches[int(rows[0])].layer.name!r}. "
-        f"Measure them (bitplan measure MODEL --probe {KV_CACHE.name} --formats {','.join(names)}) or ask for others"
+        f"{rows.size} cells of caches are not measured{where}: {', '.join(names)}, first layer "
+        f"{caches[int(rows[0])].layer.name!r}. Measure them (bitplan measure MODEL --probe {KV_CACHE.name} --formats "
+        f"{','.join(names)}) or ask for others{other}"
     )
     raise UnmeasuredError(msg, cells=int(rows.size), formats=names)

@@ -26,11 +26,11 @@ from planner.schemas.explanations import (
 from planner.schemas.plans import PlanDocument
 from planner.services.asking import Asked, ask
 from planner.services.plan_diffs import limit_name
+from planner.services.plan_questions import asked_again, measured_since
 from planner.services.plans import get_plan
 from planner.services.preparing import prepare
 from planner.services.restrictions import WeightRestrictions, cache_refusals
 from planner.solving import BITS_PER_MEGABYTE
-from planner.storage.cells import measured_formats
 from sensitivity.formats.registry import resolve_format
 
 Table = NDArray[np.float64]
@@ -52,16 +52,7 @@ def explain_plan(session: Session, plan_id: str, *, layers: str = "*", most: int
         BudgetError: cells were measured since, and by them no plan keeps the limits any more.
     """
     document = get_plan(session, plan_id)
-    request = document.request.model_copy(
-        update={
-            "model": document.model,
-            "setting": document.provenance.setting,
-            "formats": document.formats,
-            "probe": None,
-            "rounding": None,
-            "allow_slack": True,
-        }
-    )
+    request = document.request.model_copy(update=asked_again(document) | {"allow_slack": True})
     explained = _Explained(document, ask(session, prepare(session, request), request))
     explained.check_groups()
     choices: list[Choice | KVChoice] = [*document.choices, *document.kv]
@@ -366,9 +357,9 @@ def _kernels(shown: Sequence[Choice | KVChoice], runtime: RuntimeProfile) -> dic
 
 def _notes(session: Session, document: PlanDocument, explained: _Explained) -> list[str]:
     notes = []
-    rows = [row for row in measured_formats(session, document.model) if row.setting_id == document.provenance.setting]
-    if any(row.measured_at > document.created_at for row in rows):
-        notes.append("cells of these curves were measured since the plan was made: options and margins are by the present ones")
+    newer = measured_since(session, document)
+    if newer is not None:
+        notes.append(f"cells of {newer} were measured since the plan was made: options and margins are by the present ones")
     if document.budget.max_loss is not None:
         notes.append("the plan is the smallest one that keeps its loss: prices are those of its own size as a budget")
     if document.proof.gap > 0:

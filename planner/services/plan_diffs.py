@@ -64,7 +64,7 @@ def diff_documents(plan: PlanDocument, other: PlanDocument) -> PlanDiff:
         bits_change=other.size.layer_bits - plan.size.layer_bits,
         file_bytes_change=other.size.file_bytes - plan.size.file_bytes,
         resident_bytes_change=other.size.resident_bytes - plan.size.resident_bytes,
-        loss_change=other.predicted.loss - plan.predicted.loss if same and whole else None,
+        loss_change=other.predicted.loss - plan.predicted.loss if same and whole and _same_caches(plan, other) else None,
         facts=[*_facts("request", plan.request, other.request), *_facts("provenance", plan.provenance, other.provenance)],
         notes=_notes(plan, other, same=same, whole=whole),
     )
@@ -91,6 +91,11 @@ def _curves(document: PlanDocument) -> tuple[object, ...]:
     shrunk = document.corrected is not None and document.request.shrinkage
     step = None if document.predicted.step is None else document.predicted.step.errors
     return document.model, document.provenance.setting, shrunk, step
+
+
+def _same_caches(plan: PlanDocument, other: PlanDocument) -> bool:
+    """Losses of caches, where both plans have any, come from the same cells."""
+    return len({one.provenance.kv_setting for one in (plan, other)} - {None}) < 2
 
 
 def _parts(here: Mapping[str, Choice], there: Mapping[str, Choice], plan: PlanDocument, other: PlanDocument) -> dict[str, int]:
@@ -204,6 +209,9 @@ def _notes(plan: PlanDocument, other: PlanDocument, *, same: bool, whole: bool) 
         ]
         of_models = "" if plan.model == other.model else f" of {plan.model_name!r} and {other.model_name!r}"
         notes.append(f"losses are not subtracted, they come from different curves{of_models}: {curves[0]}; {curves[1]}")
+    if not _same_caches(plan, other):
+        settings = [f"{(one.provenance.kv_setting or '')[:12]}" for one in (plan, other)]
+        notes.append(f"losses are not subtracted in all, those of the caches come from settings {settings[0]} and {settings[1]}")
     if not whole:
         notes.append("losses are not subtracted in all, the plans leave different layers unquantized")
     return notes

@@ -12,6 +12,7 @@ from planner.schemas.plans import MeasureAroundRequest, PlanDocument, PlanReques
 from planner.services import jobs
 from planner.services.calibrations import find_calibration
 from planner.services.curve_rounding import curve_rounding
+from planner.services.plan_questions import asked_again
 from planner.services.plans import get_plan, make_plan
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.operating_points import AROUND, digest
@@ -69,12 +70,8 @@ def refine_plan(session: Session, plan_id: str, request: RefineRequest) -> PlanD
     """
     document = get_plan(session, plan_id)
     setting = _freshest_setting(session, document)
-    question = document.request.model_dump()
-    asked = PlanRequest.model_validate(
-        question
-        | {"model": document.model, "formats": document.formats, "setting": setting, "probe": None, "rounding": None}
-        | {"step_errors": request.step_errors, "caution": 0.0}
-    )
+    step = {"setting": setting, "step_errors": request.step_errors, "caution": 0.0}
+    asked = PlanRequest.model_validate(document.request.model_dump() | asked_again(document) | step)
     found = make_plan(session, asked)
     return document if found.predicted.step is None or found.predicted.step.layers == 0 else found
 

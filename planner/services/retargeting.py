@@ -11,6 +11,7 @@ from planner.schemas.plans import CountSpec, PlanDocument, PlanRequest
 from planner.schemas.retargeting import DroppedFormat, Retargeted, RetargetRequest
 from planner.services.change_causes import Changes, totals
 from planner.services.plan_diffs import diff_documents
+from planner.services.plan_questions import asked_again, measured_since
 from planner.services.planning_inputs import select_layers
 from planner.services.plans import get_plan, make_plan
 from planner.storage.cells import measured_formats
@@ -117,12 +118,8 @@ def _question(
     _check_pins(asked, dropped, request.runtime)
     counts = _counts(asked.counts, dropped, notes)
     changes: dict[str, Any] = {
-        "model": document.model,
         "runtime": request.runtime,
         "formats": [name for name in dict.fromkeys(wanted) if name not in dropped],
-        "setting": document.provenance.setting,
-        "probe": None,
-        "rounding": None,
         "menus": _menus(asked, dropped, request.runtime),
         "counts": [count.model_dump() for count in counts],
     }
@@ -130,7 +127,7 @@ def _question(
         changes["budget"] = request.budget.model_dump()
     if request.allow_slack is not None:
         changes["allow_slack"] = request.allow_slack
-    return PlanRequest.model_validate(asked.model_dump() | changes), notes
+    return PlanRequest.model_validate(asked.model_dump() | asked_again(document) | changes), notes
 
 
 def _check_pins(asked: PlanRequest, dropped: Mapping[str, DroppedFormat], runtime: str) -> None:
@@ -193,7 +190,5 @@ def _counts(counts: Sequence[CountSpec], dropped: Mapping[str, DroppedFormat], n
 
 def _stale(session: Session, document: PlanDocument) -> list[str]:
     """Losses of the old plan are those that it was made with."""
-    rows = [row for row in measured_formats(session, document.model) if row.setting_id == document.provenance.setting]
-    if not any(row.measured_at > document.created_at for row in rows):
-        return []
-    return ["cells of these curves were measured since the old plan was made: its losses are those of then"]
+    newer = measured_since(session, document)
+    return [] if newer is None else [f"cells of {newer} were measured since the old plan was made: its losses are those of then"]

@@ -15,6 +15,7 @@ from planner.services import jobs
 from planner.services.asking import ask, beside_caches
 from planner.services.calibrations import find_calibration
 from planner.services.curve_rounding import curve_rounding
+from planner.services.plan_questions import asked_again
 from planner.services.plans import get_plan, make_plan, store_plan
 from planner.services.preparing import prepare
 from planner.solving import pose_problem
@@ -86,8 +87,7 @@ def _text(session: Session, document: PlanDocument, request: SearchRequest) -> C
 
 def _question(document: PlanDocument) -> PlanRequest:
     """What the plan answered, with the same curves again."""
-    known = {"model": document.model, "formats": document.formats, "setting": document.provenance.setting}
-    asked = document.request.model_dump() | known | {"probe": None, "rounding": None, "alternatives": 0}
+    asked = document.request.model_dump() | asked_again(document) | {"alternatives": 0}
     if document.budget.max_loss is not None:  # a better one of the same bytes, whatever it is predicted to lose
         asked["budget"] |= {"max_loss": None, "resident_bytes": document.size.resident_bytes}
     return PlanRequest.model_validate(asked)

@@ -1,7 +1,7 @@
 """A made-up model whose caches were measured too."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,14 +44,16 @@ def add(session: Session) -> str:
     return model
 
 
-def add_kv_cells(session: Session, described: ModelDescription, *, seed: int = 0) -> str:
+def add_kv_cells(
+    session: Session, described: ModelDescription, *, seed: int = 0, way: str = "yes", formats: Sequence[str] = MEASURED
+) -> str:
     """Cells of both caches of every block: losses that fall fourfold a bit, keys twice those of values; the setting's id."""
     random = np.random.default_rng(seed)
-    how = ProbeSetting("kv_cache", 1, "rtn", 1, None, {"made_up": "yes"}, in_nats=True, additive=True)
+    how = ProbeSetting("kv_cache", 1, "rtn", 1, None, {"made_up": way}, in_nats=True, additive=True)
     cells = []
     for layer in described.layers:
         for fmt in kv_cache_formats():
-            if not fmt.concerns(layer.kind) or fmt.name.partition("_")[2] not in MEASURED:
+            if not fmt.concerns(layer.kind) or fmt.name.partition("_")[2] not in formats:
                 continue
             loss = float((2.0 if fmt.tensor == "K" else 1.0) * 4.0**-fmt.num_bits * random.lognormal(0.0, 0.3))
             error = loss / 10
