@@ -1,0 +1,79 @@
+// Every picture can be taken along: the drawing as SVG or PNG, its numbers as CSV.
+
+const SCALE = 2; // pixels of a PNG for one of the drawing
+const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "opacity", "font", "text-anchor", "color"];
+
+// Put the three buttons under a picture.
+//   figure: the element that holds the <svg>; the first one in it is saved, whenever a button is pressed
+//   name:   of the files, without their ending
+//   rows:   function that gives the numbers, as an array of objects with the same fields
+export function offerSaving(figure, name, rows) {
+  const line = document.createElement("p");
+  line.className = "saving";
+  const add = (label, save) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.setAttribute("aria-label", `Save ${name} as ${label}`);
+    button.addEventListener("click", save);
+    line.append(button);
+  };
+  const drawing = () => figure.querySelector("svg");
+  add("SVG", () => keep(`${name}.svg`, new Blob([standalone(drawing())], { type: "image/svg+xml" })));
+  add("PNG", () => asPng(drawing()).then((blob) => keep(`${name}.png`, blob)));
+  add("CSV", () => keep(`${name}.csv`, new Blob([asCsv(rows())], { type: "text/csv" })));
+  figure.after(line);
+  return line;
+}
+
+// Rows as CSV (RFC 4180).
+export function asCsv(rows) {
+  if (rows.length === 0) return "";
+  const names = Object.keys(rows[0]);
+  const quoted = (value) => {
+    const text = value === null || value === undefined ? "" : String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [names, ...rows.map((row) => names.map((name) => row[name]))].map((cells) => cells.map(quoted).join(",")).join("\r\n") + "\r\n";
+}
+
+// The drawing by itself: what the page's style sheet gives it is written into its elements.
+function standalone(svg) {
+  const copy = svg.cloneNode(true);
+  const originals = [svg, ...svg.querySelectorAll("*")];
+  [copy, ...copy.querySelectorAll("*")].forEach((element, at) => {
+    const style = getComputedStyle(originals[at]);
+    for (const property of KEPT) element.style.setProperty(property, style.getPropertyValue(property));
+  });
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  const box = svg.getBoundingClientRect();
+  copy.setAttribute("width", box.width);
+  copy.setAttribute("height", box.height);
+  copy.style.background = getComputedStyle(document.body).backgroundColor;
+  return new XMLSerializer().serializeToString(copy);
+}
+
+async function asPng(svg) {
+  const image = new Image();
+  const address = URL.createObjectURL(new Blob([standalone(svg)], { type: "image/svg+xml" }));
+  try {
+    image.src = address;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    const box = svg.getBoundingClientRect();
+    canvas.width = SCALE * box.width;
+    canvas.height = SCALE * box.height;
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    return await new Promise((done) => canvas.toBlob(done, "image/png"));
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+function keep(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
