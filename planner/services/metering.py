@@ -24,7 +24,8 @@ from planner.runtimes import get_runtime
 from planner.services.devices import get_device
 from planner.services.planning_inputs import Selected, load_layers, rest_of
 from planner.solving.caches import corners
-from planner.solving.limits import Metered
+from planner.solving.limits import WORDS, Metered
+from planner.solving.rows import refuse_beyond, rough_sum
 
 ACTIVATION_BITS: Final = 16
 """Of bit-operations: weights are dequantized to 16 bits where they are used."""
@@ -69,17 +70,20 @@ class Meters:
             budgets: all limits of the request.
 
         Raises:
-            InvalidRequestError: a workload that the device's figures cannot say anything of.
+            InvalidRequestError: a workload that the device's figures cannot say anything of, or that takes more than plans count.
         """
         found: dict[Budget, Metered] = {}
+        rest = self._remainder(session) if any(budget.kind.counts_seconds for budget in budgets) else None
         for budget in budgets:
             if budget.kind is BudgetKind.BIT_OPERATIONS:
                 table = self._with_caches(_bit_operations(self.classes), None)
                 found[budget] = Metered(Meter(1), np.hstack([table] * len(self.pools)))
             elif budget.kind is BudgetKind.POOL_BYTES:
                 found[budget] = self._bytes_of_pool(budget)
-            elif budget.kind.counts_seconds and self.device is not None:
-                found[budget] = self._seconds(budget, self.device, self._remainder(session))
+            elif budget.kind.counts_seconds and self.device is not None and rest is not None:
+                found[budget] = self._seconds(budget, self.device, rest)
+        for budget, metered in found.items():
+            refuse_beyond(rough_sum(metered.table), f"{WORDS[budget.kind]} of all layers and caches, in whole units,")
         return found
 
     def _bytes_of_pool(self, budget: Budget) -> Metered:
@@ -106,7 +110,7 @@ class Meters:
             reads = None
             if self.cache_bits is not None and phase is Phase.DECODE:
                 reads = kv_picoseconds(device, self.cache_bits, pool=pool)
-            parts.append(self._with_caches(_of_groups(times, classes), reads))
+            parts.append(self._with_caches(summed_times(times, classes), reads))
         return Metered(Meter(PICOSECONDS, fixed), np.hstack(parts))
 
     def _remainder(self, session: Session) -> Remainder:
@@ -127,14 +131,26 @@ class Meters:
         return corners(table, np.zeros_like(self.cache_bits) if caches is None else caches, 0)
 
 
-def note_on_seconds(meters: Meters, budgets: Sequence[Budget], choice: NDArray[np.int64]) -> list[str]:
-    """How many layers' seconds were measured, where seconds are limited; ``choice`` is of the groups of weights."""
+def note_on_seconds(
+    meters: Meters, budgets: Sequence[Budget], choice: NDArray[np.int64], places: NDArray[np.int64] | None = None
+) -> list[str]:
+    """How many layers' seconds were measured, where seconds are limited.
+
+    Args:
+        meters: of the request.
+        budgets: all limits of the request.
+        choice: int64 (groups of weights,): formats.
+        places: int64 (groups of weights, and more): memory pools; ``None`` for one memory.
+    """
     device, classes = meters.device, meters.classes
     if device is None or not any(budget.kind.counts_seconds for budget in budgets) or not classes.layers:
         return []
     known = measured_entries(device, classes.layers, classes.formats)
     columns = choice[classes.group_of_layer]
-    count = int(known[np.arange(len(columns)), columns].sum())
+    measured = known[np.arange(len(columns)), columns]
+    if places is not None:  # what was measured lies in the first pool
+        measured &= places[classes.group_of_layer] == 0
+    count = int(measured.sum())
     rest = "" if count == len(columns) else "; the others are the roofline's"
     return [f"seconds of {count} of {len(columns)} layers on {device.name} were measured{rest}"]
 
@@ -146,8 +162,18 @@ def _bit_operations(classes: Classes) -> NDArray[np.int64]:
     return _of_groups(products[:, None] * bits * ACTIVATION_BITS, classes)
 
 
+def summed_times(times: NDArray[np.int64], classes: Classes) -> NDArray[np.int64]:
+    """Picoseconds of each group, int64 (groups, formats), of those of its members, int64 (layers, formats); 0 where not legal.
+
+    Raises:
+        InvalidRequestError: the layers together take more than plans count.
+    """
+    refuse_beyond(rough_sum(times), "picoseconds of all layers")
+    return _of_groups(times, classes)
+
+
 def _of_groups(table: NDArray[np.int64], classes: Classes) -> NDArray[np.int64]:
-    """Sum over the members, int64 (groups, formats); 0 where not legal."""
+    """Sum over the members."""
     sums = np.zeros(classes.legal.shape, dtype=np.int64)
     np.add.at(sums, classes.group_of_layer, table)
     return np.where(classes.legal, sums, 0)

@@ -88,7 +88,8 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     if inputs.step is None and asked.is_plain:  # changes say nothing of far formats
         limit = menu_limit(request, prepared.outside, solved, stop)
     answered = Answered(asked, found, together)
-    seconds = note_on_seconds(asked.meters, request.budget.budgets(), asked.whole.of_weights(solved.proved.choice))
+    weights = asked.whole.of_weights(solved.proved.choice)
+    seconds = note_on_seconds(asked.meters, request.budget.budgets(), weights, found.places)
     notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs), *seconds]
     return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 

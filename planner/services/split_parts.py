@@ -29,6 +29,7 @@ from planner.runtimes.rest import BYTES_OF_DTYPE, Rest
 from planner.schemas.plans import Question
 from planner.schemas.splits import SplitRequest, SplitSide
 from planner.services.devices import get_device
+from planner.services.metering import summed_times
 from planner.services.planning_inputs import load_layers, rest_of
 from planner.services.preparing import Prepared, prepare
 from planner.solving import pose_problem
@@ -194,9 +195,7 @@ class Side:
         of_layers = latency_table(
             self.device, classes.layers, classes.formats, runtime, phase=Phase.DECODE, batch=self.batch, tokens=self.context
         )
-        times = np.zeros(classes.legal.shape, dtype=np.int64)
-        np.add.at(times, classes.group_of_layer, of_layers)
-        return np.where(classes.legal, times, 0)
+        return summed_times(of_layers, classes)
 
     def part(self, split: int) -> Part:
         """What lies here when the first ``split`` blocks are on the front; what is tied lies within one block.

@@ -17,6 +17,7 @@ from planner.build import Classes, GroupCurves
 from planner.errors import InvalidRequestError, PinConflictError
 from planner.rules import Rules, allowed
 from planner.runtimes.kv_rules import KVRules
+from planner.solving.rows import MOST_UNITS, refuse_beyond
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, CachedTensor, KVCacheFormat
@@ -173,6 +174,7 @@ def cache_classes(
     """The caches in groups as the engine ties them, with their exact bits at a context and a batch.
 
     Raises:
+        InvalidRequestError: caches of more bits than plans can count.
         PinConflictError: tied caches without a common format.
     """
     members: dict[Hashable, list[int]] = {}
@@ -185,18 +187,29 @@ def cache_classes(
         names = [caches[i].layer.name for i in groups[int(stuck[0])]]
         msg = f"the caches {', '.join(names[:4])} have no format in common: change kv_formats or the rules of these layers"
         raise PinConflictError(msg, layers=names)
-    sizes = np.zeros(legal.shape, dtype=np.int64)
-    known: dict[tuple[CachedTensor, int, int], list[int]] = {}
-    for row, group in enumerate(groups):
-        for cache in (caches[i] for i in group):
-            key = (cache.tensor, cache.heads, cache.head_dim)
-            if key not in known:
-                known[key] = [
-                    cache.size_bits(column, context=context, batch=batch) if cache.tensor in column.of_tensor else 0
-                    for column in menu.columns
-                ]
-            sizes[row] += known[key]
+    sizes = _group_sizes([[caches[i] for i in group] for group in groups], menu.columns, context=context, batch=batch)
     return Classes(tuple(cache.layer for cache in caches), menu.columns, groups, np.where(legal, sizes, 0), legal)
+
+
+def _group_sizes(
+    groups: Sequence[Sequence[CacheLayer]], columns: Sequence[CacheColumn], *, context: int, batch: int
+) -> NDArray[np.int64]:
+    """Bits of each group in each column, int64 (groups, columns); in Python's whole numbers until they are known to fit."""
+    known: dict[tuple[CachedTensor, int, int], list[int]] = {}
+    for cache in (cache for group in groups for cache in group):
+        key = (cache.tensor, cache.heads, cache.head_dim)
+        if key not in known:
+            known[key] = [
+                cache.size_bits(column, context=context, batch=batch) if cache.tensor in column.of_tensor else 0
+                for column in columns
+            ]
+    rows = [
+        [sum(of_column) for of_column in zip(*(known[cache.tensor, cache.heads, cache.head_dim] for cache in group), strict=True)]
+        for group in groups
+    ]
+    total = sum(max(row, default=0) for row in rows)
+    refuse_beyond(total, f"bits of the caches of {batch:,} × {context:,} tokens", most=MOST_UNITS // 2)  # weights come beside
+    return np.array(rows, dtype=np.int64).reshape(len(groups), len(columns))
 
 
 def beside(weights: Classes[AbstractFormat], caches: Classes[AbstractFormat]) -> Classes[AbstractFormat]:

@@ -12,7 +12,7 @@ from planner.errors import BudgetConflictError, CountConflictError
 from planner.solving.budget_limits import refuse_below_floor
 from planner.solving.counts import SEVERAL_LIMITS
 from planner.solving.limits import Limit, Limits
-from planner.solving.rows import Row
+from planner.solving.rows import Row, clamped
 from sensitivity.formats.abstract import AbstractFormat
 
 DECIDED: Final = (solvers.Status.OPTIMAL, solvers.Status.LIMIT)
@@ -91,6 +91,6 @@ def _least(classes: Classes[AbstractFormat], row: Row, others: Sequence[Row], st
     """The assignment that takes least of a row and keeps the others: its units as the loss, exact in float64 below 2^53."""
     losses = np.where(classes.legal, row.table, np.inf)
     sizes = np.stack([row.table, *(other.table for other in others)])
-    budgets = np.array([row.most(classes.legal), *(other.limit for other in others)], dtype=np.int64)
+    budgets = np.array([row.most(classes.legal), *(clamped(other.limit) for other in others)], dtype=np.int64)
     solver = solvers.Mckp() if len(others) <= 1 else SEVERAL_LIMITS
     return solvers.solve(solvers.Problem(losses, sizes, budgets), solver, deadline=stop.remaining())

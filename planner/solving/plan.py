@@ -14,7 +14,7 @@ from planner.errors import CountConflictError, PlannerError
 from planner.solving.caution import Proved, cautious, proved_alone
 from planner.solving.counts import SEVERAL_LIMITS
 from planner.solving.explaining import fragile_groups, larger_formats
-from planner.solving.rows import Row
+from planner.solving.rows import Row, clamped
 from planner.telemetry import tracer
 from sensitivity.formats.abstract import AbstractFormat
 
@@ -60,7 +60,7 @@ def pose_problem(
 ) -> solvers.Problem:
     """The multiple-choice knapsack of layer groups and candidate formats; every row is one more budget, in its own units."""
     sizes = np.stack([classes.sizes, *(row.table for row in rows)])
-    budgets = np.array([budget_bits, *(row.limit for row in rows)], dtype=np.int64)
+    budgets = np.array([clamped(limit) for limit in (budget_bits, *(row.limit for row in rows))], dtype=np.int64)
     return solvers.Problem(loss=curves.loss, sizes=sizes, budgets=budgets)
 
 
