@@ -13,7 +13,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join((
     "default-src 'none'",
     "script-src 'self'",
     "connect-src 'self'",
-    "style-src 'self' 'unsafe-inline'",  # Observable Plot puts a style element into each of its drawings
+    "style-src 'self'",
     "img-src 'self' data: blob:",  # drawings that are saved as PNG pass through an image
     "form-action 'self'",
     "base-uri 'none'",
