@@ -50,12 +50,11 @@ def test_caches_of_any_context_and_batch_are_counted_exactly_or_refused(context:
     rules = KVRules(tie)
     menu = cache_menu(caches, ["INT8", "INT4", "BF16"], Rules(), rules, runtime="generic", unquantized="BF16")
     bits = [[cache.size_bits(column, context=context, batch=batch) for column in menu.columns] for cache in caches]
-    try:
-        classes = cache_classes(caches, menu, rules, context=context, batch=batch)
-    except InvalidRequestError as error:
-        assert sum(map(max, bits)) > MOST_UNITS // 2
-        assert "lower context or batch" in str(error)
+    if sum(map(max, bits)) > MOST_UNITS // 2:
+        with pytest.raises(InvalidRequestError, match="lower context or batch"):
+            cache_classes(caches, menu, rules, context=context, batch=batch)
         return
+    classes = cache_classes(caches, menu, rules, context=context, batch=batch)
     wanted = [[sum(bits[i][k] for i in group) for k in range(len(menu.columns))] for group in classes.groups]
     assert classes.sizes.tolist() == wanted
     assert classes.largest_bits == sum(map(max, wanted))
@@ -74,7 +73,7 @@ def test_times_of_layers_that_pass_63_bits_together_are_refused() -> None:
     one = 10**6 * PICOSECONDS  # the most that a layer may take
     times = np.full((len(CLASSES.layers), len(CLASSES.formats)), one // 2, dtype=np.int64)
     assert summed_times(times, CLASSES).sum(axis=0).tolist() == [one // 2 * len(CLASSES.layers)] * len(CLASSES.formats)
-    with pytest.raises(InvalidRequestError, match="picoseconds of all layers would add up to.*lower context or batch"):
+    with pytest.raises(InvalidRequestError, match=r"picoseconds of all layers would add up to.*lower context or batch"):
         summed_times(2 * times, CLASSES)
 
 
