@@ -7,9 +7,9 @@ blocks of 32 codes, and both engines need groups that divide the inputs.
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
 BLOCK = 32
-INDEX_BITS = 32
 
 
 def gptq_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | None:
@@ -32,8 +32,7 @@ def gptqmodel_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> i
     Raises:
         UnsupportedShapeError: GPTQModel cannot store this shape in this format.
     """
-    index = INDEX_BITS * shape[1] if candidate.is_quantized else 0
-    return autoround_size_bits(candidate, shape) + index
+    return stored_bits(gptqmodel_parts(candidate, shape))
 
 
 def autoround_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
@@ -44,14 +43,41 @@ def autoround_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> i
     Raises:
         UnsupportedShapeError: AutoRound cannot store this shape in this format.
     """
+    return stored_bits(autoround_parts(candidate, shape))
+
+
+def gptqmodel_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in GPTQModel's file.
+
+    Raises:
+        UnsupportedShapeError: GPTQModel cannot store this shape in this format.
+    """
+    found = _parts(candidate, shape, scale="BF16")
+    return (*found, StoredPart("g_idx", "I32", (shape[1],))) if candidate.is_quantized else found
+
+
+def autoround_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in AutoRound's file, whose scales are in float16.
+
+    Raises:
+        UnsupportedShapeError: AutoRound cannot store this shape in this format.
+    """
+    return _parts(candidate, shape, scale="F16")
+
+
+def _parts(candidate: CandidateFormat, shape: tuple[int, int], *, scale: str) -> tuple[StoredPart, ...]:
     reason = gptq_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
     if not candidate.is_quantized:
-        return candidate.size_bits(shape)
+        return as_it_is(candidate, shape)
     out_features, in_features = shape
-    groups = out_features * in_features // (candidate.group_size or in_features)
-    return out_features * in_features * candidate.num_bits + groups * (candidate.scale_bits + candidate.num_bits)
+    groups = in_features // (candidate.group_size or in_features)
+    return (
+        StoredPart("qweight", "I32", (in_features * candidate.num_bits // BLOCK, out_features)),
+        StoredPart("qzeros", "I32", (groups, out_features * candidate.num_bits // BLOCK)),
+        StoredPart("scales", scale, (groups, out_features)),
+    )
 
 
 def _shape_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | None:

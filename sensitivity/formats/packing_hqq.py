@@ -8,11 +8,11 @@ from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
 HQQ_BITS: Final = (2, 3, 4, 5, 6, 8)
 PER_UNIT: Final = {2: (4, 8), 3: (10, 32), 4: (2, 8), 5: (1, 8), 6: (1, 8), 8: (1, 8)}
 """Elements that share a stored unit, and bits of that unit, by nominal bits."""
-ZERO_POINT_BITS: Final = 16
 
 
 def hqq_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | None:
@@ -37,12 +37,25 @@ def hqq_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     Raises:
         UnsupportedShapeError: HQQ cannot store this shape in this format.
     """
+    return stored_bits(hqq_parts(candidate, shape))
+
+
+def hqq_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix as HQQ stores it: a group a row.
+
+    Raises:
+        UnsupportedShapeError: HQQ cannot store this shape in this format.
+    """
     reason = hqq_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
     if not candidate.is_quantized:
-        return candidate.size_bits(shape)
+        return as_it_is(candidate, shape)
     width = candidate.group_size or shape[1]
     rows = shape[0] * (shape[1] // width)
     elements, unit_bits = PER_UNIT[candidate.num_bits]
-    return -(-rows // elements) * width * unit_bits + rows * (candidate.scale_bits + ZERO_POINT_BITS)
+    return (
+        StoredPart("W_q", "I32" if unit_bits == 32 else "U8", (-(-rows // elements), width)),
+        StoredPart("scale", "BF16", (rows, 1)),
+        StoredPart("zero", "BF16", (rows, 1)),
+    )

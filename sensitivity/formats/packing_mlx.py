@@ -10,10 +10,11 @@ from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
 MLX_BITS: Final = (2, 3, 4, 5, 6, 8)
 MLX_GROUP_SIZES: Final = (32, 64, 128)
-BIAS_BITS: Final = 16
+WORD_BITS: Final = 32
 
 
 def is_mlx_affine(candidate: CandidateFormat) -> bool:
@@ -44,14 +45,26 @@ def mlx_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     Raises:
         UnsupportedShapeError: MLX cannot store this shape in this format.
     """
+    return stored_bits(mlx_parts(candidate, shape))
+
+
+def mlx_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in a checkpoint of MLX.
+
+    Raises:
+        UnsupportedShapeError: MLX cannot store this shape in this format.
+    """
     reason = mlx_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
-    biases = 0
-    if is_mlx_affine(candidate):
-        assert candidate.group_size is not None  # noqa: S101  (one of MLX_GROUP_SIZES)
-        biases = shape[0] * (shape[1] // candidate.group_size) * BIAS_BITS
-    return candidate.size_bits(shape) + biases
+    if candidate.group_size is None:
+        return as_it_is(candidate, shape)
+    out_features, in_features = shape
+    words = StoredPart("weight", "U32", (out_features, in_features * candidate.num_bits // WORD_BITS))
+    groups = (out_features, in_features // candidate.group_size)
+    if not is_mlx_affine(candidate):
+        return words, StoredPart("scales", "U8", groups)
+    return words, StoredPart("scales", "BF16", groups), StoredPart("biases", "BF16", groups)
 
 
 def _unknown(candidate: CandidateFormat) -> str:

@@ -9,8 +9,8 @@ again where the engine fuses layers; neither is what the weights were measured w
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
-WIDE_SCALE_BITS = 32
 STORED = ("FP8", "NVFP4")
 """Candidate formats that ModelOpt has without calibrated activations."""
 
@@ -37,8 +37,25 @@ def modelopt_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> in
     Raises:
         UnsupportedShapeError: ModelOpt cannot store this shape in this format.
     """
+    return stored_bits(modelopt_parts(candidate, shape))
+
+
+def modelopt_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in a ModelOpt checkpoint.
+
+    Raises:
+        UnsupportedShapeError: ModelOpt cannot store this shape in this format.
+    """
     reason = modelopt_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
-    widened = shape[0] * (WIDE_SCALE_BITS - candidate.scale_bits) if candidate.name == "FP8" else 0
-    return candidate.size_bits(shape) + widened
+    if not candidate.is_quantized:
+        return as_it_is(candidate, shape)
+    out_features, in_features = shape
+    if candidate.group_size is None:
+        return StoredPart("weight", "F8_E4M3", shape), StoredPart("weight_scale", "F32", (out_features,))
+    return (
+        StoredPart("weight", "U8", (out_features, in_features // 2)),
+        StoredPart("weight_scale", "F8_E4M3", (out_features, in_features // candidate.group_size)),
+        StoredPart("weight_scale_2", "F32", ()),
+    )

@@ -13,12 +13,12 @@ from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
 BYTE: Final = 8
 GREATEST_GROUP: Final = 128
 GROUP_STEP: Final = 32
-SHIFT_BITS: Final = 16
-ACTIVATION_SCALES: Final = 2 * 16
+ACTIVATION_SCALES: Final = (StoredPart("input_scale", "BF16", ()), StoredPart("output_scale", "BF16", ()))
 _WHOLE: Final = frozenset({"INT8_CHANNEL", "FP8"})
 
 
@@ -58,15 +58,30 @@ def quanto_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     Raises:
         UnsupportedShapeError: quanto cannot store this shape in this format.
     """
+    return stored_bits(quanto_parts(candidate, shape))
+
+
+def quanto_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in a checkpoint of quanto.
+
+    Raises:
+        UnsupportedShapeError: quanto cannot store this shape in this format.
+    """
     reason = quanto_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
-    out_features, in_features = shape
     if not candidate.is_quantized:
-        return candidate.size_bits(shape)
+        return as_it_is(candidate, shape)
+    out_features, in_features = shape
     if not is_quanto_packed(candidate):
-        return out_features * (in_features * BYTE + candidate.scale_bits) + ACTIVATION_SCALES
+        element = "I8" if candidate.type is ElementType.INT else "F8_E4M3"
+        scales = StoredPart("weight._scale", "BF16", (out_features, 1))
+        return StoredPart("weight._data", element, shape), scales, *ACTIVATION_SCALES
     width = candidate.group_size or in_features
     rows = out_features * (in_features // width)
-    packed = -(-rows * candidate.num_bits // BYTE) * width * BYTE
-    return packed + rows * (candidate.scale_bits + SHIFT_BITS) + ACTIVATION_SCALES
+    return (
+        StoredPart("weight._data._data", "U8", (-(-rows * candidate.num_bits // BYTE), width)),
+        StoredPart("weight._scale", "BF16", (rows, 1)),
+        StoredPart("weight._shift", "BF16", (rows, 1)),
+        *ACTIVATION_SCALES,
+    )

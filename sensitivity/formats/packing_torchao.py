@@ -12,10 +12,10 @@ from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
+from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
 
 FLOAT8: Final = frozenset({"FP8", "FP8_TENSOR"})
 BYTE: Final = 8
-FLOAT32: Final = 32
 
 
 def is_torchao_int8(candidate: CandidateFormat) -> bool:
@@ -43,14 +43,24 @@ def torchao_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int
     Raises:
         UnsupportedShapeError: torchao cannot store this shape in this format.
     """
+    return stored_bits(torchao_parts(candidate, shape))
+
+
+def torchao_parts(candidate: CandidateFormat, shape: tuple[int, int]) -> tuple[StoredPart, ...]:
+    """Tensors of a (out, in) matrix in a checkpoint of torchao.
+
+    Raises:
+        UnsupportedShapeError: torchao cannot store this shape in this format.
+    """
     reason = torchao_refusal(candidate, shape)
     if reason is not None:
         raise UnsupportedShapeError(reason)
     if not candidate.is_quantized:
-        return candidate.size_bits(shape)
+        return as_it_is(candidate, shape)
     out_features, in_features = shape
     rows = 1 if candidate.strategy is Strategy.TENSOR else out_features
-    scales = rows * (in_features // (candidate.group_size or in_features))
-    zero_point = 0 if is_torchao_int8(candidate) else BYTE
-    extras = FLOAT32 if candidate.name in FLOAT8 else candidate.scale_bits + zero_point
-    return out_features * in_features * BYTE + scales * extras
+    groups = (rows, in_features // (candidate.group_size or in_features))
+    if candidate.name in FLOAT8:
+        return StoredPart("_weight_qdata", "F8_E4M3", shape), StoredPart("_weight_scale", "F32", groups)
+    found = StoredPart("_weight_qdata", "I8", shape), StoredPart("_weight_scale", "BF16", groups)
+    return found if is_torchao_int8(candidate) else (*found, StoredPart("_weight_zero_point", "I8", groups))
