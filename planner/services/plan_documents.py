@@ -123,7 +123,7 @@ def plan_document(
         runtime=request.runtime,
         formats=[fmt.name for fmt in answered.posed.classes.formats],
         budget=request.budget,
-        size=_size(answered, solved.proved.choice),
+        size=size_under(answered, solved.proved.choice),
         predicted=Prediction(
             loss=solved.proved.loss,
             standard_error=solved.proved.standard_error,
@@ -133,8 +133,8 @@ def plan_document(
             cross_terms=_cross_terms(answered),
         ),
         proof=_proof(answered),
-        binding=_binding(answered, limits),
-        price_per_megabyte=_bit_price(answered) * BITS_PER_MEGABYTE,
+        binding=binding(answered, limits),
+        price_per_megabyte=bit_price(answered) * BITS_PER_MEGABYTE,
         references=[_uniform(answered)],
         choices=prepared.choices.of_layers(solved),
         groups=prepared.choices.of_groups(solved),
@@ -237,7 +237,8 @@ def _note_on_alternatives(request: PlanRequest, found: int) -> list[str]:
     return [f"{found} of {request.alternatives} alternatives: no more differ in as many layers, or the deadline came first"]
 
 
-def _size(answered: Answered, choice: NDArray[np.int64]) -> Size:
+def size_under(answered: Answered, choice: NDArray[np.int64]) -> Size:
+    """Exact sizes of an assignment, int64 (groups,), at the context and batch of the request."""
     spec, whole = answered.request.budget, answered.asked.whole
     return size_of(
         whole.weight_bits(choice),
@@ -249,14 +250,14 @@ def _size(answered: Answered, choice: NDArray[np.int64]) -> Size:
     )
 
 
-def _bit_price(answered: Answered) -> float:
+def bit_price(answered: Answered) -> float:
     """Loss that one more stored bit of weights would save: the prices of all limits that count it."""
     asked, solved = answered.asked, answered.solved
     prices = zip(asked.limits.others, solved.prices.tolist(), strict=False)
     return float(solved.price + sum(price for limit, price in prices if limit.budget.kind.counts_bits))
 
 
-def _binding(answered: Answered, limits: Sequence[KeptLimit]) -> str | None:
+def binding(answered: Answered, limits: Sequence[KeptLimit]) -> str | None:
     """The limits with a price, if any; a single one unless the plan is the largest; where only counts have a price, these."""
     solved = answered.solved
     priced = [limit.kind if limit.pool is None else f"{limit.kind} of {limit.pool}" for limit in limits if limit.binds]
@@ -319,7 +320,7 @@ def _kept_counts(answered: Answered) -> list[KeptCount]:
 
 def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
     whole, proved = answered.asked.whole, other.solved.proved
-    size = _size(answered, proved.choice)
+    size = size_under(answered, proved.choice)
     of_layer = whole.classes.group_of_layer
     return AlternativePlan(
         predicted_loss=proved.loss,
@@ -355,7 +356,7 @@ def _uniform(answered: Answered) -> Reference:
         label=f"uniform {', '.join([*([name] if name else []), *caches.values()])}",
         format=name or None,
         loss=float(answered.posed.curves.loss[groups, weights].sum()) + cache_loss,
-        size=_size(answered, choice),
+        size=size_under(answered, choice),
         keeps_counts=bool(asked.pools) or all(row.taken(choice) <= row.limit for row in rows_of(asked.counts)),
         corrected_loss=None if answered.inputs.shrunk is None else float(expected[groups, weights].sum()) + cache_loss,
         kv_formats=caches or None,
