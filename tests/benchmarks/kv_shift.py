@@ -1,10 +1,10 @@
 """Weights and caches of SmolLM2-135M under one budget of bytes, at contexts of 1k to 128k.
 
 ``python -m tests.benchmarks.kv_shift``; ``DIRECTORY`` (a temporary one by default) keeps what was measured: a second run measures
-nothing. ``PICTURE`` says where the picture goes, ``SEQUENCES`` and ``LENGTH`` what caches are measured on, 2 and 128 by default:
-minutes on quiet cores (``OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE`` on busy ones). Cells of caches are the KL of short sequences
-with one cache quantized at a time, so that bits shift by what they say at that length; the sizes are exact at every context. The
-last line begins ``ok:`` or ``short:``.
+nothing. ``PICTURE`` says where the picture goes, by default ``build/kv_shift.png``; ``SEQUENCES`` and ``LENGTH`` what caches are
+measured on, 2 and 128 by default: minutes on quiet cores (``OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE`` on busy ones). Cells of
+caches are the KL of short sequences with one cache quantized at a time, so that bits shift by what they say at that length; the
+sizes are exact at every context. The last line begins ``ok:``, or ``short:`` with exit code 1, and says where the picture is.
 """
 
 import os
@@ -27,6 +27,7 @@ from tests.benchmarks.goals import Goal, closing_line
 NAME: Final = "smollm2"
 WEIGHTS: Final = ("INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64", "BF16")
 CACHES: Final = tuple(f"{tensor}_INT{bits}" for tensor in "KV" for bits in (8, 4, 2))
+PICTURE: Final = Path("build", "kv_shift.png")
 BUDGETS: Final = {240_000_000: (1, 2, 4, 8, 12, 16, 24, 32), 700_000_000: (8, 16, 24, 32, 48, 64, 96, 128)}
 """Bytes → contexts in thousands of tokens (1,024)."""
 
@@ -103,6 +104,7 @@ def draw(found: dict[int, dict[int, Point]], path: Path) -> None:
         axis.set_title(f"SmolLM2-135M in {memory / 1e6:.0f} MB")
         axis.grid(visible=True, alpha=0.25)
         axis.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -130,8 +132,8 @@ def goals(found: dict[int, dict[int, Point]]) -> list[Goal]:
     ]
 
 
-def main(directory: Path, picture: Path, sequences: int, length: int) -> None:
-    """Measure, plan, draw, and judge."""
+def main(directory: Path, picture: Path, sequences: int, length: int) -> int:
+    """Measure, plan, draw, and judge: 0 if every goal is reached, else 1."""
     measure(directory, sequences, length)
     database = Database(f"sqlite:///{directory / 'bitplan.db'}")
     found = {
@@ -142,12 +144,21 @@ def main(directory: Path, picture: Path, sequences: int, length: int) -> None:
     for memory, points in found.items():
         show(memory, points)
     draw(found, picture)
-    say(closing_line(goals(found)))
+    judged = goals(found)
+    say(f"{closing_line(judged)}; picture: {picture}")
+    return 0 if all(goal.reached for goal in judged) else 1
+
+
+def run() -> int:
+    """As the environment says."""
+    picture = Path(os.environ.get("PICTURE") or PICTURE)
+    sequences, length = int(os.environ.get("SEQUENCES", "2")), int(os.environ.get("LENGTH", "128"))
+    kept = os.environ.get("DIRECTORY")
+    if kept:
+        return main(Path(kept), picture, sequences, length)
+    with tempfile.TemporaryDirectory() as scratch:
+        return main(Path(scratch), picture, sequences, length)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = Path(os.environ.get("DIRECTORY", scratch))
-        image = Path(os.environ.get("PICTURE", kept / "kv_shift.png"))
-        main(kept, image, int(os.environ.get("SEQUENCES", "2")), int(os.environ.get("LENGTH", "128")))
-    sys.exit(0)
+    sys.exit(run())
