@@ -15,10 +15,10 @@ from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
 from planner.services.planning_inputs import select_layers
 from planner.services.posing import legal_classes, size_of
 from planner.services.preparing import Prepared, prepare
-from planner.solving import Alternative, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
+from planner.solving import Alternative, Smallest, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
 from sensitivity.formats.registry import resolve_format
 
-__all__ = ["answer", "bounds", "create_plan", "get_plan", "make_plan", "no_plan", "plan_json", "store_plan"]
+__all__ = ["answer", "bounds", "create_plan", "get_plan", "make_plan", "no_plan", "plan_json", "solve_asked", "store_plan"]
 
 USUAL_SHARE = 10  # alternatives differ in one layer of so many, unless the request says otherwise
 
@@ -79,7 +79,7 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
             other; a loss that no plan keeps.
     """
     asked = ask(session, prepared, request)
-    found = _solve(asked, stop)
+    found = solve_asked(asked, stop)
     solved, posed, inputs = found.solved, asked.whole.posed, prepared.inputs
     together = limit = None
     if inputs.products is not None:
@@ -90,7 +90,12 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     answered = Answered(asked, found, together)
     weights = asked.whole.of_weights(solved.proved.choice)
     seconds = note_on_seconds(asked.meters, request.budget.budgets(), weights, found.places)
-    notes = [*notes_on_errors(inputs.curves, request.caution), *notes_on_luck(inputs), *seconds]
+    notes = [
+        *notes_on_errors(inputs.curves, request.caution),
+        *notes_on_luck(inputs),
+        *seconds,
+        *_notes_on_smallest(found.smallest),
+    ]
     return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
 
 
@@ -111,12 +116,22 @@ def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternativ
     )
 
 
-def _solve(asked: Asked, stop: solvers.Deadline) -> Found:
+def _notes_on_smallest(smallest: Smallest | None) -> list[str]:
+    if smallest is None or smallest.is_proven:
+        return []
+    bits, least = smallest.solved.size_bits, smallest.least_bits
+    return [
+        f"not proven to be the smallest plan of this loss: none of fewer than {least:,} bits keeps it, but whether one of those up "
+        f"to its own {bits:,} ({(bits - least) / bits:.1%} of them) does was not decided in time: raise deadline_seconds"
+    ]
+
+
+def solve_asked(asked: Asked, stop: solvers.Deadline) -> Found:
     """The answer, from memory if the question was answered with a proven plan before."""
     request, items, curves, limits, rows = asked.request, asked.limits.classes, asked.curves, asked.limits, asked.rows
 
-    def solve_at(bits: int) -> Solved:
-        seconds = request.deadline_seconds
+    def solve_at(bits: int, left: float | None = None) -> Solved:
+        seconds = request.deadline_seconds if left is None else left
         return solve_plan(items, curves, bits, deadline=seconds, rows=rows, caution=request.caution)
 
     def solve() -> Found:

@@ -7,12 +7,12 @@ import numpy as np
 
 import solvers
 from planner.build import Classes, GroupCurves
-from planner.errors import CountConflictError, LossBelowFloorError
+from planner.errors import CountConflictError, LossBelowFloorError, PlannerError
 from planner.solving.plan import Solved
 from sensitivity.formats.abstract import AbstractFormat
 
-SolveAt = Callable[[int], Solved]
-"""The plan of least objective within so many bits."""
+SolveAt = Callable[[int, float | None], Solved]
+"""The plan of least objective within so many bits, looked for so many seconds; ``None``: as long as one plan may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class Smallest:
     Attributes:
         solved: the plan of least objective within its own bits.
         least_bits: no plan of fewer bits keeps the limit; equal to ``solved.size_bits`` where that is proven.
-        solves: how many budgets were solved.
+        solves: how many budgets were tried, those among them that no plan keeps, or that there was no time for.
     """
 
     solved: Solved
@@ -47,6 +47,8 @@ def smallest_plan(
 
     Budgets are tried in steps of the greatest common divisor of all differences of sizes, between which no plan lies. A solve
     that is over the limit while its bound is not decides nothing below it; then, and past the deadline, a bracket is left.
+    The first solve has the time of a plan, all others what is left: one that ends without a plan ends the search, and the
+    smallest plan so far stays.
 
     Args:
         classes: layer groups.
@@ -58,10 +60,10 @@ def smallest_plan(
 
     Raises:
         CountConflictError: no plan within ``budget_bits`` keeps the other limits.
-        PlannerError: a budget was not answered in time.
+        PlannerError: ``budget_bits`` itself was not answered in time.
         LossBelowFloorError: no plan within ``budget_bits`` keeps the limit.
     """
-    best = solve(budget_bits)
+    best = solve(budget_bits, None)
     solves = 1
     if best.proved.objective > most_loss:
         _refuse(most_loss, best)
@@ -73,21 +75,32 @@ def smallest_plan(
         middle = (low + high) // 2
         solves += 1
         try:
-            found = solve(base + middle * step)
+            found = solve(base + middle * step, stop.remaining())
         except CountConflictError:  # the other limits cannot be kept within so few bits
             low = proven = middle
             continue
+        except PlannerError:  # no plan and no proof in the time that was left
+            break
         if found.proved.objective <= most_loss:
             best, high = found, (found.size_bits - base) // step
         else:
             low = middle
             if found.proved.lower_bound > most_loss:
                 proven = middle
-    if best.size_bits < best.budget_bits:  # without slack, so that the bound is of the plan's own bits
-        exact = solve(best.size_bits)
-        best = exact if exact.proved.objective <= most_loss else best
+    if best.size_bits < best.budget_bits and not stop.passed():
+        solves += 1
+        best = _without_slack(best, most_loss, solve, stop)
     least = base + (proven + 1) * step if proven >= 0 else smallest
     return Smallest(best, min(least, best.size_bits), solves)
+
+
+def _without_slack(best: Solved, most_loss: float, solve: SolveAt, stop: solvers.Deadline) -> Solved:
+    """The best plan of its own bits, so that its bound is of these; the plan itself where there is no time for that."""
+    try:
+        exact = solve(best.size_bits, stop.remaining())
+    except PlannerError:
+        return best
+    return exact if exact.proved.objective <= most_loss else best
 
 
 def size_step(classes: Classes[AbstractFormat], curves: GroupCurves) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -14,6 +15,7 @@ from planner.errors import (
     LossBelowFloorError,
     NotFoundError,
     PinConflictError,
+    PlannerError,
     UnmeasuredError,
 )
 from planner.runtimes import get_runtime
@@ -24,6 +26,7 @@ from planner.services import frontiers, models, plan_listing, plans
 from planner.services.asking import ask, beside_caches
 from planner.services.devices import get_device
 from planner.services.preparing import prepare
+from planner.solving import Solved, solve_plan
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
 from sensitivity.formats.families import get_cell_format
@@ -265,6 +268,27 @@ def test_the_smallest_plan_of_a_loss_answers_the_budget_question_backwards(
     assert reference.size.resident_bytes >= plan.size.resident_bytes
     with pytest.raises(LossBelowFloorError, match="the least that these formats and limits allow is"):
         _made(database, budget={"max_loss": 1e-9, "context": 512}, kv_formats=kv, ceilings={"*_proj": 4})
+
+
+def test_a_smallest_plan_that_the_deadline_stopped_says_so(database: Database, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float | None] = []
+
+    def slow(*args: Any, deadline: float | None, **rest: Any) -> Solved:
+        given.append(deadline)
+        if len(given) > 2:
+            msg = "the solver found no plan (limit)"
+            raise PlannerError(msg)
+        return solve_plan(*args, deadline=deadline, **rest)
+
+    monkeypatch.setattr(plans, "solve_plan", slow)
+    plan = _made(database, budget={"max_loss": 0.02, "context": 512}, deadline_seconds=7.0)
+    smallest = plan.proof.smallest
+    assert smallest is not None
+    assert smallest.least_bits < smallest.bits
+    assert plan.predicted.loss <= 0.02
+    assert any(note.startswith("not proven to be the smallest plan of this loss: none of fewer") for note in plan.notes)
+    assert given[0] == 7.0
+    assert all(seconds is not None and seconds < 7.0 for seconds in given[1:])
 
 
 def test_plans_of_new_limits_are_stored_and_listed(database: Database, toy: str) -> None:

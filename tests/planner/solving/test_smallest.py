@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import solvers
 from planner.build import GroupCurves
-from planner.errors import CountConflictError, LossBelowFloorError
+from planner.errors import CountConflictError, LossBelowFloorError, PlannerError
 from planner.solving import Row, Smallest, Solved, smallest_plan, solve_plan, uniform_choice
 from planner.solving.smallest import size_step
 from tests.planner.solving.instances import assignments, loss_of, noisy, size_of, tied
@@ -17,8 +17,8 @@ CHOICES = list(assignments(CLASSES))
 
 
 def smallest(curves: GroupCurves, most_loss: float, rows: tuple[Row, ...] = (), *, deadline: float | None = None) -> Smallest:
-    def solve(bits: int) -> Solved:
-        return solve_plan(CLASSES, curves, bits, deadline=None, rows=rows)
+    def solve(bits: int, seconds: float | None) -> Solved:
+        return solve_plan(CLASSES, curves, bits, deadline=seconds, rows=rows)
 
     stop = solvers.Deadline.after(deadline)
     return smallest_plan(CLASSES, curves, most_loss, CLASSES.largest_bits, solve, stop)
@@ -66,6 +66,29 @@ def test_past_the_deadline_a_bracket_is_left() -> None:
     assert not found.is_proven
     assert found.least_bits == CLASSES.smallest_bits < found.solved.size_bits
     assert found.solves == 1
+
+
+@pytest.mark.parametrize("lasts", [1, 2, 3, 4])
+def test_a_step_without_an_answer_keeps_the_best_plan_so_far(lasts: int) -> None:
+    """As a solver that runs out of time: what was found is kept, and nothing is called proven that is not."""
+    curves = noisy(CLASSES, 3)
+    most_loss = sorted(loss_of(curves, choice) for choice in CHOICES)[20] * (1 + 1e-12)
+    given: list[float | None] = []
+
+    def solve(bits: int, seconds: float | None) -> Solved:
+        given.append(seconds)
+        if len(given) > lasts:
+            msg = "the solver found no plan (limit)"
+            raise PlannerError(msg)
+        return solve_plan(CLASSES, curves, bits, deadline=None)
+
+    found = smallest_plan(CLASSES, curves, most_loss, CLASSES.largest_bits, solve, solvers.Deadline.after(60.0))
+    least = min(size_of(CLASSES, choice) for choice in CHOICES if loss_of(curves, choice) <= most_loss)
+    assert found.solved.proved.loss <= most_loss
+    assert found.least_bits <= least <= found.solved.size_bits
+    assert found.solves == len(given)
+    assert given[0] is None
+    assert all(seconds is not None and 0 <= seconds <= 60 for seconds in given[1:])
 
 
 def test_sizes_lie_on_steps() -> None:
