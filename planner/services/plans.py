@@ -121,8 +121,8 @@ def _notes_on_smallest(smallest: Smallest | None) -> list[str]:
         return []
     bits, least = smallest.solved.size_bits, smallest.least_bits
     return [
-        f"not proven to be the smallest plan of this loss: none of fewer than {least:,} bits keeps it, but whether one of those up "
-        f"to its own {bits:,} ({(bits - least) / bits:.1%} of them) does was not decided in time: raise deadline_seconds"
+        f"not proven to be the smallest plan of this loss: none of fewer than {least:,} bits keeps it, but whether one of up to "
+        f"its own {bits:,} ({(bits - least) / bits:.1%} of them) does was not decided in time: raise deadline_seconds"
     ]
 
 
