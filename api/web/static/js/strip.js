@@ -1,0 +1,157 @@
+// Bits of each layer as a strip: blocks from left to right, kinds from top to bottom; experts of a block share a tile. The strip
+// is made once; a new plan changes fills and words in place, so it can follow a slider.
+
+const LARGE = 26; // side of a tile with its bits written in it
+const SMALL = 14; // of one without, for models of many blocks
+const MANY = 48; // blocks from which tiles are small
+const GAP = 2;
+const TOP = 20;
+const FEWEST = 2; // bits at the dark end of the scale, which is logarithmic
+const MOST = 16;
+const OUTSIDE = "–";
+
+// Colour of so many bits a weight: cividis, light for many.
+export function colourOf(bits) {
+  const share = Math.log2(bits / FEWEST) / Math.log2(MOST / FEWEST);
+  return d3.interpolateCividis(Math.min(Math.max(share, 0), 1));
+}
+
+// Layers by block and kind, as a preview of a plan answers them.
+//   layers: [{layer, kind, block (null outside of the blocks), format, bits, changed?}]
+export function tilesOf(layers) {
+  const tiles = new Map();
+  for (const one of layers) {
+    const pattern = one.layer.replace(/\.experts\.\d+\./, ".experts.*.");
+    const key = `${one.block}|${one.kind}|${pattern.includes("*")}`;
+    let tile = tiles.get(key);
+    if (tile === undefined) {
+      tile = { block: one.block, kind: one.kind, pattern, layers: 0, bits: 0, formats: {}, changed: false };
+      tiles.set(key, tile);
+    }
+    tile.layers += 1;
+    tile.bits += (one.bits - tile.bits) / tile.layers;
+    tile.formats[one.format] = (tile.formats[one.format] ?? 0) + 1;
+    tile.changed ||= Boolean(one.changed);
+  }
+  return [...tiles.values()];
+}
+
+// What a tile is called: "down_proj of block 3, 128 experts".
+export function nameOf(tile) {
+  const where = tile.block === null ? tile.pattern : `${tile.kind} of block ${tile.block}`;
+  return tile.layers > 1 ? `${where}, ${tile.layers} experts` : where;
+}
+
+// What a tile says of its layers: its name, its formats, its bits.
+export function describe(tile) {
+  const formats = Object.entries(tile.formats).sort((a, b) => b[1] - a[1]);
+  const given = formats.length === 1 ? formats[0][0] : formats.map(([name, count]) => `${count} × ${name}`).join(", ");
+  const notes = [tile.pinned ? "pinned" : "", tile.changed ? "differs" : ""].filter(Boolean).map((note) => `, ${note}`).join("");
+  return `${nameOf(tile)}: ${given}, ${Number(tile.bits.toFixed(2))} bits${notes}`;
+}
+
+const isOfExperts = (tile) => tile.pattern.includes("*");
+const rowOf = (tile) => (isOfExperts(tile) ? `${tile.kind}, experts` : tile.kind);
+const keyOf = (tile) => `${rowOf(tile)}|${tile.block}`;
+
+// An empty strip.
+//   element: where it is drawn; wide strips scroll in it
+//   label:   what a screen reader calls it
+//   onPick:  called with a tile that is clicked, or chosen by Enter or Space; without it tiles are no buttons
+// Gives update(tiles), which draws, and focus(tile).
+export function drawStrip(element, { label, onPick } = {}) {
+  const svg = d3.select(element).append("svg").attr("class", "strip").attr("role", onPick ? "group" : "img");
+  svg.attr("aria-label", label ?? "Bits of each layer, by block and kind");
+  const blocksGroup = svg.append("g").attr("class", "blocks");
+  const kindsGroup = svg.append("g").attr("class", "kinds");
+  const tilesGroup = svg.append("g").attr("class", "tiles");
+  let shape = { signature: null };
+
+  function layOut(tiles) {
+    const signature = tiles.map(keyOf).join();
+    if (signature === shape.signature) return;
+    const rows = [...new Set(tiles.map(rowOf))];
+    const blocks = [...new Set(tiles.map((tile) => tile.block))].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
+    const step = (blocks.length > MANY ? SMALL : LARGE) + GAP;
+    const left = 12 + 6.6 * Math.max(...rows.map((row) => row.length));
+    shape = { signature, rows, blocks, step, left, row: new Map(rows.map((row, at) => [row, at])), column: new Map(blocks.map((block, at) => [block, at])) };
+    const width = left + step * blocks.length + GAP;
+    const height = TOP + step * rows.length + GAP;
+    svg.attr("viewBox", `0 0 ${width} ${height}`).attr("width", width).attr("height", height);
+    kindsGroup.selectAll("text").data(rows).join("text").attr("x", left - 6).attr("y", (_, at) => TOP + step * (at + 0.5)).text((row) => row);
+    const labelled = blocks.filter((block, at) => block === null || at % (step > SMALL + GAP ? 2 : 5) === 0);
+    blocksGroup.selectAll("text").data(labelled).join("text")
+      .attr("x", (block) => left + step * (shape.column.get(block) + 0.5) - GAP / 2).attr("y", TOP - 7).text((block) => block ?? OUTSIDE);
+  }
+
+  function enter(added) {
+    const group = added.append("g").attr("class", "tile");
+    group.append("title");
+    group.append("rect").attr("rx", 3);
+    group.append("text");
+    if (onPick) {
+      group.attr("role", "button").attr("tabindex", -1);
+      group.on("click", (_, tile) => onPick(tile)).on("keydown", press).on("focus", (event) => makeCurrent(event.currentTarget));
+    }
+    return group;
+  }
+
+  function update(tiles) {
+    layOut(tiles);
+    const { left, step, row, column } = shape;
+    const side = step - GAP;
+    const drawn = tilesGroup.selectAll("g.tile").data(tiles, keyOf).join(enter);
+    drawn.attr("transform", (tile) => `translate(${left + step * column.get(tile.block)},${TOP + step * row.get(rowOf(tile))})`);
+    drawn.classed("pinned", (tile) => Boolean(tile.pinned)).classed("changed", (tile) => Boolean(tile.changed));
+    drawn.select("rect").attr("width", side).attr("height", side).attr("fill", (tile) => colourOf(tile.bits));
+    drawn.select("title").text(describe);
+    drawn.select("text").attr("x", side / 2).attr("y", side / 2).text(side < LARGE ? "" : written)
+      .attr("class", (tile) => (d3.lab(colourOf(tile.bits)).l > 55 ? "on-light" : "on-dark"));
+    if (onPick) {
+      drawn.attr("aria-label", describe);
+      if (tilesGroup.select('g.tile[tabindex="0"]').empty()) drawn.filter((_, at) => at === 0).attr("tabindex", 0);
+    }
+  }
+
+  // One tile at a time is reached by Tab; arrows go to its neighbours.
+  function makeCurrent(node) {
+    tilesGroup.selectAll('g.tile[tabindex="0"]').attr("tabindex", -1);
+    node.setAttribute("tabindex", "0");
+  }
+
+  function press(event, tile) {
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      onPick(tile);
+      return;
+    }
+    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (move === undefined) return;
+    event.preventDefault();
+    const row = shape.rows[shape.row.get(rowOf(tile)) + move[0]];
+    const block = shape.blocks[shape.column.get(tile.block) + move[1]];
+    focus((other) => rowOf(other) === row && other.block === block);
+  }
+
+  function focus(isWanted) {
+    tilesGroup.selectAll("g.tile").filter(isWanted).each(function reach() {
+      makeCurrent(this);
+      this.focus();
+    });
+  }
+
+  return { update, focus: (tile) => focus((other) => keyOf(other) === keyOf(tile)) };
+}
+
+// Bits in a tile: whole ones of a single format, a mean with a digit where experts differ.
+function written(tile) {
+  if (Object.keys(tile.formats).length === 1) return String(Math.floor(tile.bits));
+  return tile.bits >= 10 ? String(Math.round(tile.bits)) : tile.bits.toFixed(1);
+}
+
+// Numbers behind a strip, for a CSV.
+export function rowsOf(tiles) {
+  return tiles.flatMap((tile) =>
+    Object.entries(tile.formats).map(([format, count]) => ({ block: tile.block, kind: tile.kind, layers: tile.pattern, format, count, tile_bits: tile.bits })),
+  );
+}
