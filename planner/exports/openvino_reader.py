@@ -1,53 +1,61 @@
-"""Reads NNCF's passes back: each compresses the layers that it does not ignore and that none before it has compressed."""
+"""Reads NNCF's passes back: each compresses every node with weights that it does not ignore and that none before it compressed.
 
-from collections.abc import Mapping
+Nodes are ignored by exact names and by types; NNCF stops at a name or a type that the graph does not have. It compresses nodes
+that are no layers as well (embedding, head, routers, stacked experts); a pass that reaches one is not what was planned.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from planner.errors import ExportError
+from planner.exports.openvino_nodes import Node, weight_nodes
 from planner.exports.target import ExportedModel
 from planner.runtimes.openvino import MODES
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 
-_PREFIX, _SUFFIX = "__module.", "/aten::linear/MatMul"
 _BY_ROW = ("int8_sym", "int8_asym")
+_SCOPE = frozenset({"names", "types"})
 
 
 def read_assignment(passes: object, model: ExportedModel) -> dict[str, CandidateFormat]:
     """Format of every layer of the model.
 
     Raises:
-        ExportError: an ignored name that is no layer, a layer that two passes would compress, settings that NNCF refuses or that
-            are no candidate format, or a pass that compresses nothing.
+        ExportError: an ignored name or type that the graph does not have, a layer that two passes would compress, a pass that
+            would compress what is no layer, or nothing; settings that NNCF refuses or that are no candidate format.
     """
     if not isinstance(passes, list) or not passes:
         msg = "the document has no passes; export the plan again"
         raise ExportError(msg, rule="schema")
-    names = [layer.name for layer in model.layers]
+    nodes = weight_nodes(model)
     found: dict[str, CandidateFormat] = {}
     for one in passes:
-        ignored = {_layer_of(str(node)) for node in one.get("ignored_scope", ())}
-        unknown = sorted(ignored - set(names))
-        compressed = [name for name in names if name not in ignored]
-        twice = [name for name in compressed if name in found]
-        if unknown or twice or not compressed:
-            fault = (
-                f"ignores {unknown[0]}, which is no layer"
-                if unknown
-                else f"compresses {twice[0]} again"
-                if twice
-                else "does nothing"
-            )
-            msg = f"the pass {one.get('mode')} {fault}; every layer needs exactly one pass that does not ignore it, or none"
-            raise ExportError(msg, layers=[*unknown, *twice][:20], rule="one-rule-per-layer")
-        found.update(dict.fromkeys(compressed, _format(one)))
-    return {name: found.get(name) or get_format(model.unquantized_format) for name in names}
+        fmt = _format(one)
+        for layer in _compressed(one, nodes):
+            if layer in found:
+                msg = f"the pass {one.get('mode')} compresses {layer} again; at most one pass may not ignore a layer"
+                raise ExportError(msg, layers=[layer], rule="one-rule-per-layer")
+            found[layer] = fmt
+    return {layer.name: found.get(layer.name) or get_format(model.unquantized_format) for layer in model.layers}
 
 
-def _layer_of(node: str) -> str:
-    if not node.startswith(_PREFIX) or not node.endswith(_SUFFIX):
-        msg = f"{node!r} is no node of a linear layer as openvino.convert_model names it"
+def _compressed(one: Mapping[str, object], nodes: Sequence[Node]) -> list[str]:
+    """Layers that a pass compresses."""
+    scope = one.get("ignored_scope")
+    if not isinstance(scope, Mapping) or not scope.keys() <= _SCOPE:
+        msg = f"the pass {one.get('mode')} has no ignored_scope of names and types; export the plan again"
+        raise ExportError(msg, rule="schema")
+    names, types = set(scope.get("names", ())), set(scope.get("types", ()))
+    unknown = sorted(names - {node.name for node in nodes}) + sorted(types - {node.type for node in nodes})
+    if unknown:
+        msg = f"the pass {one.get('mode')} ignores {unknown[0]}, which is no node of the graph: NNCF stops there"
         raise ExportError(msg, rule="unmatched-target")
-    return node.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    reached = [node for node in nodes if node.name not in names and node.type not in types]
+    strange = next((node.name for node in reached if node.layer is None), None)
+    if strange is not None or not reached:
+        msg = f"the pass {one.get('mode')} compresses {strange or 'nothing'}, and only layers of the plan may be compressed"
+        raise ExportError(msg, rule="unplanned-node")
+    return [node.layer for node in reached if node.layer is not None]
 
 
 def _format(one: Mapping[str, object]) -> CandidateFormat:

@@ -24,7 +24,7 @@ from sensitivity.loading import LoadedModel, load_model
 from tests.exports.engines.answer import fixed_tokens
 from tests.exports.plans import mixed_plan
 from tests.exports.target import Target
-from tests.tiny_models import tiny_llama, write_model
+from tests.tiny_models import tiny_gpt2, tiny_llama, tiny_opt, write_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,29 @@ def mixtral(directory: Path) -> Path:
     return write_model(directory, MixtralConfig(**_mixture_sizes(), num_local_experts=4, intermediate_size=256))
 
 
+def gpt2(directory: Path) -> Path:
+    """Transposed layers, an embedding of positions, the head tied to the embedding."""
+    return tiny_gpt2(directory, hidden=256)
+
+
+def opt(directory: Path) -> Path:
+    """An embedding of positions, the head tied to the embedding."""
+    return tiny_opt(directory)
+
+
 def smollm2(directory: Path) -> Path:
     """The real model, a GGUF file of the test environment."""
     return smollm2_path()
 
 
-MODELS: dict[str, Callable[[Path], Path]] = {"llama": llama, "qwen3_moe": qwen3_moe, "mixtral": mixtral, "smollm2": smollm2}
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "llama": llama,
+    "qwen3_moe": qwen3_moe,
+    "mixtral": mixtral,
+    "gpt2": gpt2,
+    "opt": opt,
+    "smollm2": smollm2,
+}
 REAL = frozenset({"smollm2"})
 
 

@@ -101,7 +101,8 @@ def _size_faults(predicted: Mapping[str, int], stored: Mapping[str, int]) -> Ite
 
 
 def _format_faults(target: Target, written: Written, answer: Answer) -> Iterator[str]:
-    for layer in written.model.description.layers:
+    layers = written.model.description.layers
+    for layer in layers:
         fmt = written.plan.get(layer.name)
         wanted = target.resolved(fmt) if fmt is not None and fmt.is_quantized else {}
         found = answer.layers.get(target.stored_as(layer.name))
@@ -109,3 +110,7 @@ def _format_faults(target: Target, written: Written, answer: Answer) -> Iterator
             yield f"{layer.name} is no layer of the engine"
         elif bool(found) != bool(wanted) or any(found.get(key) != value for key, value in wanted.items()):
             yield f"{layer.name} was planned as {dict(wanted)}, the engine has {found}"
+    planned = {target.stored_as(layer.name) for layer in layers}
+    for name, found in answer.layers.items():
+        if found and name not in planned:
+            yield f"{name} is no planned layer, the engine has {found}"

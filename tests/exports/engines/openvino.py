@@ -14,21 +14,28 @@ from tests.exports.engines.answer import Loaded, fixed_tokens, main
 
 LIBRARIES = ("nncf", "openvino", "transformers")
 BITS = {"i4": 4, "u4": 4, "i8": 8, "u8": 8, "f4e2m1": 4, "f8e4m3": 8, "f8e8m0": 8, "f16": 16, "f32": 32}
+COMPRESSED = frozenset({"i4", "u4", "i8", "u8", "f4e2m1"})
+DECODING = frozenset({"Convert", "Multiply", "Subtract", "Reshape"})
+"""Operations between the constants of a weight and the node that uses it."""
 
 
 def load(directory: Path) -> Loaded:
-    """Layers by the constants that their weights became: types, elements of a group, stored bits. Logits as OpenVINO computes."""
+    """Modules by the constants that their weights became: types, elements of a group, stored bits. Logits as OpenVINO computes.
+
+    Every module with weights is among them, layer or not, and whatever else is compressed, by the name of its constant.
+    """
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
     model.config.use_cache = False
+    if hasattr(model.config, "num_experts_per_tok"):
+        model.set_experts_implementation("batched_mm")
     inputs = _inputs()
     with torch.no_grad():
         converted = openvino.convert_model(model, example_input={name: torch.from_numpy(one) for name, one in inputs.items()})
     for one in json.loads((directory / "passes.json").read_text()):
         _compress(converted, one)
-    linears = [node for node in converted.get_ops() if node.get_friendly_name().endswith("/aten::linear/MatMul")]
-    layers = {_layer_of(node): _weights(node) for node in linears}
+    modules = _modules(converted, {name for name, _ in model.named_modules()})
     logits = openvino.compile_model(converted, "CPU")(inputs)[0]
-    return Loaded(layers, logits)
+    return Loaded(modules, logits)
 
 
 def _inputs() -> dict[str, Any]:
@@ -46,39 +53,62 @@ def _inputs() -> dict[str, Any]:
 
 def _compress(model: Any, one: dict[str, Any]) -> None:
     arguments = dict(one)
-    scope = nncf.IgnoredScope(names=arguments.pop("ignored_scope"))
+    scope = nncf.IgnoredScope(**arguments.pop("ignored_scope"))
     nncf.compress_weights(model, mode=nncf.CompressWeightsMode(arguments.pop("mode")), ignored_scope=scope, **arguments)
 
 
-def _layer_of(node: Any) -> str:
+def _modules(model: Any, names: set[str]) -> dict[str, dict[str, Any]]:
+    """What the constants of each module's weights are; nothing if they are plain numbers."""
+    found: dict[str, dict[str, Any]] = {}
+    claimed: set[str] = set()
+    for node in model.get_ops():
+        if node.get_type_name() in {"MatMul", "Gather"}:
+            stored = [one for port in node.inputs() for one in _constants(port) or ()]
+            claimed.update(one.get_friendly_name() for one in stored)
+            if any("aten::" in node.get_friendly_name() and len(one.shape) > 1 for one in stored):
+                module = _module_of(node, names)
+                found[module] = found.get(module) or _weights(stored)
+    for node in model.get_ops():
+        name = node.get_friendly_name()
+        if node.get_type_name() == "Constant" and _type(node) in COMPRESSED and name not in claimed:
+            found[name] = {"elements": _type(node)}
+    return found
+
+
+def _module_of(node: Any, names: set[str]) -> str:
     name: str = node.get_friendly_name()
-    return name.removeprefix("__module.").partition("/")[0]
+    found = name.removeprefix("__module.").partition("/aten::")[0]
+    return found if found in names else found.removeprefix("model.")  # the converter's own module around the model
 
 
-def _weights(node: Any) -> dict[str, Any]:
-    """What the constants of a layer's weights are; nothing if they are plain numbers."""
-    stored = {one.get_friendly_name().rpartition(".weight")[2]: one for one in _constants(node.input(1)) if _is_of_weights(one)}
-    elements = stored[""]
-    if "/scale" not in stored:
+def _weights(constants: list[Any]) -> dict[str, Any]:
+    parts = {one.get_friendly_name().rpartition("/")[2]: one for one in constants if _type(one) != "i64"}
+    if "scale" not in parts:
         return {}
+    (elements,) = (one for name, one in parts.items() if not name.endswith(("scale", "zero_point")))
     return {
-        "elements": elements.get_element_type().to_string(),
-        "scale": stored["/scale"].get_element_type().to_string(),
-        "zero_point": "/zero_point" in stored,
+        "elements": _type(elements),
+        "scale": _type(parts["scale"]),
+        "zero_point": "zero_point" in parts,
         "group_size": elements.shape[-1] if len(elements.shape) == 3 else None,
-        "bits": sum(int(np.prod(one.shape)) * BITS[one.get_element_type().to_string()] for one in stored.values()),
+        "bits": sum(int(np.prod(one.shape)) * BITS[_type(one)] for one in parts.values()),
     }
 
 
-def _is_of_weights(constant: Any) -> bool:
-    return ".weight" in constant.get_friendly_name()
+def _type(constant: Any) -> str:
+    found: str = constant.get_element_type().to_string()
+    return found
 
 
-def _constants(port: Any) -> list[Any]:
+def _constants(port: Any) -> list[Any] | None:
+    """The constants that alone decide what comes in at a port; ``None`` if something else does, too."""
     node = port.get_source_output().get_node()
     if node.get_type_name() == "Constant":
         return [node]
-    return [constant for one in node.inputs() for constant in _constants(one)]
+    if node.get_type_name() not in DECODING:
+        return None
+    found = [_constants(one) for one in node.inputs()]
+    return None if None in found else [one for some in found for one in some or ()]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ Its scales of 4-bit integers are of another rule than ours. The shape of a group
 no part of its stored bits.
 """
 
+import re
+
+from planner.exports.transformers_names import engine_name
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from tests.exports.target import Resolved, Target
 
@@ -17,6 +20,11 @@ def _resolved(candidate: CandidateFormat) -> Resolved:
     return {"elements": elements, "scale": scale, "zero_point": not candidate.symmetric, "group_size": candidate.group_size}
 
 
+def _stored_as(name: str) -> str:
+    found = engine_name(name)
+    return re.sub(r"(?<=\.experts)\.\d+\..*", "", found)
+
+
 TARGET = Target(
     name="openvino",
     engine="openvino",
@@ -24,7 +32,8 @@ TARGET = Target(
     resolved=_resolved,
     tolerance=None,
     weights="float32",
-    models=("llama",),
+    models=("llama", "qwen3_moe", "mixtral", "gpt2", "opt"),
+    stored_as=_stored_as,
     in_ci=False,
     document="passes",
 )

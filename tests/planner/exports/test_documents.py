@@ -1,13 +1,16 @@
 """Documents for tools that quantize by themselves: OpenVINO's passes, ExLlamaV3's overrides, EvoPress' configuration."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from planner.errors import ExportError
 from planner.exports import get_exporter
-from planner.exports.target import Json, file_text
+from planner.exports.target import ExportedModel, Json, file_text
 from planner.runtimes import get_runtime
 from planner.runtimes.exllamav3 import FORMATS
+from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.foreign import trellis
 from sensitivity.formats.registry import get_format, resolve_format
 from tests.planner.exports.every_runtime import MODELS, Plan
@@ -72,13 +75,27 @@ def test_openvino_ignores_in_each_pass_what_has_another_format() -> None:
         {"mode", "ignored_scope"},
         {"mode", "ratio", "group_size", "all_layers", "ignored_scope"},
     ]
-    assert f"__module.{Q}/aten::linear/MatMul" in passes[1]["ignored_scope"]
-    assert [len(one["ignored_scope"]) for one in passes] == [len(MODEL.layers) - 1, len(MODEL.layers) - 2]
+    assert f"__module.{Q}/aten::linear/MatMul" in passes[1]["ignored_scope"]["names"]
+    assert [len(one["ignored_scope"]["names"]) for one in passes] == [len(MODEL.layers) - 1, len(MODEL.layers) - 2]
+    assert [one["ignored_scope"]["types"] for one in passes] == [["Gather"]] * 2
+
+
+INT4 = {"mode": "int4_sym", "ratio": 1.0, "group_size": 64, "all_layers": True}
+
+
+def scope_of(model: ExportedModel) -> Json:
+    """What the only pass of a plan ignores whose first layer alone is quantized."""
+    runtime = get_runtime("openvino")
+    passes = get_exporter("openvino").export({model.layers[0].name: get_format("INT4_G64")}, model, runtime)["passes"]
+    assert isinstance(passes, list)
+    found: Json = passes[0]["ignored_scope"]
+    assert passes == [{**INT4, "ignored_scope": found}]
+    return found
 
 
 def test_openvino_passes_that_nncf_would_refuse_or_read_otherwise() -> None:
     names = [f"__module.{layer.name}/aten::linear/MatMul" for layer in MODEL.layers]
-    good = {"mode": "int4_sym", "ratio": 1.0, "group_size": 64, "all_layers": True, "ignored_scope": names[1:]}
+    good = {**INT4, "ignored_scope": {"names": names[1:], "types": ["Gather"]}}
     read = get_exporter("openvino").read
     assert read({"passes": [good]}, MODEL)[Q].name == "INT4_G64"
     for bad in (
@@ -86,10 +103,13 @@ def test_openvino_passes_that_nncf_would_refuse_or_read_otherwise() -> None:
         {**good, "all_layers": False},
         {**good, "group_size": 48},
         {**good, "mode": "int8_sym"},
-        {"mode": "int4_sym", "ignored_scope": names[1:]},
-        {**good, "ignored_scope": names},
-        {**good, "ignored_scope": [*names[1:], "lm_head"]},
-        {**good, "ignored_scope": [*names[1:], names[0].replace("q_proj", "x_proj")]},
+        {"mode": "int4_sym", "ignored_scope": good["ignored_scope"]},
+        {**good, "ignored_scope": names[1:]},
+        {**good, "ignored_scope": {"names": names, "types": ["Gather"]}},
+        {**good, "ignored_scope": {"names": [*names[1:], "lm_head"], "types": ["Gather"]}},
+        {**good, "ignored_scope": {"names": [*names[1:], names[0].replace("q_proj", "x_proj")], "types": ["Gather"]}},
+        {**good, "ignored_scope": {"names": names[1:], "types": ["Gather", "Convolution"]}},
+        {**good, "ignored_scope": {"names": names[1:], "types": ["Gather"], "patterns": ["x"]}},
     ):
         with pytest.raises(ExportError):
             read({"passes": [bad]}, MODEL)
@@ -97,3 +117,46 @@ def test_openvino_passes_that_nncf_would_refuse_or_read_otherwise() -> None:
         read({"passes": [good, good]}, MODEL)
     with pytest.raises(ExportError, match="no passes"):
         read({}, MODEL)
+
+
+def test_openvino_passes_that_reach_the_embedding_are_refused() -> None:
+    scope = scope_of(MODEL)
+    with pytest.raises(ExportError, match=r"compresses __module\.model\.embed_tokens/aten::embedding/Gather") as caught:
+        get_exporter("openvino").read({"passes": [{**INT4, "ignored_scope": {"names": scope["names"]}}]}, MODEL)
+    assert caught.value.fields["rule"] == "unplanned-node"
+
+
+def test_openvino_ignores_routers_and_a_head_that_is_no_layer() -> None:
+    model = MODELS["mixture"]
+    tied = replace(model, layers=model.layers[:-1])
+    for one in (model, tied):
+        names = scope_of(one)["names"]
+        assert isinstance(names, list)
+        assert not any(".experts." in name for name in names)
+        others = {f"__module.{name}/aten::linear/MatMul" for name in ("lm_head", *(f"model.layers.{i}.mlp.gate" for i in (0, 1)))}
+        assert others <= set(names)
+        for missing in others:
+            without = {"names": [name for name in names if name != missing], "types": ["Gather"]}
+            read = get_exporter("openvino").read
+            if one is tied or "lm_head" not in missing:
+                with pytest.raises(ExportError, match="only layers of the plan may be compressed"):
+                    read({"passes": [{**INT4, "ignored_scope": without}]}, one)
+
+
+def test_openvino_names_nodes_as_transformers_names_modules() -> None:
+    """GPT-NeoX's head has another name, GPT-2's layers are another operation in a module of the converter's own."""
+    neox = ExportedModel(
+        "f" * 64, "a/neox", "gpt_neox", "float16", (_layer("gpt_neox.layers.0.attention.dense"), _layer("embed_out"))
+    )
+    gpt2 = ExportedModel(
+        "f" * 64, "a/gpt2", "gpt2", "float32", (_layer("transformer.h.0.attn.c_attn"), _layer("transformer.h.0.mlp.c_fc"))
+    )
+    assert scope_of(neox)["names"] == ["__module.lm_head/aten::linear/MatMul"]
+    assert scope_of(gpt2)["names"] == [
+        "__module.model.transformer.h.0.mlp.c_fc/aten::addmm/MatMul",
+        "__module.model.lm_head/aten::linear/MatMul",
+    ]
+
+
+def _layer(name: str) -> Layer:
+    return Layer(name, name.rpartition(".")[2], 0, None, 64, 64)
