@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.budget import BudgetKind
-from planner.cli.following import follow
+from planner.cli.evaluated_plans import evaluated, is_alike
 from planner.cli.rendering import show_evaluations, show_plan
 from planner.cli.reporting import in_bytes, out, say, show_json, show_table, with_error
 from planner.errors import BudgetError, InvalidRequestError, PlannerError
 from planner.operations import AbstractOperations
 from planner.schemas.frontiers import FrontierRequest
-from planner.schemas.plans import EvaluateRequest, Evaluation, PlanDocument, PlanRequest, Question
+from planner.schemas.plans import Evaluation, PlanDocument, PlanRequest, Question
 from solvers import Bisection
 from solvers.bisection import BisectionResult
 
@@ -24,20 +24,24 @@ def plan_by_measuring(bitplan: AbstractOperations, request: PlanRequest, *, as_j
     """Evaluate plans of rising size on held-out text, halving the range each time; show the smallest that keeps the limit.
 
     The measured loss need not fall with every bit, so the two next smaller plans are measured too. Each of them is stored with
-    its evaluation.
+    its evaluation: where the search is stopped, it says what it has, and the same command goes on from there.
 
     Raises:
         InvalidRequestError: no greatest loss, or caches, which evaluations do not quantize.
         BudgetError: no plan that was measured keeps the limit.
-        JobFailedError: an evaluation failed.
+        JobFailedError: an evaluation failed; its fields say what was found before.
     """
     limit = request.budget.max_loss
     if limit is None or request.kv_formats is not None:
         msg = "--measured finds the smallest plan of --max-loss, for weights alone: give --max-loss, and no --kv"
         raise InvalidRequestError(msg)
     family = _Family(bitplan, request, quiet=as_json)
-    with bitplan.working():
-        found = Bisection(limit).search(lambda t: np.array([t]), family.measure, count=len(family.bits))
+    try:
+        with bitplan.working():
+            found = Bisection(limit).search(lambda t: np.array([t]), family.measure, count=len(family.bits))
+    except (PlannerError, KeyboardInterrupt) as stopped:
+        _keep(family, limit, stopped)
+        raise
     if found.position is None:
         msg = f"no plan that was measured loses {limit:g} or less; the least was {found.best_loss:.4g}. Raise --max-loss"
         raise BudgetError(msg, measured=found.best_loss)
@@ -72,15 +76,36 @@ class _Family:
             if not self._quiet:
                 say(f"{self.bits[place]:.3f} bits: {error}")
             return float("inf")
-        job = self._bitplan.evaluate_plan(plan.id, EvaluateRequest(baselines=[]))
-        follow(self._bitplan, job.id, quiet=self._quiet)
-        items = self._bitplan.list_evaluations(plan.id).items
-        evaluation = next((item for item in items if item.job == job.id), None)
-        if evaluation is None:
-            msg = f"job {job.id} has no evaluation of plan {plan.id}: look at it with `bitplan jobs show {job.id}`"
-            raise PlannerError(msg, job=job.id)
-        self.made[place] = plan, evaluation
-        return evaluation.kl.value
+        same = next((made for made in self.made.values() if is_alike(plan, made[0])), None)
+        self.made[place] = same or evaluated(self._bitplan, plan, quiet=self._quiet)
+        return self.made[place][1].kl.value
+
+    def smallest(self, limit: float) -> tuple[PlanDocument, Evaluation] | None:
+        """The smallest of the plans measured so far that loses no more."""
+        kept = (made for made in self.made.values() if made[1].kl.value <= limit)
+        return min(kept, key=lambda made: made[0].size.layer_bits, default=None)
+
+
+def _keep(family: _Family, limit: float, stopped: BaseException) -> None:
+    """Say what was found before the search stopped, on stderr and in the error, whose own message stays as it is."""
+    best = family.smallest(limit)
+    measured = [
+        {"effective_bits": family.bits[place], "loss": made[1].kl.value, "plan": made[0].id}
+        for place, made in sorted(family.made.items())
+    ]
+    if isinstance(stopped, PlannerError):
+        stopped.fields |= {"measured": measured, "plan_so_far": None if best is None else best[0].id}
+    if not measured:
+        return
+    found = f"none of them loses {limit:g} or less"
+    if best is not None:
+        plan, evaluation = best
+        loss = with_error(evaluation.kl.value, evaluation.kl.standard_error)
+        found = (
+            f"the smallest that loses {limit:g} or less is plan {plan.id} with {plan.size.effective_bits:.4f} bits ({loss}), "
+            f"which is not shown to be the smallest of all"
+        )
+    say(f"stopped; {len(measured)} plans are measured and stay stored: {found}. The same command goes on from here")
 
 
 def _facts(found: BisectionResult, plan: PlanDocument, evaluation: Evaluation, family: _Family) -> dict[str, Any]:
