@@ -8,10 +8,12 @@ from api.answers import json_answer
 from api.dependencies import Cursor, DatabaseOf, Limit, ModelKey, RootsOf
 from api.endpoint import Endpoint, needs
 from planner.schemas.curves import CurvesDocument, ProbeSettingList
+from planner.schemas.inspections import Inspection
 from planner.schemas.keys import AccessScope
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
 from planner.schemas.plans import Bounds, BoundsRequest, FormatName
-from planner.services import curves, models, plans
+from planner.schemas.sensitivity_maps import SensitivityMap
+from planner.services import curves, inspections, models, plans, sensitivity_maps
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)
 CurvesFormat = Annotated[
@@ -50,6 +52,15 @@ def register_model(request: RegisterModel, database: DatabaseOf, roots: RootsOf,
     response.status_code = 201 if created else 200
     response.headers["location"] = f"/v1/models/{model.id}"
     return model
+
+
+@router.post("/inspect")
+@needs(AccessScope.MEASURE)
+def inspect_model(request: RegisterModel, database: DatabaseOf, roots: RootsOf) -> Inspection:
+    """What registering a checkpoint would store, or why it would be refused: reads as much, and stores nothing."""
+    description = models.inspect(request.source, revision=request.revision, roots=roots)
+    with database.read_session() as session:
+        return inspections.inspection_of(session, description)
 
 
 @router.get("")
@@ -130,3 +141,10 @@ def get_curves(
     with database.read_session() as session:
         found = curves.get_curves(session, model, probe=probe, setting=setting, formats=formats, layers=layers, expected=expected)
     return Response(curves.curves_csv(found), media_type="text/csv; charset=utf-8") if as_csv else json_answer(found)
+
+
+@router.get("/{model}/sensitivity", response_model=SensitivityMap)
+def get_sensitivity(model: ModelKey, database: DatabaseOf, probe: ProbeName = None, setting: SettingId = None) -> Response:
+    """The losses of one probe setting by block and kind, experts together, and the layers at either end: for a heat map."""
+    with database.read_session() as session:
+        return json_answer(sensitivity_maps.sensitivity_map(session, model, probe=probe, setting=setting))

@@ -28,7 +28,8 @@ from planner.schemas.families import FamilyDocument, FamilyRequest
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import TEXT_LIMIT as IMPORT_LIMIT
 from planner.schemas.imports import ImportDocument, ImportedFile, ImportRequest
-from planner.schemas.jobs import Job, JobPage, JobState, RoundingName, SubmitSensitivity
+from planner.schemas.inspections import Inspection
+from planner.schemas.jobs import Job, JobForecast, JobPage, JobState, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
 from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
@@ -59,6 +60,7 @@ from planner.schemas.plans import (
 from planner.schemas.problems import Health
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.sensitivity_maps import SensitivityMap
 from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 
@@ -178,6 +180,10 @@ class Client(AbstractOperations):
     def register_model(self, request: RegisterModel) -> tuple[Model, bool]:
         return self._at.post_new("/v1/models", Model, request)
 
+    def inspect_model(self, request: RegisterModel) -> Inspection:
+        """What registering a checkpoint would store."""
+        return self._at.post("/v1/models/inspect", Inspection, request)
+
     @override
     def list_models(self, *, cursor: str | None = None, limit: int = 50) -> ModelPage:
         return self._at.get("/v1/models", ModelPage, {"cursor": cursor, "limit": limit})
@@ -236,6 +242,10 @@ class Client(AbstractOperations):
     @override
     def submit_job(self, request: SubmitSensitivity) -> Job:
         return self._at.post("/v1/jobs", Job, request)
+
+    def forecast_job(self, request: SubmitSensitivity) -> JobForecast:
+        """What a sensitivity job would be and take."""
+        return self._at.post("/v1/jobs/forecast", JobForecast, request)
 
     @override
     def list_jobs(
@@ -300,6 +310,12 @@ class Client(AbstractOperations):
     ) -> CurvesDocument:
         query = {"probe": probe, "setting": setting, "formats": formats, "layers": layers, "expected": expected}
         return self._at.get(path_of("/v1/models/{model}/curves", model=model), CurvesDocument, query)
+
+    def get_sensitivity(self, model: str, *, probe: str | None = None, setting: str | None = None) -> SensitivityMap:
+        """The losses of one probe setting by block and kind."""
+        return self._at.get(
+            path_of("/v1/models/{model}/sensitivity", model=model), SensitivityMap, {"probe": probe, "setting": setting}
+        )
 
     @override
     def get_fits(
@@ -466,6 +482,10 @@ class Client(AbstractOperations):
     @override
     def evaluate_plan(self, plan: str, request: EvaluateRequest) -> Job:
         return self._at.post(path_of("/v1/plans/{plan}/evaluate", plan=plan), Job, request)
+
+    def forecast_evaluation(self, plan: str, request: EvaluateRequest) -> JobForecast:
+        """What the evaluation of a plan would be and take."""
+        return self._at.post(path_of("/v1/plans/{plan}/evaluate/forecast", plan=plan), JobForecast, request)
 
     @override
     def list_evaluations(self, plan: str) -> Page[Evaluation]:

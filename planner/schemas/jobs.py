@@ -12,7 +12,7 @@ from planner.schemas.base import Page, Parameters, Reference, Schema
 from planner.schemas.drifts import ReuseRatio
 from planner.schemas.plans import FormatName, Pattern
 
-__all__ = ["Job", "JobPage", "JobState", "Label", "SubmitSensitivity", "UnitFailure"]
+__all__ = ["Job", "JobForecast", "JobPage", "JobState", "Label", "SubmitSensitivity", "UnitFailure"]
 
 Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
 """What a job asks for of its workers."""
@@ -131,6 +131,35 @@ class Job(Schema):
     created_at: Annotated[datetime, Field(description="when it was submitted")]
     started_at: Annotated[datetime | None, Field(description="when a worker took it first")]
     finished_at: Annotated[datetime | None, Field(description="when it reached its end")]
+
+
+class JobForecast(Schema):
+    """What a job would be if it were submitted now; nothing is queued."""
+
+    kind: Annotated[str, Field(description="'sensitivity' or 'evaluation'")]
+    layers: Annotated[int, Field(description="layers that it would measure or round; 0 if there is nothing to do")]
+    formats: Annotated[list[str], Field(description="formats that it would measure, or that the plan is in")]
+    cells: Annotated[
+        int | None, Field(description="cells that are missing and would be measured; null for an evaluation, which has none")
+    ]
+    sequences: Annotated[int, Field(description="sequences of text that it would run on; 0 without text")]
+    tokens: Annotated[int, Field(description="tokens of them all")]
+    seconds: Annotated[
+        float | None,
+        Field(description="what it would take one worker, by the last job like it; null where there was none"),
+    ]
+    memory_bytes: Annotated[int | None, Field(description="memory in the thriftiest way that is left; null if nothing is to do")]
+    whole_bytes: Annotated[int | None, Field(description="memory with the whole model loaded; null likewise")]
+    streamed_bytes: Annotated[
+        int | None, Field(description="memory with one block loaded at a time; null where the job cannot run so")
+    ]
+    waits_for: Annotated[
+        str | None, Field(description="what it would wait for, because no worker that is there has it; null if one can take it")
+    ]
+    unfinished: Annotated[
+        str | None, Field(description="id of the same job, which has not ended: submitting gives that one; else null")
+    ]
+    note: Annotated[str | None, Field(description="why there is nothing to do; else null")]
 
 
 class JobPage(Page[Job]):

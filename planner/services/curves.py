@@ -63,7 +63,7 @@ def get_curves(
         UnknownFormatError: no such format.
     """
     model = find_model(session, key)
-    found = _choose(model, _settings(session, model), probe=probe, setting=setting)
+    found = find_setting(session, model, probe=probe, setting=setting)
     names = found.formats if formats is None else [get_cell_format(name).name for name in dict.fromkeys(formats)]
     wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
     candidates = [get_cell_format(name) for name in names]
@@ -76,10 +76,32 @@ def get_curves(
         for k, name in enumerate(names)
         if curves.status[i, k]
     ]
-    return CurvesDocument(model=model.id, setting=found, unit=_unit(found), items=items)
+    return CurvesDocument(model=model.id, setting=found, unit=unit_of(found), items=items)
 
 
-def _unit(setting: ProbeSettingDocument) -> str:
+def find_setting(
+    session: Session, model: ModelRow, *, probe: str | None = None, setting: str | None = None
+) -> ProbeSettingDocument:
+    """The setting asked for; else the freshest of the most trusted probe.
+
+    Raises:
+        NotFoundError: no such setting of the model.
+        UnmeasuredError: nothing was measured (with that probe).
+    """
+    known = _settings(session, model)
+    if setting is not None and all(item.id != setting for item in known):
+        msg = f"model {model.name!r} has no cells of probe setting {setting!r}: see GET /v1/models/{model.id}/settings"
+        raise NotFoundError(msg, setting=setting)
+    offered = [item for item in known if probe in (None, item.probe)]
+    if not offered:
+        what = f"with probe {probe!r}" if probe else "yet"
+        msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
+        raise UnmeasuredError(msg, model=model.id)
+    return choose_setting(offered, setting=setting)
+
+
+def unit_of(setting: ProbeSettingDocument) -> str:
+    """Unit of a setting's losses: 'nats/token', 'relative', or 'ranking' for numbers that are no losses."""
     if is_ranking(setting.probe):
         return "ranking"
     return "nats/token" if setting.in_nats else "relative"
@@ -136,21 +158,6 @@ def _cell(
 def _number(value: float) -> float | None:
     """A number of a cell; ``None`` where there is none."""
     return float(value) if math.isfinite(value) else None
-
-
-def _choose(
-    model: ModelRow, known: Sequence[ProbeSettingDocument], *, probe: str | None, setting: str | None
-) -> ProbeSettingDocument:
-    """The setting asked for; else the freshest of the most trusted probe."""
-    if setting is not None and all(item.id != setting for item in known):
-        msg = f"model {model.name!r} has no cells of probe setting {setting!r}: see GET /v1/models/{model.id}/settings"
-        raise NotFoundError(msg, setting=setting)
-    offered = [item for item in known if probe in (None, item.probe)]
-    if not offered:
-        what = f"with probe {probe!r}" if probe else "yet"
-        msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
-        raise UnmeasuredError(msg, model=model.id)
-    return choose_setting(offered, setting=setting)
 
 
 def _settings(session: Session, model: ModelRow) -> list[ProbeSettingDocument]:

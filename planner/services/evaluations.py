@@ -6,11 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError, NotFoundError
+from planner.jobs.job import Terms
 from planner.schemas.base import Page
 from planner.schemas.jobs import Job
 from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument, Size
 from planner.services import jobs
 from planner.services.curve_rounding import curve_rounding
+from planner.services.job_forecasts import evaluation_seconds
 from planner.services.plans import get_plan
 from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow
 from sensitivity.formats.registry import resolve_format
@@ -46,7 +48,8 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         "rounding_calibration_id": rounding.calibration_id,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
-    return jobs.submit(session, kind="evaluation", model_id=document.model, payload=payload)
+    terms = Terms(forecast_seconds=evaluation_seconds(session, document.model, payload))
+    return jobs.submit(session, kind=jobs.EVALUATION, model_id=document.model, payload=payload, terms=terms)
 
 
 def _refuse_foreign(document: PlanDocument) -> None:

@@ -1,6 +1,6 @@
-"""How long a sensitivity job will compute: by what the last job like it took, in proportion to cells and tokens."""
+"""How long a job will compute: by what the last job like it took, in proportion to its work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -10,6 +10,7 @@ from planner.jobs.job import JobState
 from planner.storage.tables import CalibrationSetRow, JobRow
 
 _SAME = ("probe", "probe_parameters", "rounding")
+_SAME_EVALUATION = ("rounding",)
 _LOOKED_AT = 50
 
 
@@ -23,6 +24,35 @@ def forecast_seconds(session: Session, kind: str, model_id: str, payload: Mappin
     Returns:
         ``None`` while no such job has been done.
     """
+    alike = _newest_alike(session, kind, model_id, payload, _SAME)
+    if alike is None:
+        return None
+    done, spent = alike
+    work = _work(session, done)
+    return spent * _work(session, payload) / work if work else None
+
+
+def evaluation_seconds(session: Session, model_id: str, payload: Mapping[str, Any]) -> float | None:
+    """Seconds that one worker will compute for the units of an evaluation, loading the model aside.
+
+    The rate is that of the newest evaluation of the same model and rounding method: seconds for each assignment, the reference
+    among them, and token of held-out text.
+
+    Returns:
+        ``None`` while no such evaluation has been done.
+    """
+    alike = _newest_alike(session, "evaluation", model_id, payload, _SAME_EVALUATION)
+    if alike is None:
+        return None
+    done, spent = alike
+    work = _evaluated(session, done)
+    return spent * _evaluated(session, payload) / work if work else None
+
+
+def _newest_alike(
+    session: Session, kind: str, model_id: str, payload: Mapping[str, Any], same: Sequence[str]
+) -> tuple[Mapping[str, Any], float] | None:
+    """Payload and seconds of the newest job that succeeded as a whole and agrees in these fields."""
     query = select(JobRow.payload, JobRow.unit_seconds).where(
         JobRow.model_id == model_id,
         JobRow.kind == kind,
@@ -31,12 +61,14 @@ def forecast_seconds(session: Session, kind: str, model_id: str, payload: Mappin
         JobRow.failed == 0,
     )
     newest = session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT))
-    alike = ((done, spent) for done, spent in newest if all(done.get(name) == payload.get(name) for name in _SAME))
-    done, spent = next(alike, (None, 0.0))
-    if done is None:
-        return None
-    work = _work(session, done)
-    return spent * _work(session, payload) / work if work else None
+    alike = ((done, spent) for done, spent in newest if all(done.get(name) == payload.get(name) for name in same))
+    return next(alike, None)
+
+
+def _evaluated(session: Session, payload: Mapping[str, Any]) -> int:
+    """Passes over the text, times its tokens; 0 where the text is gone."""
+    text = session.get(CalibrationSetRow, payload["calibration_id"])
+    return (1 + len(payload["assignments"])) * text.held_out_sequences * text.held_out_length if text else 0
 
 
 def _work(session: Session, payload: Mapping[str, Any]) -> int:

@@ -60,7 +60,7 @@ def register(session: Session, description: ModelDescription, *, name: str | Non
         return _as_registered(session, known, description, name), False
     try:
         with session.begin_nested():
-            _store(session, description, name or _default_name(description))
+            _store(session, description, name or default_name(description))
     except IntegrityError:
         known = session.get_one(ModelRow, description.fingerprint)
         return _as_registered(session, known, description, name), False
@@ -126,7 +126,7 @@ def _as_registered(session: Session, known: ModelRow, description: ModelDescript
     return get_model(session, known.id)
 
 
-def _default_name(description: ModelDescription) -> str:
+def default_name(description: ModelDescription) -> str:
     """Last part of the source (of the resolved path for ``.`` and ``..``), without ``.gguf``."""
     last = Path(description.source).name
     name = Path(description.path).name if last in ("", "..") else last
@@ -179,4 +179,4 @@ def _layer_document(layer: Layer) -> LayerDocument:
     return LayerDocument(parameters=layer.parameters, **dataclasses.asdict(layer))
 
 
-__all__ = ["delete_model", "find_model", "get_model", "inspect", "list_layers", "list_models", "register"]
+__all__ = ["default_name", "delete_model", "find_model", "get_model", "inspect", "list_layers", "list_models", "register"]
