@@ -6,7 +6,7 @@ are refused: every layer must have one override.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
@@ -14,7 +14,8 @@ from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.foreign import EXL3_BITS, trellis
 from sensitivity.formats.registry import get_format
 
-_SOURCE_OF_BITS = re.compile(r"k(\d)")
+_MODEL_OF_BITS = re.compile(r"exl3-(\d)\.0bpw")
+_ORIGINAL = "original"
 PARTS = ("trellis", "suh", "svh", "weight")
 """Last parts of the names of a layer's tensors, quantized or not."""
 
@@ -23,11 +24,11 @@ def read_assignment(text: str, model: ExportedModel) -> dict[str, CandidateForma
     """Format of every layer of the model.
 
     Raises:
-        ExportError: a layer that no override matches wholly, or several; an override that matches no layer; an unknown source; or
-            a file of another form.
+        ExportError: a layer that no override matches wholly, or several; an override that matches no layer; an unknown source, or
+            one of a model that is not known; or a file of another form.
     """
     sections = dict(_sections(text))
-    formats = {str(source.get("id")): _format(str(source.get("id")), model) for source in sections.get("sources", ())}
+    formats = _formats(sections.get("sources", ()), model)
     globs = [(_glob(str(one.get("key"))), str(one.get("source"))) for one in sections.get("overrides", ())]
     hits = {layer.name: [i for i, (glob, _) in enumerate(globs) if _matches(glob, layer.name)] for layer in model.layers}
     for name, found in hits.items():
@@ -54,9 +55,17 @@ def _sections(text: str) -> Iterator[tuple[str, list[Mapping[str, object]]]]:
         yield head.rstrip(":"), items
 
 
-def _format(source: str, model: ExportedModel) -> CandidateFormat:
-    match = _SOURCE_OF_BITS.fullmatch(source)
-    return trellis(int(match[1])) if match is not None and int(match[1]) in EXL3_BITS else get_format(model.unquantized_format)
+def _formats(sources: Iterable[Mapping[str, object]], model: ExportedModel) -> dict[str, CandidateFormat]:
+    """What the model in the directory of each source holds, by the source's id."""
+    found: dict[str, CandidateFormat] = {}
+    for source in sources:
+        name, directory = str(source.get("id")), str(source.get("model_dir"))
+        match = _MODEL_OF_BITS.fullmatch(directory)
+        if name in found or not (directory == _ORIGINAL or (match is not None and int(match[1]) in EXL3_BITS)):
+            msg = f"the source {name!r} is {directory!r}, named twice or no model that the commands make: export the plan again"
+            raise ExportError(msg, rule="unknown-source")
+        found[name] = get_format(model.unquantized_format) if match is None else trellis(int(match[1]))
+    return found
 
 
 def _glob(key: str) -> re.Pattern[str]:

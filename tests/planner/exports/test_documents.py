@@ -61,6 +61,22 @@ def test_exllamav3_globs_that_take_more_than_a_layer_are_refused() -> None:
         get_exporter("exllamav3").read({"text": text + "more\n"}, MODEL)
 
 
+def test_exllamav3_bits_are_those_of_the_model_that_a_source_names() -> None:
+    """An id is a word; what counts is which model's tensors it stands for."""
+    text = file_text(exported("exllamav3", {Q: trellis(3), K: trellis(5), V: get_format("BF16")}))
+    read = get_exporter("exllamav3").read
+    swapped = read({"text": text.replace("exl3-3.0bpw", "exl3-4.0bpw")}, MODEL)
+    assert (swapped[Q], swapped[K], swapped[V].name) == (trellis(4), trellis(5), "BF16")
+    renamed = read({"text": text.replace('"k3"', '"low"')}, MODEL)
+    assert renamed[Q] == trellis(3)
+    for other in ("exl3-3.5bpw", "exl3-9.0bpw", "some-model"):
+        with pytest.raises(ExportError, match=f"'k3' is '{other}'") as caught:
+            read({"text": text.replace("exl3-3.0bpw", other)}, MODEL)
+        assert caught.value.fields["rule"] == "unknown-source"
+    with pytest.raises(ExportError, match="named twice"):
+        read({"text": text.replace('"k3"', '"k5"')}, MODEL)
+
+
 def test_exllamav3_formats_have_their_own_names_and_sizes() -> None:
     assert [resolve_format(fmt.name) for fmt in FORMATS] == list(FORMATS)
     assert trellis(3).size_bits((256, 512)) == 3 * 256 * 512 + 16 * (256 + 512)
