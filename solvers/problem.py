@@ -1,8 +1,9 @@
 """The multiple-choice knapsack as frozen, checked numbers."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,8 @@ from solvers.interactions import AbstractInteraction
 from solvers.side_rules import AbstractSideRule
 
 __all__ = ["Floats", "Integers", "Problem", "chosen_losses", "class_minima", "total_loss", "total_sizes"]
+
+Value = TypeVar("Value")
 
 LARGEST_SIZE = int(np.iinfo(np.int64).max)
 LARGEST_LOSS = 2.0**950  # in total: a loss per unit of size times any total size still fits a float64
@@ -33,6 +36,7 @@ class Problem:
         rules: what a choice must keep besides the budgets; few solvers take any.
         interaction: loss that is added to the losses of the items and belongs to several classes; few solvers take it.
         all_allowed: no loss is ``inf``.
+        known: what was made of losses and sizes alone, shared by all problems that ``with_budgets`` made of this one.
 
     Raises:
         ProblemError: shapes that do not fit, NaN, ``-inf``, negative or fractional sizes, total sizes past int64, total losses
@@ -46,6 +50,7 @@ class Problem:
     rules: tuple[AbstractSideRule, ...] = ()
     interaction: AbstractInteraction | None = None
     all_allowed: bool = field(init=False)
+    known: dict[Hashable, object] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         loss = _losses(self.loss)
@@ -59,6 +64,36 @@ class Problem:
         for part in (*self.rules, self.interaction):
             if part is not None:
                 part.check(self.classes, self.items)
+
+    def with_budgets(self, budgets: ArrayLike) -> "Problem":
+        """The same losses and sizes, which are checked already and not copied, under other budgets.
+
+        Args:
+            budgets: int64 ``[R]``.
+
+        Raises:
+            ProblemError: not one whole number for each row of sizes.
+        """
+        whole = _whole(budgets, "budgets")
+        if whole.shape != self.budgets.shape:
+            msg = f"budgets has shape {whole.shape}; give one whole number for each of the {self.budgets.shape[0]} rows of sizes"
+            raise ProblemError(msg)
+        other = object.__new__(Problem)
+        for part in fields(self):
+            object.__setattr__(other, part.name, getattr(self, part.name))
+        _freeze(other, budgets=whole.copy())
+        return other
+
+    def recall(self, key: Hashable, make: "Callable[[Problem], Value]") -> Value:
+        """What ``make`` makes of the losses and sizes, made once for all problems that differ in nothing but their budgets.
+
+        Args:
+            key: what is asked for; values of one key have one type.
+            make: must not read the budgets.
+        """
+        if key not in self.known:
+            self.known[key] = make(self)
+        return cast(Value, self.known[key])
 
     @property
     def classes(self) -> int:
@@ -79,18 +114,28 @@ class Problem:
 
         With one budget this is the smallest feasible budget; with more it bounds each of them alone.
         """
-        smallest: Integers = class_minima(self).sum(axis=1, dtype=np.int64)
-        return smallest
+        return self.recall("smallest sizes", _smallest_sizes)
+
+
+def _smallest_sizes(problem: Problem) -> Integers:
+    smallest: Integers = class_minima(problem).sum(axis=1, dtype=np.int64)
+    smallest.setflags(write=False)
+    return smallest
 
 
 def class_minima(problem: Problem) -> Integers:
     """Smallest allowed size of each class, int64 ``[R, N]``."""
+    return problem.recall("class minima", _class_minima)
+
+
+def _class_minima(problem: Problem) -> Integers:
     sizes = problem.sizes
     if not problem.all_allowed:
         sizes = np.where(problem.allowed(), sizes, LARGEST_SIZE)
     if problem.classes == 0:
         return np.zeros(sizes.shape[:2], dtype=np.int64)
     smallest: Integers = sizes.min(axis=2)
+    smallest.setflags(write=False)
     return smallest
 
 
@@ -108,7 +153,7 @@ def total_sizes(problem: Problem, choice: Integers) -> Integers:
 
 def total_loss(problem: Problem, choice: Integers) -> float:
     """Σ_i loss[i, choice_i], correctly rounded, so that it does not depend on the order of the classes; and the interaction."""
-    additive = math.fsum(chosen_losses(problem, choice))
+    additive = math.fsum(chosen_losses(problem, choice).tolist())
     if problem.interaction is None:
         return additive
     return additive + float(problem.interaction.values(choice[None, :])[0])

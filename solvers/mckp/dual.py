@@ -52,7 +52,7 @@ def solve_dual(excess: Excess, capacity: float | None = None) -> Dual:
         capacity: instead of ``excess.capacity``, for a part of the classes.
     """
     room = float(excess.capacity) if capacity is None else capacity
-    low, high = _least_loss(excess), _least_size(excess)
+    low, high = least_loss(excess), _least_size(excess)
     if float(low.size.sum()) <= room:
         return Dual(0.0, low.choice)
     search = _Search(excess.loss, excess.size, room, low, high)
@@ -68,7 +68,7 @@ def _guesses(excess: Excess, share: float) -> list[float]:
     picked = np.arange(0, excess.classes, excess.classes // SAMPLE)
     loss, size = excess.loss[:, picked], excess.size[:, picked]
     part = replace(excess, loss=loss, size=size, whole=excess.whole[picked], smallest=excess.smallest[picked])
-    near = solve_dual(part, share * float(_least_loss(part).size.sum())).multiplier
+    near = solve_dual(part, share * float(least_loss(part).size.sum())).multiplier
     return [near, near * 1.05, near / 1.05]
 
 
@@ -149,7 +149,7 @@ def _cheapest(loss: Floats, size: Floats, multiplier: float) -> _Side:
     return _side(loss, size, multiplier, choice)
 
 
-def _least_loss(excess: Excess) -> _Side:
+def least_loss(excess: Excess) -> _Side:
     """λ = 0: the smallest of the items without excess loss."""
     choice = np.empty(excess.classes, dtype=np.int64)
     for start in range(0, excess.classes, BLOCK):

@@ -1,6 +1,7 @@
 """A problem and one of its budgets seen from the cheapest corner: every number counted above the best of its class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,13 @@ class Excess:
 
 
 def measure_excess(problem: Problem, row: int = 0) -> Excess:
-    """The excess view of one budget of a feasible problem; two passes over the arrays."""
+    """The excess view of one budget of a feasible problem; two passes over the arrays, for all problems of other budgets too."""
+    measured = problem.recall(("excess", row), partial(_measure, row=row))
+    capacity = int(problem.budgets[row]) - int(problem.smallest_sizes()[row])
+    return replace(measured, capacity=capacity // measured.unit * measured.unit)
+
+
+def _measure(problem: Problem, *, row: int) -> Excess:
     whole, smallest = problem.sizes[row], class_minima(problem)[row]
     exponent = _exponent(problem)
     loss, size = np.empty((problem.items, problem.classes)), np.empty((problem.items, problem.classes))
@@ -53,9 +60,7 @@ def measure_excess(problem: Problem, row: int = 0) -> Excess:
         above = whole[block].T - smallest[block]
         size[:, block] = above
         divisor = _divisor(divisor, above if problem.all_allowed else np.where(np.isfinite(lifted), above, 0))
-    capacity = int(problem.budgets[row]) - int(smallest.sum(dtype=np.int64))
-    unit = max(divisor, 1)
-    return Excess(loss, size, whole, smallest, capacity // unit * unit, unit, exponent)
+    return Excess(loss, size, whole, smallest, 0, max(divisor, 1), exponent)
 
 
 def _exponent(problem: Problem) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from solvers.arrays import Floats, Integers
 from solvers.mckp.moves import Corner, Moves
-from solvers.mckp.short_lists import SHORT, extend_short
+from solvers.mckp.short_lists import SHORT, extend_by_one, extend_short
 from solvers.mckp.tracing import Step, trace_moves
 from solvers.solver import Deadline
 
@@ -103,13 +103,15 @@ def search_core(
     cut = False
     states, price, slack = 0, corner.multiplier, corner.slack
     starts, cheapest, down, up = (part.tolist() for part in (core.starts, core.cheapest, core.down, core.up))
+    listed = list(zip(core.moves.size.tolist(), core.moves.cost.tolist(), strict=True))
     for j in range(len(starts) - 1):
         if corner.cost + cheapest[j] >= gap or len(size) == 0:
             break
         if states > max_states or deadline.passed():
             return Found(gap, chosen, finished=False, states=states)
         rates = (min(down[j + 1], gap), min(up[j + 1], price))
-        size, cost, step = _extended(size, cost, core.moves, slice(starts[j], starts[j + 1]), corner=corner, gap=gap, rates=rates)
+        run = slice(starts[j], starts[j + 1])
+        size, cost, step = _extended(size, cost, (core.moves, listed), run, corner=corner, gap=gap, rates=rates)
         if width is not None and len(size) > width:
             cut = True
             size, cost, step = _narrowed(size, cost, step, corner=corner, rates=rates, width=width)
@@ -122,15 +124,34 @@ def search_core(
 
 
 def _extended(
-    size: Sizes, cost: Costs, moves: Moves, run: slice, *, corner: Corner, gap: float, rates: tuple[float, float]
+    size: Sizes,
+    cost: Costs,
+    moves: tuple[Moves, list[tuple[int, float]]],
+    run: slice,
+    *,
+    corner: Corner,
+    gap: float,
+    rates: tuple[float, float],
 ) -> tuple[Sizes, Costs, Step]:
-    """All states of one class more that may still matter: number by number where they are few, else as arrays."""
+    """All states of one class more that may still matter: number by number where they are few, else as arrays.
+
+    Args:
+        size: of each state so far, ascending.
+        cost: of each state so far.
+        moves: those of the core, as arrays and as pairs of size and cost.
+        run: which of them are the class's.
+        corner: the LP choice.
+        gap: of the incumbent.
+        rates: as for ``extend_short``.
+    """
+    arrays, pairs = moves
     if len(size) * (run.stop - run.start + 1) > SHORT:
-        return _extend(np.asarray(size), np.asarray(cost), moves, run, corner=corner, gap=gap, rates=rates)
+        return _extend(np.asarray(size), np.asarray(cost), arrays, run, corner=corner, gap=gap, rates=rates)
     sizes = size.tolist() if isinstance(size, np.ndarray) else size
     costs = cost.tolist() if isinstance(cost, np.ndarray) else cost
-    of_class = list(zip(moves.size[run].tolist(), moves.cost[run].tolist(), strict=True))
-    return extend_short(sizes, costs, of_class, run.start, corner=corner, gap=gap, rates=rates)
+    if run.stop - run.start == 1:
+        return extend_by_one(sizes, costs, pairs[run.start], run.start, corner=corner, gap=gap, rates=rates)
+    return extend_short(sizes, costs, pairs[run], run.start, corner=corner, gap=gap, rates=rates)
 
 
 def _extend(

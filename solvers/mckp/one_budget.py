@@ -8,7 +8,7 @@ import numpy as np
 
 from solvers.arrays import Integers
 from solvers.mckp.core_program import Row, solve_core_program
-from solvers.mckp.dual import solve_dual
+from solvers.mckp.dual import Dual, solve_dual
 from solvers.mckp.excess import Excess
 from solvers.mckp.limits import Limits
 from solvers.mckp.list_pairs import join_lists
@@ -23,19 +23,24 @@ LONGER_LIST = 800_000  # and after which it is looked for harder
 WIDTH = 256
 
 
-def find_corner(excess: Excess) -> Corner:
+def find_corner(excess: Excess, dual: Dual | None = None) -> Corner:
     """The LP choice that keeps the capacity, in exact integers.
 
-    The dual adds sizes in float64. Where totals pass 2^53 its choice may end a rounding error over the capacity; it is then
-    asked again for a little less.
+    Kelley's method adds sizes in float64. Where totals pass 2^53 its choice may end a rounding error over the capacity; it is
+    then asked again for a little less.
+
+    Args:
+        excess: the budget to keep.
+        dual: where its LP relaxation breaks; by Kelley's method if it is not known.
     """
     room = float(excess.capacity)
     while True:
-        dual = solve_dual(excess, room)
+        dual = dual or solve_dual(excess, room)
         corner = corner_at(excess, dual.choice, dual.multiplier)
         if corner.slack >= 0:
             return corner
         room -= max(-4.0 * corner.slack, abs(room) * 2.0**-50)
+        dual = None
 
 
 def finish_corner(problem: Problem, excess: Excess, corner: Corner, limits: Limits, deadline: Deadline) -> Answer:

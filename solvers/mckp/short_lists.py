@@ -53,6 +53,47 @@ def extend_short(
     return sizes, costs, Step(origins, len(size), start)
 
 
+def extend_by_one(
+    size: Sequence[int],
+    cost: Sequence[float],
+    move: tuple[int, float],
+    start: int,
+    *,
+    corner: Corner,
+    gap: float,
+    rates: tuple[float, float],
+) -> tuple[list[int], list[float], Step]:
+    """The same for a class with one move, as most are: the states without and with it are by size already, and are merged."""
+    (more, price), multiplier, slack, least = move, corner.multiplier, corner.slack, inf
+    down, up = rates[0], -rates[1]
+    sizes: list[int] = []
+    costs: list[float] = []
+    origins: list[int] = []
+    count = len(size)
+    old = new = 0
+    old_size, moved_size = size[0], size[0] + more
+    end = size[-1] + abs(more) + 1  # behind all states
+    while old < count or new < count:
+        if old_size <= moved_size:
+            here, spent, origin = old_size, cost[old], old
+            old += 1
+            old_size = size[old] if old < count else end
+        else:
+            here, spent, origin = moved_size, cost[new] + price, count + new
+            new += 1
+            moved_size = size[new] + more if new < count else end
+        over = here - slack
+        if (over * down if over > 0 else over * up) + spent < gap and (loss := spent - multiplier * here) < least:
+            least = loss
+            if sizes and sizes[-1] == here:
+                costs[-1], origins[-1] = spent, origin
+            else:
+                sizes.append(here)
+                costs.append(spent)
+                origins.append(origin)
+    return sizes, costs, Step(origins, count, start)
+
+
 def _candidates(
     size: Sequence[int],
     cost: Sequence[float],

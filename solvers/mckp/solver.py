@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from solvers.errors import SettingError
+from solvers.mckp.descent import find_dual
 from solvers.mckp.excess import measure_excess
 from solvers.mckp.limits import Limits
 from solvers.mckp.one_budget import find_corner, finish_corner
@@ -54,4 +55,4 @@ class Mckp(AbstractSolver):
         if problem.budgets.shape[0] == 2:
             return solve_two_budgets(problem, limits, deadline)
         excess = measure_excess(problem)
-        return finish_corner(problem, excess, find_corner(excess), limits, deadline)
+        return finish_corner(problem, excess, find_corner(excess, find_dual(problem, excess)), limits, deadline)

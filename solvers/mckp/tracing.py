@@ -1,15 +1,14 @@
 """From a partial choice of a list back to the moves that made it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from solvers.arrays import Integers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """How the partial choices of one class came from those before.
 
     Attributes:
