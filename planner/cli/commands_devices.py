@@ -163,5 +163,5 @@ def _read_json(file: Path) -> Any:
     try:
         return json.loads(_read_text(file))
     except (ValueError, RecursionError) as error:
-        msg = f"{file} is no JSON: {error}"
+        msg = f"{file} is no JSON ({error}): give what `bitplan device show NAME --json` prints, a latency table, or a .csv file"
         raise InvalidRequestError(msg) from error

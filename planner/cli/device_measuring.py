@@ -1,12 +1,13 @@
 """Measuring the machine that the command runs on, and keeping what was found with whoever answers."""
 
+import re
 from collections.abc import Sequence
 
 from planner.cli.reporting import say
 from planner.devices.table import LATENCY_FORMATS, Shape
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.operations import AbstractOperations
-from planner.schemas.devices import DeviceDocument, LatencyTableDocument, PutLatencies
+from planner.schemas.devices import DEVICE_PATTERN, ENTRY_LIMIT, DeviceDocument, LatencyTableDocument, PutLatencies
 from planner.services.pagination import PAGE_LIMIT
 
 
@@ -33,20 +34,23 @@ def measure_here(
 
     Raises:
         NotFoundError: no such model.
-        InvalidRequestError: a shape, batch or format that cannot be measured, or a table that was measured in another way.
+        InvalidRequestError: a name that no device can have, a shape, batch or format that cannot be measured, more than a table
+            can hold, or a table that was measured in another way. All of it is said before anything is timed.
     """
     import torch
 
     from planner.worker.torch_cpu.measuring import BATCHES, FORMATS, SHAPES, measure_device, measure_table
 
+    _require_name(name)
     device = _find_device(bitplan, name)
     known = bitplan.get_latencies(name) if device is not None and device.measured_entries else None
-    rows = BATCHES if batches is None else [_number(text, "a batch") for text in batches]
-    wanted = [found.upper() for found in formats or FORMATS]
+    rows = BATCHES if batches is None else list(dict.fromkeys(_number(text, "a batch") for text in batches))
+    wanted = list(dict.fromkeys(found.upper() for found in formats or FORMATS))
     layers = {_shape(text) for text in shapes} | {found for model in models for found in _layer_shapes(bitplan, model)}
     heads = {head for model in models if (head := _tied_head(bitplan, model)) is not None}
     count = threads or torch.get_num_threads()
     _refuse_other_ways(known, count, f"torch {torch.__version__}", name)
+    _refuse_too_many(known, len(layers | heads or SHAPES) * len(wanted) * len(rows))
     plain = [found for found in wanted if found in LATENCY_FORMATS.values()]
     measured = measure_table(sorted(layers) or SHAPES, formats=wanted, batches=rows, threads=count, progress=say)
     if heads and plain:
@@ -56,6 +60,15 @@ def measure_here(
         bitplan.create_device(measure_device(name, threads=count))
     merged = measured if known is None else _merged(known, measured)
     return bitplan.put_latencies(name, PutLatencies.model_validate(merged.model_dump()))
+
+
+def _require_name(name: str) -> None:
+    if re.fullmatch(DEVICE_PATTERN, name) is None:
+        msg = (
+            f"{name!r} can be no name of a device: write a letter or digit, then up to 99 letters, digits, dots, underscores and "
+            "dashes, such as my-laptop"
+        )
+        raise InvalidRequestError(msg, device=name)
 
 
 def _find_device(bitplan: AbstractOperations, name: str) -> DeviceDocument | None:
@@ -86,6 +99,13 @@ def _refuse_other_ways(known: LatencyTableDocument | None, threads: int, softwar
             "one table. Give another name, or the same number of threads (--threads)"
         )
         raise InvalidRequestError(msg, device=name)
+
+
+def _refuse_too_many(known: LatencyTableDocument | None, new: int) -> None:
+    before = 0 if known is None else len(known.entries)
+    if before + new > ENTRY_LIMIT:
+        msg = f"{before + new} entries are more than the {ENTRY_LIMIT} of a table: name fewer shapes, formats or batches"
+        raise InvalidRequestError(msg)
 
 
 def _way(found: tuple[str, int | None, str]) -> str:

@@ -106,13 +106,13 @@ Context = Annotated[
 Batch = Annotated[int, typer.Option("--batch", help="Sequences served at once, for --memory and times.")]
 Workspace = Annotated[str, typer.Option("--workspace", help="Bytes left free for activations, for --memory.")]
 
-LIMITS: Final[Mapping[str, tuple[str, Literal["plain", "bytes", "ms"]]]] = {
+LIMITS: Final[Mapping[str, tuple[str, Literal["plain", "bytes", "operations", "ms"]]]] = {
     "--bits": ("effective_bits", "plain"),
     "--file": ("file_bytes", "bytes"),
     "--memory": ("resident_bytes", "bytes"),
     "--decode-ms": ("decode_seconds", "ms"),
     "--prefill-ms": ("prefill_seconds", "ms"),
-    "--bit-operations": ("bit_operations", "bytes"),
+    "--bit-operations": ("bit_operations", "operations"),
     "--max-loss": ("max_loss", "plain"),
 }
 """Options that are limits: what they limit, and how their values are written."""
@@ -127,12 +127,18 @@ def read_bytes(text: str) -> int:
     Raises:
         InvalidRequestError: neither a number nor a number with a unit.
     """
-    match = re.fullmatch(r"\s*([0-9]{0,20}\.?[0-9]{1,20})\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
-    unit = match.group(2).lower() if match else "?"
-    if match is None or unit not in _UNITS:
+    found = _scaled(text, r"([kmgt]?i?)b?")
+    if found is None:
         msg = f"cannot read {text!r} as bytes: write 20GB, 18.5GiB or a plain number of bytes"
         raise InvalidRequestError(msg)
-    return int(Fraction(match.group(1)) * _UNITS[unit])
+    return found
+
+
+def _scaled(text: str, units: str) -> int | None:
+    """A number with one of some units; ``None`` if it is written otherwise."""
+    match = re.fullmatch(rf"\s*([0-9]{{0,20}}\.?[0-9]{{1,20}})\s*{units}\s*", text, re.IGNORECASE)
+    unit = match.group(2).lower() if match else "?"
+    return int(Fraction(match.group(1)) * _UNITS[unit]) if match is not None and unit in _UNITS else None
 
 
 def read_number(text: str | None, option: str) -> float | None:
@@ -218,11 +224,21 @@ def _read_limit(option: str, text: str) -> str | int | float:
         return text
     if unit == "bytes":
         return read_bytes(text)
+    if unit == "operations":
+        return _read_operations(option, text)
     try:
         return float(Fraction(text) / 1000)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         msg = f"cannot read {option} {text!r} as milliseconds: write a plain number"
         raise InvalidRequestError(msg) from error
+
+
+def _read_operations(option: str, text: str) -> int:
+    found = _scaled(text, "([kmgt]?)")
+    if found is None:
+        msg = f"cannot read {option} {text!r}: write a number of bit-operations, such as 1.5T, 300G or 300000000000"
+        raise InvalidRequestError(msg)
+    return found
 
 
 StreamingChoice = Annotated[

@@ -93,7 +93,11 @@ def _plain_seconds(device: Device, layer: Layer, dtype: str, workload: Workload,
 
 
 def _attention_seconds(device: Device, layers: Sequence[Layer], workload: Workload) -> float:
-    """Overhead of a kernel for each attention layer, and in prefill its causal products: 2·T(T+1) multiply-adds a channel."""
+    """Overhead of a kernel for each attention layer, and in prefill its causal products.
+
+    Of a prompt of T tokens the scores and the weighted values take T(T+1)/2 multiply-adds a channel each, or 2·T(T+1) operations
+    together, of which a peak counts two for a multiply-add.
+    """
     outputs = [layer for layer in layers if layer.name.endswith(_attention_outputs())]
     seconds = len(outputs) * device.profile.kernel_seconds.value
     if workload.phase is Phase.DECODE:

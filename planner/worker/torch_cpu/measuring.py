@@ -16,7 +16,7 @@ from planner.errors import InvalidRequestError
 from planner.runtimes.torch_cpu import KERNELS, RUNTIME
 from planner.schemas.devices import CreateDevice, FigureDocument, LatencyDocument, LatencyTableDocument, PoolDocument
 from planner.worker.torch_cpu.kernels import ACTIVATIONS, PlainLinear, kernel_linear
-from planner.worker.torch_cpu.timing import copies_of, last_level_cache, time_in_turn, torch_threads
+from planner.worker.torch_cpu.timing import MOST_BYTES, MOST_COPIES, copies_of, last_level_cache, time_in_turn, torch_threads
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import get_format
 from sensitivity.rounding.rtn import encode
@@ -162,7 +162,8 @@ def _method(threads: int) -> str:
     kernels = "; ".join(f"{name} {kernel}" for name, kernel in ({PLAIN: "aten::linear"} | KERNELS).items())
     return (
         f"{clock} of each call; mean of the best round after a warm-up; formats, and copies of their weights, take turns, "
-        f"together 4 times the last-level cache of {last_level_cache() // 2**20} MiB, so that weights come from memory; "
+        f"together 4 times the last-level cache of {last_level_cache() // 2**20} MiB, so that weights come from memory (at most "
+        f"{MOST_COPIES} copies and {MOST_BYTES // 2**30} GiB, so that those of small layers do not); "
         f"kernels: {kernels}"
     )
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from planner.cli import workspace
 from planner.cli.app import app
-from planner.worker.torch_cpu import timing
+from planner.worker.torch_cpu import measuring, timing
 from tests import synthetic
 
 TABLE = "out_features,in_features,format,batch,seconds\n128,128,INT4_G64,1,1e-5\n64,128,BF16,1,2e-5\n"
@@ -73,7 +73,7 @@ def test_a_table_comes_from_csv_or_json(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text(TABLE + "1,2\n")
     assert "line 4" in refused("import", "mine", str(tmp_path / "bad.csv"))
     (tmp_path / "bad.json").write_text("[")
-    assert "no JSON" in refused("import", "mine", str(tmp_path / "bad.json"))
+    assert "a latency table, or a .csv file" in " ".join(refused("import", "mine", str(tmp_path / "bad.json")).split())
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe")
     assert "cannot read" in refused("import", "mine", str(tmp_path / "bad.csv"))
     assert "cannot read" in refused("import", "mine", str(tmp_path / "none.csv"))
@@ -84,7 +84,7 @@ def test_this_machine_is_measured_by_the_shapes_of_a_model_and_of_options() -> N
     assert found["peaks"]["fp32"]["status"] == "measured"
     shapes = 5  # of 128 × 128, 64 × 128, 256 × 128, 128 × 256, and the tied head of 256 × 128
     assert found["measured_entries"] == 2 * (2 * (shapes - 1))
-    more = ask("measure", "here", "--shape", "32x48", "--threads", "1", "--batches", "4")
+    more = ask("measure", "here", "--shape", "32x48", "--threads", "1", "--batches", "4,4")
     assert more["measured_entries"] == found["measured_entries"] + 3
     assert more["pools"] == found["pools"]
     assert more["digest"] != found["digest"]
@@ -95,6 +95,10 @@ def test_this_machine_is_measured_by_the_shapes_of_a_model_and_of_options() -> N
     ("arguments", "says"),
     [
         (["l4"], "comes with bitplan"),
+        (["my laptop"], "'my laptop' can be no name of a device"),
+        (["_here"], "can be no name of a device"),
+        (["h" * 101], "can be no name of a device"),
+        (["here", "--batches", ",".join(map(str, range(1, 2600)))], "more than the 50000 of a table"),
         (["here", "--shape", "32"], "OUTxIN"),
         (["here", "--shape", "0x32"], "whole number"),
         (["here", "--batches", "1,-1"], "whole number"),
@@ -102,6 +106,9 @@ def test_this_machine_is_measured_by_the_shapes_of_a_model_and_of_options() -> N
         (["here", "--model", "unknown"], "no model"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_is_stored(arguments: list[str], says: str) -> None:
-    assert says in refused("measure", *arguments)
+def test_what_cannot_be_measured_is_refused_before_anything_is_timed(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "time_in_turn", None)
+    assert says in " ".join(refused("measure", *arguments).split())
     assert all(item["built_in"] for item in ask("list")["items"])

@@ -62,6 +62,9 @@ def test_several_limits_together_and_one_of_them_in_several_values() -> None:
     assert [(one.max_loss, one.bit_operations) for one in swept] == [(0.02, 10**9), (0.02, 1_500_000_000)]
     with pytest.raises(InvalidRequestError, match="--prefill-ms 'soon' as milliseconds"):
         _budgets({"--prefill-ms": "soon"}, device="l4", context=1)
+    for text in ("x", "300GB", ""):
+        with pytest.raises(InvalidRequestError, match="number of bit-operations|one of --bits"):
+            _budgets({"--bit-operations": text})
     with pytest.raises(ValidationError, match="need a device"):
         _budgets({"--decode-ms": "9"})
 
