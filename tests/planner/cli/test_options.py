@@ -63,7 +63,7 @@ def test_several_limits_together_and_one_of_them_in_several_values() -> None:
     with pytest.raises(InvalidRequestError, match="--prefill-ms 'soon' as milliseconds"):
         _budgets({"--prefill-ms": "soon"}, device="l4", context=1)
     for text in ("x", "300GB", ""):
-        with pytest.raises(InvalidRequestError, match="number of bit-operations|one of --bits"):
+        with pytest.raises(InvalidRequestError, match=r"number of bit-operations|one of --bits"):
             _budgets({"--bit-operations": text})
     with pytest.raises(ValidationError, match="need a device"):
         _budgets({"--decode-ms": "9"})
