@@ -51,8 +51,8 @@ ActorOf = Annotated[str, Depends(_actor)]
 ModelKey = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="model id, or its name")]
 PlanName = Annotated[str, Path(min_length=1, max_length=100, pattern=NAME_PATTERN, description="name of a plan")]
 Reason = Annotated[str, Query(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", description="reason, for the trail")]
-IDENTITY_PATTERN = r"^[0-9a-zA-Z]+$"
-Identity = Annotated[str, Path(min_length=1, max_length=64, pattern=IDENTITY_PATTERN, description="id")]
+IDENTITY_PATTERN, IDENTITY_LENGTH = r"^[0-9a-zA-Z]+$", 64
+Identity = Annotated[str, Path(min_length=1, max_length=IDENTITY_LENGTH, pattern=IDENTITY_PATTERN, description="id")]
 Cursor = Annotated[
     str | None,
     Query(min_length=1, max_length=200, pattern=r"^[0-9a-zA-Z_-]+$", description="`next` of the previous page"),

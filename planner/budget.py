@@ -57,11 +57,19 @@ class Footprint:
         parameters: weights of the planned layers.
         fixed_bytes: unquantized tensors and ignored layers, in bytes.
         kv_elements_per_token: elements one token adds to the K and V caches.
+        container_bytes: what the files of weights have beside tensors: headers, tokenizer, index. No memory of a device holds it.
+            ``None`` where it is not known; then tensors alone are counted.
     """
 
     parameters: int
     fixed_bytes: int
     kv_elements_per_token: int
+    container_bytes: int | None = None
+
+    @property
+    def fixed_file_bytes(self) -> int:
+        """Bytes of the files of weights beside the planned layers."""
+        return self.fixed_bytes + (self.container_bytes or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,7 @@ class Budget:
             msg = "context and workspace_bytes must not be negative, and batch must be at least 1"
             raise InvalidRequestError(msg)
         if not self.kind.depends_on_context and (self.context or self.workspace_bytes or self.batch != 1):
-            msg = f"context, batch and workspace_bytes belong to a resident_bytes budget or to seconds, not to {self.kind}"
+            msg = f"context, batch and workspace_bytes are of resident_bytes, pool_bytes, seconds or max_loss, not of {self.kind}"
             raise InvalidRequestError(msg)
 
     def kv_bytes(self, footprint: Footprint) -> int:
@@ -149,9 +157,9 @@ class Budget:
             raise InvalidRequestError(msg)
         if self.kind is BudgetKind.EFFECTIVE_BITS:
             return Meter(footprint.parameters)
-        rest = footprint.fixed_bytes
+        rest = footprint.fixed_file_bytes
         if self.kind is BudgetKind.RESIDENT_BYTES:
-            rest += self.workspace_bytes + (0 if caches_planned else self.kv_bytes(footprint))
+            rest = footprint.fixed_bytes + self.workspace_bytes + (0 if caches_planned else self.kv_bytes(footprint))
         return Meter(8, 8 * rest, whole=True)
 
     def layer_bits(self, footprint: Footprint) -> int:

@@ -7,7 +7,16 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.errors import TYPE_PREFIX, BatchLimitError, NotFoundError, PlannerError, StorageError, problem_code, problem_title
+from planner.errors import (
+    TYPE_PREFIX,
+    BatchLimitError,
+    InvalidRequestError,
+    NotFoundError,
+    PlannerError,
+    StorageError,
+    problem_code,
+    problem_title,
+)
 from planner.schemas.plan_batches import BatchItem, BatchProblem, PlanBatch, PlanBatchAnswer
 from planner.schemas.plans import PlanDocument, PlanRequest, Question
 from planner.services.plan_listing import summary_of
@@ -50,7 +59,7 @@ def make_plans(session: Session, requests: Sequence[PlanRequest], *, deadline: f
 
 
 def store_plans(session: Session, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Keep the plans of a batch, in one transaction; a plan whose model was deleted since is an error from here on."""
+    """Keep the plans of a batch, in one transaction; a plan that cannot be kept, for its model was deleted since, is an error."""
     return [_stored(session, outcome) for outcome in outcomes]
 
 
@@ -111,7 +120,7 @@ def _stored(session: Session, outcome: Outcome) -> Outcome:
     try:
         with session.begin_nested():
             store_plan(session, outcome)
-    except NotFoundError as error:
+    except (NotFoundError, InvalidRequestError) as error:
         return error
     return outcome
 

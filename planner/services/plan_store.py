@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from sqlalchemy import bindparam, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
-from planner.errors import NotFoundError
+from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanDocument
 from planner.services.planning_inputs import no_model
 from planner.storage.database import Database
@@ -19,6 +19,8 @@ _INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
 _INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
 _IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
 
+_BEYOND = (DataError, OverflowError)
+"""What databases and their drivers raise of a value that a column does not hold."""
 _QUICK = 1
 _FIELDS = list(PlanDocument.model_fields)
 _BEFORE, _AFTER = set(_FIELDS[: _FIELDS.index("choices")]), set(_FIELDS[_FIELDS.index("groups") + 1 :])
@@ -62,20 +64,24 @@ def store_plan(session: Session, document: PlanDocument) -> str:
 
     Raises:
         NotFoundError: the model was deleted since.
+        InvalidRequestError: the database has no room for one of its numbers.
     """
     plan = WrittenPlan.of(document)
     try:
         _insert(session, [plan])
     except IntegrityError as error:  # of what the row refers to, only the model can be gone
         raise no_model(plan.model) from error
+    except _BEYOND as error:
+        raise _too_large() from error
     return plan.document
 
 
-def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
-    """Keep plans in one transaction; if the model of one of them was deleted since, each in one of its own.
+def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
+    """Keep plans in one transaction; if one of them cannot be kept, each in one of its own.
 
     Returns:
-        For each plan what kept it from being stored: its model is gone. ``None`` for those that are stored for good.
+        For each plan what kept it from being stored: its model is gone, or the database has no room for one of its numbers.
+        ``None`` for those that are stored for good.
 
     Raises:
         StorageError: the database cannot be written; none is stored, or those are that came before.
@@ -83,18 +89,25 @@ def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[Not
     try:
         with database.session() as session:
             _insert(session, plans)
-    except IntegrityError:
+    except (IntegrityError, *_BEYOND):
         return [_store_alone(database, plan) for plan in plans]
     return [None] * len(plans)
 
 
-def _store_alone(database: Database, plan: WrittenPlan) -> NotFoundError | None:
+def _store_alone(database: Database, plan: WrittenPlan) -> NotFoundError | InvalidRequestError | None:
     try:
         with database.session() as session:
             _insert(session, [plan])
     except IntegrityError:
         return no_model(plan.model)
+    except _BEYOND:
+        return _too_large()
     return None
+
+
+def _too_large() -> InvalidRequestError:
+    msg = "the plan has a number that the database cannot keep: lower context or batch, or ask for smaller limits"
+    return InvalidRequestError(msg)
 
 
 def _insert(session: Session, plans: Sequence[WrittenPlan]) -> None:

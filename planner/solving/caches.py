@@ -161,10 +161,12 @@ def cache_menu(
     of_tensor = {tensor: np.array([column.name in wanted[tensor] for column in columns]) for tensor in CachedTensor}
     served = np.array([kv_rules.refusal(column.name, runtime) is None for column in columns])
     table = np.array([of_tensor[cache.tensor] for cache in caches]).reshape(len(caches), len(columns))
-    if not served.any():
-        why = kv_rules.refusal(columns[0].name, runtime)
-        msg = f"no format of kv_formats can be served: {why}. Ask for one of those"
-        raise PinConflictError(msg, layers=[cache.layer.name for cache in caches[:20]])
+    for tensor, marked in of_tensor.items():
+        stuck = [cache.layer.name for cache in caches if cache.tensor is tensor]
+        if stuck and not (marked & served).any():
+            why = kv_rules.refusal(wanted[tensor][0], runtime)
+            msg = f"no format that kv_formats has for {tensor.name.lower()} can be served: {why}. Ask for one of those"
+            raise PinConflictError(msg, layers=stuck[:20])
     return CacheMenu(columns, table & served & allowed(rules, [cache.layer for cache in caches], columns))
 
 

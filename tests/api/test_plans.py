@@ -32,6 +32,8 @@ def test_a_plan_keeps_its_budget_and_carries_its_proof(client: TestClient, measu
     assert plan["provenance"]["setting"] == measured.setting
     assert sum(choice["size_bits"] for choice in plan["choices"]) == plan["size"]["layer_bits"]
     assert client.get(f"/v1/plans/{plan['id']}").json() == plan
+    too_long = client.get(f"/v1/plans/{'x' * 65}")  # no more than any other id in a path
+    assert (too_long.status_code, too_long.json()["type"]) == (422, "urn:bitplan:problem:invalid-request")
 
 
 def test_a_plan_with_counts_caution_and_alternatives(client: TestClient, measured: Measured) -> None:

@@ -1,10 +1,12 @@
 """What is stored of a plan: its JSON, to the letter, though most of it was written for other plans."""
 
+from dataclasses import replace
+
 import pytest
 
-from planner.errors import NotFoundError
+from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanRequest
-from planner.services.plan_store import WrittenPlan, write_plan
+from planner.services.plan_store import WrittenPlan, store_plan, store_together, write_plan
 from planner.services.plans import get_plan, make_plan
 from planner.storage.database import Database
 from tests import synthetic
@@ -49,3 +51,21 @@ def test_a_written_plan_says_what_it_is_searched_by(measured: Database) -> None:
     assert (written.id, written.model, written.columns["budget_value"]) == (plan.id, plan.model, 4.25)
     with pytest.raises(NotFoundError), measured.read_session() as session:
         get_plan(session, plan.id)
+
+
+def test_a_number_that_the_database_cannot_keep_spoils_no_other_plan(measured: Database) -> None:
+    with measured.read_session() as session:
+        first, second, third = (make_plan(session, asked(bits)) for bits in (4.25, 4.5, 4.75))
+    large = WrittenPlan.of(second)
+    large = replace(large, columns=large.columns | {"size_bits": 2**70})
+    found = store_together(measured, [WrittenPlan.of(first), large, WrittenPlan.of(third)])
+    assert [type(error) for error in found] == [type(None), InvalidRequestError, type(None)]
+    assert "lower context or batch" in str(found[1])
+    with measured.read_session() as session:
+        assert get_plan(session, first.id) == first
+        assert get_plan(session, third.id) == third
+        with pytest.raises(NotFoundError):
+            get_plan(session, second.id)
+    size = second.size.model_copy(update={"file_bytes": 2**70})
+    with pytest.raises(InvalidRequestError, match="cannot keep"), measured.session() as session:
+        store_plan(session, second.model_copy(update={"size": size}))

@@ -83,6 +83,9 @@ def test_what_an_engine_does_not_take_is_not_offered() -> None:
     assert found.legal.all(axis=0).tolist() == [True, False, True]
     with pytest.raises(PinConflictError, match="engine keeps caches in BF16, FP16, FP8 only, not in INT4"):
         menu("INT4", kv=rules)
+    with pytest.raises(PinConflictError, match="has for values can be served: engine keeps caches in BF16, FP16, FP8") as error:
+        menu("K_FP8", "V_INT4", kv=rules)
+    assert error.value.fields["layers"] == [cache.layer.name for cache in CACHES if cache.tensor is CachedTensor.VALUES]
     with pytest.raises(PinConflictError, match=r"k_cache.*no format in common"):
         cache_classes(CACHES, menu("K_INT8", "V_INT4"), KVRules(KVTie.ALL), context=1, batch=1)
 
