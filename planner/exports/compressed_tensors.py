@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from planner.errors import ExportError
+from planner.exports.architectures import require_linear_modules
 from planner.exports.compressed_tensors_reader import read_assignment
 from planner.exports.expressible import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
@@ -22,8 +22,6 @@ from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
 from sensitivity.formats.packing import compressed_tensors_refusal
 
-# compressed-tensors quantizes nn.Linear; these architectures keep their layers in transposed Conv1D modules.
-CONV1D_ARCHITECTURES = frozenset({"gpt2", "openai-gpt"})
 # Linear modules of mixtures that are no layers of ours (they choose experts) and must never be quantized by accident.
 ROUTER_PATTERNS = (r"re:.*\.(gate|router)$", r"re:.*\.shared_expert_gate$")
 HEAD = "lm_head"
@@ -38,7 +36,8 @@ class CompressedTensorsExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        _require_expressible(assignment, model)
+        require_linear_modules(model, "compressed-tensors")
+        require_expressible(assignment, model, compressed_tensors_refusal)
         return {"quantization_config": _quantization_config(assignment, model)}
 
     def read(self, document: Json, model: ExportedModel) -> Assignment:
@@ -114,13 +113,6 @@ def _expert_patterns(assignment: Assignment, model: ExportedModel) -> dict[str, 
             pattern = rf"re:^{re.escape(parent)}\.\d+\.({'|'.join(kinds)})$"
             found.update({layer.name: pattern for layer in layers})
     return found
-
-
-def _require_expressible(assignment: Assignment, model: ExportedModel) -> None:
-    if model.architecture in CONV1D_ARCHITECTURES:
-        msg = f"{model.architecture} keeps its layers in Conv1D modules, which compressed-tensors does not quantize; export json"
-        raise ExportError(msg, rule="linear-modules")
-    require_expressible(assignment, model, compressed_tensors_refusal)
 
 
 EXPORTER = CompressedTensorsExporter()

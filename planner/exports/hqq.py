@@ -11,9 +11,9 @@ the others stay as they are. With the library::
 HQQ then rounds by itself. A checkpoint has our own codes instead: ``W_q``, ``scale`` and ``zero`` of each module.
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from planner.errors import ExportError
+from planner.exports.architectures import require_dense, require_linear_modules
 from planner.exports.expressible import require_expressible
 from planner.exports.hqq_reader import FORMAT_VERSION, read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
@@ -21,8 +21,6 @@ from planner.exports.ties import Assignment
 from planner.exports.transformers_names import engine_name
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.formats.packing_hqq import hqq_refusal
-
-CONV1D_ARCHITECTURES: Final = frozenset({"gpt2", "openai-gpt"})
 
 
 class HqqExporter(AbstractExporter):
@@ -33,15 +31,10 @@ class HqqExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """The settings of each quantized layer."""
-        if model.architecture in CONV1D_ARCHITECTURES:
-            msg = f"{model.architecture} keeps its layers in Conv1D modules, which HQQ does not replace; export json"
-            raise ExportError(msg, rule="linear-modules")
+        require_linear_modules(model, "HQQ")
         require_expressible(assignment, model, hqq_refusal)
+        require_dense(assignment, model, "HQQ")
         quantized = [layer for layer in model.layers if layer.name in assignment and assignment[layer.name].is_quantized]
-        experts = [layer.name for layer in quantized if layer.expert is not None]
-        if experts:
-            msg = f"{experts[0]} cannot be exported: transformers stacks experts, and HQQ replaces linear modules alone"
-            raise ExportError(msg, layers=experts[:20], rule="linear-modules")
         settings = {
             engine_name(layer.name): {"nbits": (fmt := assignment[layer.name]).num_bits, "group_size": fmt.group_size, "axis": 1}
             for layer in quantized

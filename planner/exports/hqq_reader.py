@@ -5,14 +5,13 @@ from typing import Any, Final
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
+from planner.exports.transformers_names import engine_name
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from sensitivity.formats.registry import all_formats, get_format
 
 FORMAT_VERSION: Final = 1
 ARGUMENTS: Final = frozenset({"nbits", "group_size", "axis"})
-RENAMED: Final = {".block_sparse_moe.": ".mlp.", "embed_out": "lm_head"}
-"""Parts of names that transformers 5 loads under another name: Mixtral's, GPT-NeoX's."""
 
 
 def read_assignment(document: Mapping[str, Any], model: ExportedModel) -> dict[str, CandidateFormat]:
@@ -26,19 +25,13 @@ def read_assignment(document: Mapping[str, Any], model: ExportedModel) -> dict[s
     if document.get("format_version") != FORMAT_VERSION or not isinstance(layers, Mapping):
         msg = f"no settings of layers in format version {FORMAT_VERSION}; export the plan again"
         raise ExportError(msg, rule="schema")
-    names = {_module(layer.name): layer for layer in model.layers if layer.expert is None}
+    names = {engine_name(layer.name): layer for layer in model.layers if layer.expert is None}
     unknown = sorted(layers.keys() - names.keys())
     if unknown:
         msg = f"the entry {unknown[0]!r} is no linear module of {model.source} as transformers loads it"
         raise ExportError(msg, rule="unmatched-target")
     found = {layer.name: get_format(model.unquantized_format) for layer in model.layers}
     return found | {names[name].name: _format(names[name], settings) for name, settings in layers.items()}
-
-
-def _module(name: str) -> str:
-    for part, other in RENAMED.items():
-        name = name.replace(part, other)
-    return name
 
 
 def _format(layer: Layer, settings: Mapping[str, Any]) -> CandidateFormat:

@@ -14,7 +14,7 @@ from planner.exports.target import Json
 from planner.runtimes.kv_rules import UNQUANTIZED
 from planner.schemas.choices import KVChoice
 from sensitivity.formats.families import get_cell_format
-from sensitivity.formats.kv_cache import KVCacheFormat
+from sensitivity.formats.kv_cache import KVCacheFormat, without_tensor
 
 FP8_SCHEME: Final = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
 """``kv_cache_scheme`` of compressed-tensors; without scales in the checkpoint vLLM takes 1, as the cells were measured."""
@@ -61,7 +61,7 @@ def with_caches(document: Json, choices: Sequence[KVChoice], *, target: str) -> 
 
 def _is_read(found: str | None, planned: str) -> bool:
     """A target that says nothing of a cache leaves it unquantized, which is right for such a one alone."""
-    return planned.partition("_")[2] in UNQUANTIZED if found is None else found == planned
+    return without_tensor(planned) in UNQUANTIZED if found is None else found == planned
 
 
 def _written(document: Json, choices: Sequence[KVChoice], target: str) -> Json:
@@ -107,7 +107,7 @@ def _mapping(document: Json, key: str) -> Json:
 def _caches(choices: Sequence[KVChoice]) -> _Caches:
     found: dict[str, set[str]] = {}
     for choice in choices:
-        found.setdefault(choice.tensor, set()).add(choice.format.partition("_")[2])
+        found.setdefault(choice.tensor, set()).add(without_tensor(choice.format))
     return _Caches({tensor: frozenset(names) for tensor, names in found.items()})
 
 

@@ -4,9 +4,9 @@
 are. The map says nothing of groups: quanto chooses them by the number of inputs, and the runtime profile refuses all others.
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from planner.errors import ExportError
+from planner.exports.architectures import require_dense, require_linear_modules
 from planner.exports.expressible import require_expressible
 from planner.exports.quanto_reader import read_assignment
 from planner.exports.target import AbstractExporter, ExportedModel, Json
@@ -15,8 +15,6 @@ from planner.exports.transformers_names import engine_name
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.formats.candidate import CandidateFormat, ElementType
 from sensitivity.formats.packing_quanto import quanto_refusal
-
-CONV1D_ARCHITECTURES: Final = frozenset({"gpt2", "openai-gpt"})
 
 
 class QuantoExporter(AbstractExporter):
@@ -27,18 +25,13 @@ class QuantoExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """The whole file."""
-        if model.architecture in CONV1D_ARCHITECTURES:
-            msg = f"{model.architecture} keeps its layers in Conv1D modules, which quanto does not quantize; export json"
-            raise ExportError(msg, rule="linear-modules")
+        require_linear_modules(model, "quanto")
         require_expressible(assignment, model, quanto_refusal)
-        experts = [layer.name for layer in model.layers if layer.expert is not None and _is_quantized(layer.name, assignment)]
-        if experts:
-            msg = f"{experts[0]} cannot be exported: transformers stacks experts, and quanto quantizes linear modules alone"
-            raise ExportError(msg, layers=experts[:20], rule="linear-modules")
+        require_dense(assignment, model, "quanto")
         return {
             engine_name(layer.name): {"weights": weight_type(assignment[layer.name]), "activations": "none"}
             for layer in model.layers
-            if _is_quantized(layer.name, assignment)
+            if layer.name in assignment and assignment[layer.name].is_quantized
         }
 
     def read(self, document: Json, model: ExportedModel) -> Assignment:
@@ -49,10 +42,6 @@ class QuantoExporter(AbstractExporter):
 def weight_type(fmt: CandidateFormat) -> str:
     """Quanto's name of the elements of a quantized format."""
     return "qfloat8_e4m3fn" if fmt.type is ElementType.FLOAT else f"qint{fmt.num_bits}"
-
-
-def _is_quantized(name: str, assignment: Assignment) -> bool:
-    return name in assignment and assignment[name].is_quantized
 
 
 EXPORTER = QuantoExporter()

@@ -8,14 +8,13 @@ from typing import Any, Final
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
+from planner.exports.transformers_names import engine_name
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 
 BY_ROW: Final = {"qint8": "INT8_CHANNEL", "qfloat8": "FP8", "qfloat8_e4m3fn": "FP8"}
 BY_GROUP: Final = {"qint2": "INT2", "qint4": "INT4"}
-RENAMED: Final = {".block_sparse_moe.": ".mlp.", "embed_out": "lm_head"}
-"""Parts of names that transformers 5 loads under another name: Mixtral's, GPT-NeoX's."""
 
 
 def read_assignment(document: Mapping[str, Any], model: ExportedModel) -> dict[str, CandidateFormat]:
@@ -29,19 +28,13 @@ def read_assignment(document: Mapping[str, Any], model: ExportedModel) -> dict[s
         ExportError: an entry of no linear module of the model, quantized activations, elements that no candidate format has, or
             groups that none has.
     """
-    names = {_module(layer.name): layer for layer in model.layers if layer.expert is None}
+    names = {engine_name(layer.name): layer for layer in model.layers if layer.expert is None}
     unknown = sorted(document.keys() - names.keys())
     if unknown:
         msg = f"the entry {unknown[0]!r} is no linear module of {model.source} as transformers loads it; quanto passes over it"
         raise ExportError(msg, rule="unmatched-target")
     found = {layer.name: get_format(model.unquantized_format) for layer in model.layers}
     return found | {names[name].name: _format(names[name], entry) for name, entry in document.items()}
-
-
-def _module(name: str) -> str:
-    for part, other in RENAMED.items():
-        name = name.replace(part, other)
-    return name
 
 
 def _format(layer: Layer, entry: Mapping[str, Any]) -> CandidateFormat:

@@ -1,10 +1,9 @@
 """The export targets, found by name. A new one is one more module here with an ``EXPORTER``."""
 
-import importlib
-import pkgutil
 from functools import cache
 
 import planner.exports as package
+from planner.discovery import offered
 from planner.errors import ExportError
 from planner.exports.target import AbstractExporter
 
@@ -13,9 +12,7 @@ FIRST = "json"
 
 @cache
 def _exporters() -> dict[str, AbstractExporter]:
-    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."))
-    modules = [importlib.import_module(name) for name in names if name != __name__]
-    found: list[AbstractExporter] = [module.EXPORTER for module in modules if hasattr(module, "EXPORTER")]
+    found: list[AbstractExporter] = offered(package, "EXPORTER")
     return {exporter.name: exporter for exporter in sorted(found, key=lambda one: (one.name != FIRST, one.name))}
 
 

@@ -10,6 +10,7 @@ import re
 from typing import ClassVar, Final
 
 from planner.errors import ExportError
+from planner.exports.architectures import require_linear_modules
 from planner.exports.expressible import require_expressible
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
@@ -20,7 +21,6 @@ from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing_torchao import FLOAT8, is_torchao_int8, torchao_refusal
 
-CONV1D_ARCHITECTURES: Final = frozenset({"gpt2", "openai-gpt"})
 FUSED: Final = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "(q|k|v|qkv)_proj"),
     **dict.fromkeys(("gate_proj", "up_proj"), "(gate|up|gate_up)_proj"),
@@ -37,7 +37,8 @@ class TorchaoExporter(AbstractExporter):
 
     def write(self, assignment: Assignment, model: ExportedModel, runtime: RuntimeProfile) -> Json:
         """``{"quantization_config": …}``, ready to be merged into the checkpoint's ``config.json``."""
-        _require_linear_modules(assignment, model)
+        require_linear_modules(model, "torchao")
+        _require_loadable_experts(assignment, model)
         require_expressible(assignment, model, torchao_refusal)
         keys: dict[str, tuple[str, CandidateFormat | None]] = {}
         for layer in model.layers:
@@ -110,10 +111,7 @@ def _key(layer: Layer) -> str:
     return rf"re:{re.escape(parent)}\.{FUSED[kind]}" if kind in FUSED else name
 
 
-def _require_linear_modules(assignment: Assignment, model: ExportedModel) -> None:
-    if model.architecture in CONV1D_ARCHITECTURES:
-        msg = f"{model.architecture} keeps its layers in Conv1D modules, which torchao does not quantize; export json"
-        raise ExportError(msg, rule="linear-modules")
+def _require_loadable_experts(assignment: Assignment, model: ExportedModel) -> None:
     for layer in model.layers:
         fmt = assignment.get(layer.name)
         if layer.expert is not None and fmt is not None and fmt.is_quantized and fmt.name != "FP8":

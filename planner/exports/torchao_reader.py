@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
+from planner.exports.transformers_names import engine_name
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import all_formats, get_format
@@ -22,8 +23,6 @@ VLLM_FUSES: Final = {
     "gate_proj": "gate_up_proj",
     "up_proj": "gate_up_proj",
 }
-RENAMED: Final = {"embed_out": "lm_head"}
-"""GPT-NeoX's head, which transformers 5 loads under the name that all others have."""
 _EXPERT: Final = re.compile(r"(.+)\.(?:block_sparse_moe|mlp)\.experts\.\d+\.(\w+)")
 _STACKED: Final = {"down_proj": "down_proj", "w2": "down_proj"}
 
@@ -75,8 +74,9 @@ def _names(layer: Layer) -> Iterator[str]:
     if match is not None:
         yield f"{match[1]}.mlp.experts.{_STACKED.get(match[2], 'gate_up_proj')}"
         return
-    yield RENAMED.get(layer.name, layer.name)
-    parent, _, kind = layer.name.rpartition(".")
+    name = engine_name(layer.name)
+    yield name
+    parent, _, kind = name.rpartition(".")
     if kind in VLLM_FUSES:
         yield f"{parent}.{VLLM_FUSES[kind]}"
 

@@ -1,11 +1,10 @@
 """The runtimes known to planning, found by name. A new engine is one more module here with a ``RUNTIME``."""
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Final
 
 import planner.runtimes as package
+from planner.discovery import offered
 from planner.errors import InvalidRequestError
 from planner.runtimes.profile import RuntimeProfile
 
@@ -13,9 +12,7 @@ FIRST = "generic"
 
 
 def _profiles() -> dict[str, RuntimeProfile]:
-    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."))
-    modules = [importlib.import_module(name) for name in names if name != __name__]
-    found: list[RuntimeProfile] = [module.RUNTIME for module in modules if hasattr(module, "RUNTIME")]
+    found: list[RuntimeProfile] = offered(package, "RUNTIME")
     return {profile.name: profile for profile in sorted(found, key=lambda one: (one.name != FIRST, one.name))}
 
 

@@ -9,7 +9,7 @@ from planner.schemas.plans import Selection
 from planner.solving.caches import CacheLayer, cache_layers
 from planner.storage.tables import ModelRow
 from sensitivity.checkpoint.description import Layer
-from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, KVCacheFormat
+from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, KVCacheFormat, without_tensor
 from sensitivity.formats.registry import resolve_format
 
 _FORMATS: Mapping[str, KVCacheFormat] = {fmt.name: fmt for fmt in KV_CACHE_FORMATS}
@@ -44,13 +44,13 @@ def split_rules(request: Selection, planned: Sequence[Layer], caches: Sequence[C
     pins: dict[str, str] = {}
     for pattern, name in request.pins.items():
         if name.upper() in _FORMATS:
-            pins |= dict.fromkeys(_matching(pattern, caches, name), _without_tensor(name))
+            pins |= dict.fromkeys(_matching(pattern, caches, name), without_tensor(name.upper()))
     menus: dict[str, list[str]] = {}
     for pattern, menu in request.menus.items():
         for name in menu:
             if name.upper() in _FORMATS:
                 for cache in _matching(pattern, caches, name):
-                    menus.setdefault(cache, []).append(_without_tensor(name))
+                    menus.setdefault(cache, []).append(without_tensor(name.upper()))
     own = Rules(pins=pins, floors=cache_floors, ceilings=cache_ceilings, menus=menus)
     return _weight_rules(request, floors, ceilings), own
 
@@ -86,7 +86,3 @@ def _matching(pattern: str, caches: Sequence[CacheLayer], name: str) -> list[str
         msg = f"{pattern!r} matches no {tensor} cache; the name of one looks like {caches[0].layer.name!r}"
         raise InvalidRequestError(msg, pattern=pattern)
     return found
-
-
-def _without_tensor(name: str) -> str:
-    return name.upper().partition("_")[2]

@@ -31,6 +31,7 @@ from planner.services.plans import get_plan
 from planner.services.preparing import prepare
 from planner.services.restrictions import WeightRestrictions, cache_refusals
 from planner.solving import BITS_PER_MEGABYTE
+from sensitivity.formats.kv_cache import without_tensor
 from sensitivity.formats.registry import resolve_format
 
 Table = NDArray[np.float64]
@@ -117,7 +118,7 @@ class _Explained:
     def columns(self) -> list[int]:
         """Column of the format of each group."""
         return [
-            self._column(group, choice.format.removeprefix("K_").removeprefix("V_") if self._is_cache(group) else choice.format)
+            self._column(group, without_tensor(choice.format) if self._is_cache(group) else choice.format)
             for group, choice in enumerate(self.choices)
         ]
 

@@ -17,6 +17,7 @@ from planner.services.plans import get_plan, make_plan
 from planner.storage.cells import measured_formats
 from sensitivity.checkpoint.description import Layer
 from sensitivity.errors import UnknownFormatError
+from sensitivity.formats.kv_cache import without_tensor
 from sensitivity.formats.registry import resolve_format
 
 SAID: Final = 12
@@ -164,7 +165,7 @@ def _menus(asked: PlanRequest, dropped: Mapping[str, DroppedFormat], runtime: st
 def _refused_caches(document: PlanDocument, runtime: RuntimeProfile) -> list[str]:
     """What the plan keeps its caches in and the runtime does not."""
     formats = dict.fromkeys(choice.format for choice in document.kv)
-    reasons = ((name, runtime.kv.refusal(name.removeprefix("K_").removeprefix("V_"), runtime.name)) for name in formats)
+    reasons = ((name, runtime.kv.refusal(without_tensor(name), runtime.name)) for name in formats)
     return [f"caches leave {name}: {reason}" for name, reason in reasons if reason is not None]
 
 

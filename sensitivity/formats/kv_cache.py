@@ -156,6 +156,12 @@ KV_CACHE_FORMATS = (
 )
 
 
+def without_tensor(name: str) -> str:
+    """What a format's name says of either cache: ``INT8`` of ``K_INT8``; a name that says no more is returned as it is."""
+    tensor, _, rest = name.partition("_")
+    return rest if tensor in tuple(CachedTensor) else name
+
+
 def kv_cache_formats() -> tuple[KVCacheFormat, ...]:
     """Every format of both caches, sorted by bits of an element, then by name."""
     return tuple(sorted(KV_CACHE_FORMATS, key=lambda fmt: (fmt.num_bits, fmt.name)))

@@ -1,10 +1,9 @@
 """The checkpoint writers, found by target. A new one is one more module here with a ``WRITER``."""
 
-import importlib
-import pkgutil
 from functools import cache
 
 import planner.worker.checkpoint_writers as package
+from planner.discovery import offered
 from planner.errors import ExportError
 from planner.runtimes import RuntimeProfile
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter
@@ -12,9 +11,7 @@ from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter
 
 @cache
 def _writers() -> dict[str, AbstractCheckpointWriter]:
-    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."))
-    modules = [importlib.import_module(name) for name in names if name != __name__]
-    found: list[AbstractCheckpointWriter] = [module.WRITER for module in modules if hasattr(module, "WRITER")]
+    found: list[AbstractCheckpointWriter] = offered(package, "WRITER")
     return {writer.target: writer for writer in found}
 
 
