@@ -16,14 +16,17 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging
 
+from planner.errors import PlannerError
+from sensitivity.errors import SensitivityError
 from sensitivity.loading import LoadedModel
-from tests.exports.checkpoints import MODELS, load_source, write_plan
+from tests.exports.checkpoints import MODELS, Written, load_source, write_plan
 from tests.exports.comparison import Comparison, compare
 from tests.exports.running import Answer, ask, is_missing
 from tests.exports.target import Target
 from tests.exports.targets import all_targets
 
 COLUMNS = ("target", "model", "loaded", "formats", "bytes", "largest logit difference / std", "by")
+NO_ANSWER = Answer({}, {}, None)
 LEFT = frozenset({"target", "model", "loaded", "by"})
 
 
@@ -50,18 +53,28 @@ class Row:
 
 def rows_of(target: Target, models: Sequence[tuple[str, LoadedModel]], place: Path) -> Iterator[Row]:
     """Write a mixed plan of every model and let the engine load them all in one process."""
-    written = [write_plan(target, model, place / target.engine / name) for name, model in models]
-    for (name, _), one, answer in zip(models, written, ask(target, [one.directory for one in written]), strict=True):
+    written: dict[str, Written] = {}
+    for name, model in models:
+        try:
+            written[name] = write_plan(target, model, place / target.engine / name)
+        except (PlannerError, SensitivityError) as error:
+            yield Row(target.name, name, 0, NO_ANSWER, Comparison(0, 0, None, (f"not written: {error}",)))
+    answers = ask(target, [one.directory for one in written.values()], apart=True)
+    for (name, one), answer in zip(written.items(), answers, strict=True):
         formats = len({fmt.name for fmt in one.plan.values()})
         yield Row(target.name, name, formats, answer, compare(target, one, answer))
 
 
-def main() -> int:
-    """Run the targets that the command line names, by default all."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the targets that the arguments name, by default those of the command line; if none is named, all."""
     known = all_targets()
     parser = argparse.ArgumentParser(prog="python -m tests.exports", description=__doc__)
-    parser.add_argument("targets", nargs="*", choices=[[], *known])
-    wanted = parser.parse_args().targets or list(known)
+    parser.add_argument("targets", nargs="*", help=f"any of {', '.join(known)}")
+    wanted = parser.parse_args(arguments).targets or list(known)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        sys.stdout.write(f"short: no export is tested under the name {', '.join(unknown)}: use any of {', '.join(known)}\n")
+        return 2
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")

@@ -1,0 +1,1 @@
+"""Engines for the tests of how engines are asked."""
