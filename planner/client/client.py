@@ -47,6 +47,7 @@ from planner.schemas.plan_keeping import (
     PlanPin,
     StoredPlan,
 )
+from planner.schemas.plan_previews import PlanPreview
 from planner.schemas.plans import (
     Bounds,
     BoundsRequest,
@@ -388,6 +389,10 @@ class Client(AbstractOperations):
     @override
     def create_plan(self, request: PlanRequest) -> PlanDocument:
         return self._at.post("/v1/plans", PlanDocument, request)
+
+    def preview_plan(self, request: PlanRequest, *, aggregate: bool = False) -> PlanPreview:
+        """The answer to a plan request without keeping it; with ``aggregate`` by block and kind alone."""
+        return self._at.post("/v1/plans/preview", PlanPreview, request, {"aggregate": aggregate})
 
     @override
     def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:

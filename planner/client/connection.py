@@ -85,9 +85,9 @@ class Connection:
         """A text in UTF-8."""
         return self._ask("GET", path, query=query).content.decode("utf-8", errors="replace")
 
-    def post(self, path: str, schema: type[Document], body: BaseModel | None = None) -> Document:
+    def post(self, path: str, schema: type[Document], body: BaseModel | None = None, query: Query = _NOTHING) -> Document:
         """The document that a request is answered with."""
-        return self.post_new(path, schema, body)[0]
+        return self._document(schema, self._ask("POST", path, body=body, query=query).content, path)
 
     def post_new(self, path: str, schema: type[Document], body: BaseModel | None = None) -> tuple[Document, bool]:
         """The document that a request is answered with, and whether it was made for this request (201)."""

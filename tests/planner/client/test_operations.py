@@ -114,6 +114,7 @@ CALLS: dict[str, Call] = {
     "next_step": lambda c: c.next_step(AdaptiveRequest(model="m", budgets=[BUDGET])),
     "pause_job": lambda c: c.pause_job("j"),
     "pin_plan": lambda c: c.pin_plan("p", PinRequest(why="w")),
+    "preview_plan": lambda c: c.preview_plan(PlanRequest(model="m", budget=BUDGET), aggregate=True),
     "put_latencies": lambda c: c.put_latencies("d", PutLatencies(csv="x")),
     "readyz": lambda c: c.readyz(),
     "refine_plan": lambda c: c.refine_plan("p", RefineRequest()),

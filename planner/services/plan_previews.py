@@ -1,0 +1,163 @@
+"""Plans that are only looked at: solved and proven like those that are kept, answered compactly, and forgotten."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+import solvers
+from planner.runtimes import get_runtime
+from planner.runtimes.stock_recipes import STOCK_RECIPES
+from planner.schemas.plan_previews import Change, PlanPreview, PreviewProof, ReferencePoint
+from planner.schemas.plans import PlanRequest, Prediction
+from planner.services.asking import Asked, ask
+from planner.services.caveats import notes_on_luck
+from planner.services.kept_limits import kept_limits
+from planner.services.plan_documents import Answered, binding, bit_price, notes_on_errors, size_under
+from planner.services.plan_tiles import Tiling
+from planner.services.plans import solve_asked
+from planner.services.posing import unit_of
+from planner.services.preparing import prepare
+from planner.solving import BITS_PER_MEGABYTE, Solved
+
+MOST_CHANGES: Final = 8
+MOST_NAMES: Final = 4
+"""Layers of a change that are named."""
+
+
+def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = False) -> PlanPreview:
+    """Solve and prove a request without storing it; raises what ``make_plan`` raises.
+
+    Args:
+        session: where curves are read.
+        request: the question. Its alternatives are not looked for, and formats outside of its menu neither.
+        aggregate: leave out the choice of every single layer.
+    """
+    prepared = prepare(session, request)
+    asked = ask(session, prepared, request)
+    found = solve_asked(asked, solvers.Deadline.after(request.deadline_seconds))
+    answered, solved = Answered(asked, found, None), found.solved
+    inputs, setting, choice = prepared.inputs, prepared.inputs.setting, solved.proved.choice
+    limits = kept_limits(asked, solved, found.smallest, found.items)
+    smallest, largest = _ends(asked)
+    return PlanPreview(
+        model=prepared.selected.model.id,
+        model_name=prepared.selected.model.name,
+        runtime=request.runtime,
+        formats=[fmt.name for fmt in asked.whole.posed.classes.formats],
+        size=size_under(answered, choice),
+        smallest=size_under(answered, smallest),
+        largest=size_under(answered, largest),
+        predicted=Prediction(
+            loss=solved.proved.loss,
+            standard_error=solved.proved.standard_error,
+            unit=unit_of(setting),
+            probe=setting.probe,
+        ),
+        proof=PreviewProof(
+            status=solved.proved.status.name.lower(),
+            advice=solved.proved.advice,
+            lower_bound=solved.proved.lower_bound,
+            gap=solved.proved.gap,
+            solver=solved.proved.solver,
+            solve_seconds=solved.seconds,
+        ),
+        binding=binding(answered, limits),
+        price_per_megabyte=bit_price(answered) * BITS_PER_MEGABYTE,
+        limits=limits,
+        references=sorted(_references(answered), key=lambda point: point.size.layer_bits),
+        upgrades=_changes(asked, solved, up=True),
+        downgrades=_changes(asked, solved, up=False),
+        tiles=Tiling(asked.whole, get_runtime(request.runtime)).tiles(choice),
+        ignored=len(prepared.selected.ignored),
+        notes=[
+            *asked.whole.curves.notes,
+            *notes_on_errors(inputs.curves, request.caution),
+            *notes_on_luck(inputs),
+        ],
+        choices=None if aggregate else asked.whole.of_weights(choice)[asked.whole.posed.classes.group_of_layer].tolist(),
+    )
+
+
+def _ends(asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The smallest and the largest assignment, int64 (groups,)."""
+    classes = asked.whole.classes
+    if not classes.groups:
+        return (np.empty(0, dtype=np.int64),) * 2
+    smallest = np.where(classes.legal, classes.sizes, np.iinfo(np.int64).max).argmin(axis=1)
+    return smallest, np.where(classes.legal, classes.sizes, -1).argmax(axis=1)
+
+
+def _changes(asked: Asked, solved: Solved, *, up: bool) -> list[Change]:
+    """Groups in a larger format (or in a smaller one), by the loss that a bit of them saves (or costs)."""
+    classes, loss, choice = asked.whole.classes, asked.whole.curves.loss, solved.proved.choice
+    if not len(choice):
+        return []
+    rows = np.arange(len(choice))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        more = classes.sizes - classes.sizes[rows, choice][:, None]
+        change = loss - loss[rows, choice][:, None]
+        useful = np.isfinite(loss) & ((more > 0) & (change < 0) if up else (more < 0) & (change >= 0))
+        a_bit = np.where(useful, change / more, 0.0 if up else -np.inf)  # negative: more bits, less loss
+    columns = a_bit.argmin(axis=1) if up else a_bit.argmax(axis=1)
+    first = np.argsort(a_bit[rows, columns] if up else -a_bit[rows, columns], kind="stable")[:MOST_CHANGES]
+    return [
+        _change(asked, group, int(choice[group]), int(columns[group]))
+        for group in first.tolist()
+        if useful[group, columns[group]]
+    ]
+
+
+def _change(asked: Asked, group: int, column: int, other: int) -> Change:
+    whole = asked.whole
+    members, sizes, loss = whole.classes.groups[group], whole.classes.sizes[group], whole.curves.loss[group]
+    return Change(
+        layers=[whole.classes.layers[i].name for i in members[:MOST_NAMES]],
+        count=len(members),
+        from_format=whole.format_name(members[0], column),
+        to_format=whole.format_name(members[0], other),
+        more_bits=int(sizes[other] - sizes[column]),
+        loss_change=float(loss[other] - loss[column]),
+    )
+
+
+def _references(answered: Answered) -> Iterator[ReferencePoint]:
+    """Uniform formats that every group may take, and stock recipes of the runtime whose formats are candidates.
+
+    Memory pools leave none: an assignment of formats says nothing of places.
+    """
+    asked, classes = answered.asked, answered.posed.classes
+    if asked.pools or not classes.groups:
+        return
+    for column in np.flatnonzero(classes.legal.all(axis=0)).tolist():
+        yield _reference(
+            answered, f"uniform {classes.formats[column].name}", np.full(len(classes.groups), column, dtype=np.int64)
+        )
+    columns = {fmt.name: column for column, fmt in enumerate(classes.formats)}
+    for recipe in STOCK_RECIPES.get(answered.request.runtime, ()):
+        wanted = recipe.formats(classes.layers)
+        if wanted is None or not columns.keys() >= set(wanted):
+            continue
+        of_layer = np.array([columns[name] for name in wanted], dtype=np.int64)
+        choice = of_layer[[members[0] for members in classes.groups]]
+        is_whole = (choice[classes.group_of_layer] == of_layer).all()  # tied layers agree
+        if is_whole and classes.legal[np.arange(len(choice)), choice].all():
+            yield _reference(answered, recipe.name, choice)
+
+
+def _reference(answered: Answered, label: str, weights: NDArray[np.int64]) -> ReferencePoint:
+    asked = answered.asked
+    choice = answered.solved.proved.choice.copy()
+    choice[: len(weights)] = weights
+    most_loss = answered.request.budget.max_loss
+    loss = float(asked.whole.curves.loss[np.arange(len(choice)), choice].sum())
+    kept = all(limit.row.taken(choice) <= limit.room for limit in asked.limits)
+    counted = all(row.taken(choice) <= row.limit for row in asked.rows)
+    return ReferencePoint(
+        label=label,
+        loss=loss,
+        size=size_under(answered, choice),
+        fits=kept and counted and (most_loss is None or loss <= most_loss),
+    )
