@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from sensitivity.checkpoint.safetensors_layout import SHARD_BYTES, SHARD_NAME, index_text
 from sensitivity.errors import CheckpointError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.rounding import Encoded, get_rounding
 from sensitivity.rounding.packing import compressed_tensors
+from sensitivity.safetensors_file import tensor_bytes, too_large, write_file
 
-SHARD_BYTES = 5_000_000_000
 Packer = Callable[[Encoded], Mapping[str, Tensor]]
 Stored = tuple[str, Tensor]
 """A tensor of the new checkpoint and its name."""
@@ -43,6 +43,22 @@ class Container:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of weights.
+
+    Attributes:
+        dtype: of what is not planned; by default what the configuration names.
+        total_bytes: what the files and their index come to together, as a plan promised it. What they need less is filled with
+            spaces: in the header of a single file (down to a multiple of eight), or in the index. ``None``: as few as it takes.
+        shard_bytes: a new file is begun before one has more bytes of tensors than this.
+    """
+
+    dtype: str | None = None
+    total_bytes: int | None = None
+    shard_bytes: int = SHARD_BYTES
+
+
 def write_checkpoint(
     state: Mapping[str, Tensor],
     assignment: Mapping[str, CandidateFormat],
@@ -52,12 +68,12 @@ def write_checkpoint(
     container: Container = Container(),
     companions: Sequence[Path] = (),
     rounding: str | LayerRounding = "rtn",
-    shard_bytes: int = SHARD_BYTES,
+    files: Files = Files(),
 ) -> Path:
     """Write safetensors and ``config.json``; nothing is left behind when it fails.
 
-    Quantized layers are stored as their codes. Layers planned in BF16 or FP16 are cast to it, everything else to the
-    dtype that ``config`` names. A tensor that shares its memory with an earlier one (a tied head) is written once.
+    Quantized layers are stored as their codes. Layers planned in BF16 or FP16 are cast to it, everything else to the dtype of
+    ``files``. A tensor that shares its memory with an earlier one (a tied head) is written once.
 
     Args:
         state: tensors by checkpoint name; the weight of a layer is ``<layer>.weight`` of shape (out, in).
@@ -68,13 +84,14 @@ def write_checkpoint(
         companions: files to copy beside the weights (tokenizer, generation settings).
         rounding: rounding method by name, for methods without data; or the assignment's cells, rounded from the loaded model
             that ``state`` was read from.
-        shard_bytes: a new file is begun before one grows beyond this.
+        files: sizes of the files of weights, and the dtype of what is not planned.
 
     Returns:
         The directory.
 
     Raises:
-        CheckpointError: the directory is in use or cannot be written, or a planned layer has no weight in ``state``.
+        CheckpointError: the directory is in use or cannot be written, a planned layer has no weight in ``state``, or the files
+            would be larger than promised.
         UnsupportedShapeError: the packing cannot store a layer in its format.
         CorruptCheckpointError: a weight is NaN or infinite.
         CalibrationError: a rounding method by name that runs on text.
@@ -84,8 +101,10 @@ def write_checkpoint(
         msg = f"{len(missing)} planned layers have no weight in the model, first {missing[0]}.weight; register the model again"
         raise CheckpointError(msg)
     with whole_or_nothing(directory) as place:
-        tensors = _stored_tensors(state, assignment, rounding=rounding, dtype=_dtype(config), pack=container.pack)
-        _write_shards(container.arrange(tensors), place, shard_bytes, {"format": container.metadata, **container.header})
+        kept = _dtype(config if files.dtype is None else {"dtype": files.dtype})
+        tensors = _stored_tensors(state, assignment, rounding=rounding, dtype=kept, pack=container.pack)
+        shards = _shards(container.arrange(tensors), files.shard_bytes)
+        _write_shards(shards, place, {"format": container.metadata, **container.header}, files.total_bytes)
         for name, text in ({"config.json": json.dumps(dict(config), indent=2) + "\n"} | dict(container.texts)).items():
             (place / name).write_text(text, encoding="utf-8")
         for path in companions:
@@ -146,37 +165,44 @@ def _repeated(state: Mapping[str, Tensor], assignment: Mapping[str, CandidateFor
     return {name for name, tensor in state.items() if first.get((tensor.data_ptr(), tensor.shape), name) != name}
 
 
-def _write_shards(tensors: Iterator[Stored], place: Path, shard_bytes: int, header: dict[str, str]) -> None:
-    shards: list[list[str]] = []
-    total = 0
-    for shard in _shards(tensors, shard_bytes):
-        save_file({name: tensor.contiguous() for name, tensor in shard.items()}, place / f"{len(shards)}.partial", header)
-        shards.append(list(shard))
-        total += sum(map(_bytes, shard.values()))
+def _write_shards(
+    shards: Iterator[tuple[dict[str, Tensor], bool]], place: Path, header: Mapping[str, str], file_bytes: int | None
+) -> None:
+    written: list[list[str]] = []
+    data = files = 0
+    for shard, is_last in shards:
+        alone = is_last and not written
+        files += write_file(place / f"{len(written)}.partial", shard, header, size=file_bytes if alone else None)
+        data += sum(map(tensor_bytes, shard.values()))
+        written.append(list(shard))
     names = ["model.safetensors"]
-    if len(shards) > 1:
-        names = [f"model-{index + 1:05}-of-{len(shards):05}.safetensors" for index in range(len(shards))]
-        weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (place / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    if len(written) > 1:
+        names = [SHARD_NAME.format(index + 1, len(written)) for index in range(len(written))]
+        places = {tensor: name for name, shard in zip(names, written, strict=True) for tensor in shard}
+        _write_index(place / "model.safetensors.index.json", index_text(places, data), files, file_bytes)
     for number, name in enumerate(names):
         (place / f"{number}.partial").rename(place / name)
 
 
-def _shards(tensors: Iterator[Stored], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
+def _write_index(path: Path, text: bytes, others: int, file_bytes: int | None) -> None:
+    """The index, filled with spaces so that it and the other files have the promised bytes."""
+    length = len(text) + 1 if file_bytes is None else file_bytes - others
+    if length <= len(text):
+        raise too_large("the checkpoint", others + len(text) + 1, file_bytes or 0)
+    path.write_bytes(text.ljust(length - 1) + b"\n")
+
+
+def _shards(tensors: Iterator[Stored], shard_bytes: int) -> Iterator[tuple[dict[str, Tensor], bool]]:
+    """The tensors of each file, and whether it is the last one."""
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors:
-        if shard and size + _bytes(tensor) > shard_bytes:
-            yield shard
+        if shard and size + tensor_bytes(tensor) > shard_bytes:
+            yield shard, False
             shard, size = {}, 0
         shard[name] = tensor
-        size += _bytes(tensor)
-    yield shard
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+        size += tensor_bytes(tensor)
+    yield shard, True
 
 
 def _dtype(config: Mapping[str, object]) -> torch.dtype | None:

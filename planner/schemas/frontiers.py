@@ -26,9 +26,9 @@ class FrontierPoint(Schema):
     budget_layer_bits: Annotated[int, Field(description="the budget in bits for the planned layers, and for planned caches")]
     layer_bits: Annotated[int, Field(description="stored bits of the planned layers")]
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
-    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    file_bytes: Annotated[int, Field(description="bytes of the files of weights")]
     kv_bytes: Annotated[int, Field(description="KV cache at the asked context and batch: in its formats where it is planned")] = 0
-    resident_bytes: Annotated[int, Field(description="file_bytes + KV cache + workspace")]
+    resident_bytes: Annotated[int, Field(description="all tensors + KV cache + workspace")]
     predicted_loss: Annotated[float, Field(description="sum of the losses of all layer groups and planned caches, by the curves")]
     standard_error: Annotated[float, Field(description="of predicted_loss, cells taken as independent")]
     lower_bound: Annotated[float, Field(description="no plan within this budget has a smaller predicted loss")]
@@ -46,8 +46,8 @@ class UniformPoint(Schema):
         str | None, Field(description="format of every cache, without the tensor; null where caches are not planned")
     ] = None
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
-    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
-    resident_bytes: Annotated[int, Field(description="file_bytes + KV cache + workspace")]
+    file_bytes: Annotated[int, Field(description="bytes of the files of weights")]
+    resident_bytes: Annotated[int, Field(description="all tensors + KV cache + workspace")]
     predicted_loss: Annotated[float, Field(description="sum of the losses of all layer groups, by the curves")]
 
 

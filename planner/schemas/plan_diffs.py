@@ -93,7 +93,7 @@ class PlanDiff(Schema):
     only_in_plan: Annotated[list[str], Field(description="layers that the other plan leaves unquantized")]
     only_in_other: Annotated[list[str], Field(description="layers that the plan leaves unquantized")]
     bits_change: Annotated[int, Field(description="stored bits of the planned layers, other minus plan")]
-    file_bytes_change: Annotated[int, Field(description="bytes of all tensors, other minus plan")]
+    file_bytes_change: Annotated[int, Field(description="bytes of the files of weights, other minus plan")]
     resident_bytes_change: Annotated[
         int, Field(description="file, KV cache and workspace as each plan was asked for, other minus plan")
     ]

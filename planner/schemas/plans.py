@@ -29,7 +29,10 @@ class BudgetSpec(Schema):
 
     effective_bits: Annotated[float | None, Field(gt=0, le=64, description="stored bits per planned weight")] = None
     file_bytes: Annotated[
-        int | None, Field(gt=0, le=2**60, description="bytes of all tensors in the file, without its header")
+        int | None,
+        Field(
+            gt=0, le=2**60, description="bytes of the files of weights as they are written: tensors, headers, index, tokenizer"
+        ),
     ] = None
     resident_bytes: Annotated[
         int | None, Field(gt=0, le=2**60, description="bytes of all tensors + KV cache at context × batch + workspace")
@@ -293,12 +296,29 @@ class Size(Schema):
 
     layer_bits: Annotated[int, Field(description="stored bits of the planned layers, with scales, zero points, padding")]
     effective_bits: Annotated[float, Field(description="layer_bits ÷ weights of the planned layers")]
-    file_bytes: Annotated[int, Field(description="all tensors: planned layers, ignored layers, unquantized tensors")]
+    tensor_bytes: Annotated[
+        int | None,
+        Field(description="all tensors: planned layers, ignored layers, unquantized tensors; null in plans of former versions"),
+    ] = None
+    container_bytes: Annotated[
+        int | None,
+        Field(
+            description="what the files of weights have beside tensors: headers, an index, a GGUF's metadata and tokenizer; null "
+            "where no file is written, or the model was registered by a former version"
+        ),
+    ] = None
+    file_bytes: Annotated[
+        int,
+        Field(
+            description="tensor_bytes + container_bytes: model.safetensors, or its shards and their index, or model.gguf; not "
+            "config.json and the tokenizer's files beside them"
+        ),
+    ]
     kv_bytes: Annotated[
         int,
         Field(description="KV cache at the asked context and batch: in its formats where it is planned, else 16 bits an element"),
     ]
-    resident_bytes: Annotated[int, Field(description="file_bytes + kv_bytes + workspace")]
+    resident_bytes: Annotated[int, Field(description="tensor_bytes + kv_bytes + workspace")]
 
 
 class Bounds(Schema):
@@ -368,7 +388,7 @@ class AlternativePlan(Schema):
     standard_error: Annotated[float, Field(description="of predicted_loss, cells taken as independent")]
     objective: Annotated[float, Field(description="loss + caution × standard error: what they are ordered by")]
     effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
-    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    file_bytes: Annotated[int, Field(description="bytes of the files of weights")]
     layers: Annotated[int, Field(description="layers whose format is another than the plan's")]
     changes: Annotated[dict[str, str], Field(description="these layers and their formats")]
     status: Annotated[str, Field(description="outcome of the solver")]
@@ -386,7 +406,7 @@ class PlanSummary(Schema):
     budget: Annotated[BudgetSpec, Field(description="upper limit that the plan keeps")]
     status: Annotated[str, Field(description="outcome of the solver")]
     effective_bits: Annotated[float, Field(description="stored bits of the planned layers ÷ their weights")]
-    file_bytes: Annotated[int, Field(description="bytes of all tensors")]
+    file_bytes: Annotated[int, Field(description="bytes of the files of weights")]
     predicted_loss: Annotated[float, Field(description="what the curves say the plan costs, in the probe's unit")]
     gap: Annotated[float, Field(description="(loss − lower bound) / |loss|; 0 is proven optimal")]
     created_at: Annotated[datetime, Field(description="when it was made")]

@@ -17,8 +17,10 @@ from planner.services.pagination import page
 from planner.services.plan_pins import refuse_kept_plans
 from planner.services.planning_inputs import find_model, load_layers
 from planner.storage.tables import JobRow, LayerRow, ModelRow
+from planner.worker.checkpoint_writers.gguf_fields import WRITABLE
+from planner.worker.checkpoint_writers.gguf_vocabulary import tokenizer_bytes
 from sensitivity.checkpoint import describe
-from sensitivity.checkpoint.description import Layer, ModelDescription
+from sensitivity.checkpoint.description import Layer, ModelDescription, SourceKind
 
 _NAME_LENGTH = 200
 
@@ -38,6 +40,9 @@ def inspect(source: str, *, revision: str | None = None, roots: Sequence[Path] |
     confine(source, roots, hub_ids=True)
     description = describe(source, revision=revision)
     confine_found(description.path, roots, source=source)
+    if description.kind is SourceKind.SAFETENSORS and description.architecture in WRITABLE:
+        known = tokenizer_bytes(Path(description.path), description.embedding_rows)
+        return dataclasses.replace(description, tokenizer_bytes=known)
     return description
 
 
@@ -123,6 +128,12 @@ def _as_registered(session: Session, known: ModelRow, description: ModelDescript
         raise ConflictError(msg, model=known.id)
     if known.kv_heads is None:  # registered before heads were kept
         known.heads, known.kv_heads = description.heads, description.kv_heads
+    if known.rest is None:  # registered before files were counted
+        known.rest, known.tokenizer_bytes, known.unquantized_bytes = (
+            _stored_rest(description),
+            description.tokenizer_bytes,
+            description.unquantized_bytes,
+        )
     return get_model(session, known.id)
 
 
@@ -136,12 +147,19 @@ def default_name(description: ModelDescription) -> str:
 def _store(session: Session, description: ModelDescription, name: str) -> None:
     facts = {field.name: getattr(description, field.name) for field in dataclasses.fields(description)}
     layers: Sequence[Layer] = facts.pop("layers")
+    facts["rest"] = _stored_rest(description)
     identity = facts.pop("fingerprint")
     session.add(ModelRow(id=identity, name=name, **facts))
     session.flush()
     rows = [{"model_id": identity, "position": at, **dataclasses.asdict(layer)} for at, layer in enumerate(layers)]
     if rows:
         session.execute(insert(LayerRow), rows)
+
+
+def _stored_rest(description: ModelDescription) -> list[tuple[str, list[int]]] | None:
+    """Names and shapes of what is of no layer, as the database keeps them."""
+    rest = description.rest
+    return None if rest is None else [(tensor.name, list(tensor.shape)) for tensor in rest]
 
 
 def _with_totals() -> Select[Any]:

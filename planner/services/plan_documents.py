@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from planner.build import Classes
 from planner.curves import Curves
+from planner.runtimes import get_runtime
 from planner.schemas.caveats import Correction, MenuLimit
 from planner.schemas.choices import PoolPart
 from planner.schemas.cross_terms import CrossTermsDocument
@@ -19,6 +20,7 @@ from planner.services.asking import Asked
 from planner.services.cache_choices import kv_choices, kv_groups, uniform_formats
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
+from planner.services.file_sizes import note_on_files
 from planner.services.kept_limits import kept_limits, used
 from planner.services.placed_uniforms import placed_uniform
 from planner.services.planning_inputs import Inputs, Selected
@@ -139,7 +141,17 @@ def plan_document(
         choices=prepared.choices.of_layers(solved),
         groups=prepared.choices.of_groups(solved),
         ignored=[layer.name for layer in selected.ignored],
-        notes=[*whole.curves.notes, *notes, *_note_on_alternatives(request, len(alternatives))],
+        notes=[
+            *whole.curves.notes,
+            *notes,
+            *note_on_files(
+                selected.model,
+                get_runtime(request.runtime),
+                request.budget,
+                known=selected.footprint.container_bytes is not None,
+            ),
+            *_note_on_alternatives(request, len(alternatives)),
+        ],
         provenance=provenance_of(
             selected,
             setting,

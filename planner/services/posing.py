@@ -111,7 +111,9 @@ def size_of(
     return Size(
         layer_bits=bits,
         effective_bits=bits / footprint.parameters if footprint.parameters else 0.0,
-        file_bytes=footprint.fixed_bytes + -(-bits // 8),
+        tensor_bytes=footprint.fixed_bytes + -(-bits // 8),
+        container_bytes=footprint.container_bytes,
+        file_bytes=footprint.fixed_file_bytes + -(-bits // 8),
         kv_bytes=-(-kv_bits // 8),
         resident_bytes=footprint.fixed_bytes + -(-(bits + kv_bits) // 8) + workspace,
     )

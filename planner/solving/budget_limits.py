@@ -62,8 +62,7 @@ def refuse_below_floor(
     value = limit.meter.least(least)
     makers = _makers(limit, classes)
     named = ", ".join(f"{maker.count} {maker.kind} in {maker.format} ({maker.share:.0%})" for maker in makers)
-    fixed = limit.meter.fixed / max(1, limit.meter.fixed + least)
-    named += f"; what is not planned ({fixed:.0%})" if fixed else ""
+    named += _beside(limit, limit.meter.fixed + least, footprint)
     keeps = f" that keeps {'; '.join(keeping)}" if keeping else ""
     loosen = "loosen counts, floors and pins" if keeping else "loosen floors and pins"
     msg = (
@@ -72,8 +71,10 @@ def refuse_below_floor(
         f"{f'. Most of it: {named}' if named else ''}"
     )
     fields: dict[str, object] = {"floor_layers": [asdict(maker) for maker in makers]}
+    if limit.budget.kind is BudgetKind.FILE_BYTES:
+        fields["floor_fixed_bytes"], fields["floor_container_bytes"] = footprint.fixed_bytes, footprint.container_bytes or 0
     if limit.budget.kind.counts_bits:
-        file_bytes = footprint.fixed_bytes + -(-least // 8)
+        file_bytes = footprint.fixed_file_bytes + -(-least // 8)
         in_bytes = limit.budget.kind is not BudgetKind.EFFECTIVE_BITS
         fields |= {"smallest_feasible_bytes": int(value) if in_bytes else file_bytes, "smallest_file_bytes": file_bytes}
     if keeping:
@@ -90,6 +91,20 @@ class _Maker:
     layers: list[str]
     format: str
     share: float
+
+
+def _beside(limit: Limit, total: int, footprint: Footprint) -> str:
+    """What is not planned, and what the files of weights have beside tensors, as shares of the floor."""
+    fixed, container = limit.meter.fixed, 0
+    if limit.budget.kind is BudgetKind.FILE_BYTES:
+        container = limit.meter.units * (footprint.container_bytes or 0)
+    parts = ((fixed - container, "what is not planned"), (container, "header, index and tokenizer of the file"))
+    return "".join(f"; {words} ({_share(taken / max(1, total))})" for taken, words in parts if taken)
+
+
+def _share(share: float) -> str:
+    """A share in per cent; a small one is not shown as nothing."""
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.2%}"
 
 
 def _rounded_up(limit: Limit, value: float) -> float:
@@ -142,5 +157,5 @@ def check_ceilings(limits: Limits, footprint: Footprint) -> None:
     )
     fields: dict[str, object] = {}
     if limit.budget.kind.counts_bits:
-        fields["largest_file_bytes"] = footprint.fixed_bytes + -(-largest // 8)
+        fields["largest_file_bytes"] = footprint.fixed_file_bytes + -(-largest // 8)
     raise BudgetAboveCeilingError(msg, largest_useful=most, unit=limit.budget.kind.value, **fields)

@@ -54,7 +54,14 @@ FROM cells WHERE measured_format_id = %s"""
 _BY_ID = select(ModelRow.id).where(ModelRow.id == bindparam("model"))
 _BY_NAME = select(ModelRow.id).where(ModelRow.name == bindparam("model")).order_by(ModelRow.created_at.desc()).limit(1)
 _VERSION = (
-    select(ModelRow.id, ModelRow.name, ModelRow.created_at, MeasuredFormatRow.id, MeasuredFormatRow.measured_at)
+    select(
+        ModelRow.id,
+        ModelRow.name,
+        ModelRow.created_at,
+        ModelRow.rest.is_not(None),
+        MeasuredFormatRow.id,
+        MeasuredFormatRow.measured_at,
+    )
     .outerjoin(MeasuredFormatRow, MeasuredFormatRow.model_id == ModelRow.id)
     .where(ModelRow.id == func.coalesce(_BY_ID.scalar_subquery(), _BY_NAME.scalar_subquery()))
     .order_by(MeasuredFormatRow.id)
@@ -170,7 +177,7 @@ def measurements_version(session: Session, model: str) -> tuple[tuple[Any, ...],
 
     One query over a handful of rows. Every write of cells sets its columns' ``measured_at`` in one transaction with the cells
     and what belongs to them, so whoever reads them *after* this reads these or newer ones. A model that was registered anew has
-    another ``created_at``.
+    another ``created_at``, or facts that it had not.
 
     Args:
         session: the caller's transaction.

@@ -55,7 +55,9 @@ __all__ = [
 class ModelRow(Base):
     """A registered checkpoint. ``id`` is the fingerprint: registering the same files twice gives the same model.
 
-    ``heads`` and ``kv_heads`` are null in models that were registered before they were asked for, until they are again.
+    ``heads``, ``kv_heads``, ``rest`` and ``tokenizer_bytes`` are null in models that were registered before they were asked for,
+    until they are again. ``rest`` has name and shape of each parameter that is of no layer; ``tokenizer_bytes`` is null where
+    there is no tokenizer that is written to a GGUF, too.
     """
 
     __tablename__ = "models"
@@ -76,6 +78,8 @@ class ModelRow(Base):
     context_length: Mapped[int | None] = mapped_column(Integer)
     heads: Mapped[int | None] = mapped_column(Integer)
     kv_heads: Mapped[int | None] = mapped_column(Integer)
+    rest: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    tokenizer_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
     layers: Mapped[list["LayerRow"]] = relationship(
         order_by="LayerRow.position", cascade="all, delete-orphan", passive_deletes=True

@@ -22,6 +22,7 @@ def write_assignment(
     runtime: RuntimeProfile,
     rounding: LayerRounding,
     writer: AbstractCheckpointWriter,
+    file_bytes: int | None = None,
 ) -> Path:
     """Write an assignment with the weights of a loaded model, as a target packs them.
 
@@ -33,9 +34,10 @@ def write_assignment(
         runtime: the engine that will load it.
         rounding: codes of the planned layers.
         writer: of the target.
+        file_bytes: what the files of weights are to come to; ``None`` for as few bytes as they take.
 
     Raises:
-        CheckpointError: the directory is in use or cannot be written.
+        CheckpointError: the directory is in use or cannot be written, or the files would be larger.
         ExportError: the target cannot store what was planned.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,5 +51,6 @@ def write_assignment(
             exported=exported,
             runtime=runtime,
             rounding=rounding,
+            file_bytes=file_bytes,
         )
         return writer.write(planned, directory)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sensitivity.checkpoint import SourceKind
@@ -57,4 +58,22 @@ def _decoded(model: LoadedModel, scratch: Path) -> CheckpointSource:
     config = model.module.config.to_dict()  # type: ignore[operator, union-attr]
     config |= {"dtype": model.description.dtype, "architectures": [type(model.module).__name__], "use_cache": True}
     config.pop("quantization_config", None)
-    return CheckpointSource(model.module.state_dict(), config, sorted(file for file in scratch.iterdir() if file.is_file()))
+    return CheckpointSource(_state(model), config, sorted(file for file in scratch.iterdir() if file.is_file()))
+
+
+def _state(model: LoadedModel) -> dict[str, Tensor]:
+    """The parameters by the names that the description gives layers; one that is in two places is there once.
+
+    transformers keeps some layers under other paths than checkpoints do (Mixtral's ``block_sparse_moe`` is its ``mlp``).
+    """
+    layers = {id(linear): name for name, linear in model.linears.items()}
+    paths = {path: layers[id(module)] for path, module in model.module.named_modules() if id(module) in layers}
+    found: dict[str, Tensor] = {}
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, tensor in model.module.state_dict().items():
+        path, _, part = name.rpartition(".")
+        place = tensor.data_ptr(), tensor.shape
+        if place not in seen:
+            seen.add(place)
+            found[f"{paths.get(path, path)}.{part}"] = tensor
+    return found

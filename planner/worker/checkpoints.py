@@ -42,7 +42,7 @@ def write_plan_checkpoint(database: Database, plan_id: str, directory: Path, tar
         writer = writer_for(get_runtime(document.runtime), target)
         exported = export_plan(session, plan_id, writer.target)
         how = curve_rounding(session, document)
-    return _write(database, document, how, exported, directory, writer)
+    return _write(database, document, how, exported, directory, writer, promised=True)
 
 
 def write_fake_checkpoint(database: Database, plan_id: str, directory: Path, dtype: str | None = None) -> Path:
@@ -79,10 +79,23 @@ def _write(
     exported: Json,
     directory: Path,
     writer: AbstractCheckpointWriter,
+    *,
+    promised: bool = False,
 ) -> Path:
+    """``promised``: the files of weights are to have the bytes that the plan says, if it says them."""
     models = LoadedModels(database)
     model = models.get(document.model)
+    writer.check(model.description)
     chosen = chosen_formats(document)
     rounding = plan_rounding(models, document.model, how, [chosen])
     runtime = get_runtime(document.runtime)
-    return write_assignment(model, chosen, exported, directory, runtime=runtime, rounding=rounding, writer=writer)
+    return write_assignment(
+        model,
+        chosen,
+        exported,
+        directory,
+        runtime=runtime,
+        rounding=rounding,
+        writer=writer,
+        file_bytes=document.size.file_bytes if promised and document.size.container_bytes is not None else None,
+    )

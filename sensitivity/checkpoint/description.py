@@ -1,7 +1,10 @@
 """What a checkpoint holds, read from its configuration and headers only. No torch here."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+
+from sensitivity.checkpoint.families import get_family
 
 
 class SourceKind(StrEnum):
@@ -46,6 +49,19 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class RestTensor:
+    """A parameter that is of no layer: name in Hugging Face's naming, and shape with the outermost dimension first."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDescription:
     """A checkpoint as planning sees it.
 
@@ -59,13 +75,16 @@ class ModelDescription:
         fingerprint: SHA-256 over configuration, tensor names, dtypes, shapes and shard contents.
         blocks: number of transformer blocks.
         parameters: all parameters, tied tensors once.
-        unquantized_bytes: bytes of everything that is no layer (embeddings, norms, biases, routers), tied tensors once.
+        unquantized_bytes: bytes of everything that is no layer (embeddings, norms, biases, routers) in ``dtype``, tied tensors
+            once.
         kv_elements_per_token: elements that one token adds to the K and V caches over all blocks.
         vocab_size: size of the vocabulary.
         context_length: longest context of the configuration, or ``None``.
         layers: quantizable layers in model order; ``lm_head`` only when it is not tied to the embedding.
         heads: query heads of a block; ``None`` where it is unknown.
         kv_heads: key-value heads of a block; ``None`` where it is unknown.
+        rest: every parameter that is of no layer; ``None`` where they are unknown.
+        tokenizer_bytes: bytes of its tokenizer as metadata of a GGUF; ``None`` where it is unknown, or none that is written.
     """
 
     source: str
@@ -84,3 +103,11 @@ class ModelDescription:
     layers: tuple[Layer, ...]
     heads: int | None = None
     kv_heads: int | None = None
+    rest: tuple[RestTensor, ...] | None = None
+    tokenizer_bytes: int | None = None
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of the token embedding; those that the configuration says where parameters are unknown."""
+        name = f"{get_family(self.architecture).embedding}.weight"
+        return next((tensor.shape[0] for tensor in self.rest or () if tensor.name == name), self.vocab_size)

@@ -28,6 +28,8 @@ HEADER_LIMIT: Final = 256 * 2**20
 """Bytes of a header; that of a vocabulary of 256,000 tokens has ten megabytes."""
 STEP_LIMIT: Final = 2**22
 """Fields, strings of arrays and tensors of a file: each takes a step of the reader, and a file of holes could have any number."""
+TOKENIZER: Final = "tokenizer."
+"""What the names of a tokenizer's fields begin with."""
 NAME_LIMIT: Final = 500
 DIMENSION_LIMIT: Final = 4
 _SCALARS: Final[Mapping[int, str]] = {
@@ -52,11 +54,13 @@ class GgufHeader:
 
     Attributes:
         metadata: key-value pairs as stored (``llama.block_count``); arrays by their length only.
+        tokenizer_bytes: bytes of the pairs that are the tokenizer's, without arrays of nothing.
         weights: the file with its tensors; shapes with the outermost dimension first.
     """
 
     metadata: Mapping[str, Value | ArrayField]
     weights: WeightFile
+    tokenizer_bytes: int = 0
 
 
 def is_gguf(path: Path) -> bool:
@@ -93,8 +97,12 @@ def _parse(file: BinaryIO, size: int, path: Path) -> GgufHeader:
     cursor.advance(len(MAGIC))
     tensors_count, fields_count = _counts(cursor)
     metadata: dict[str, Value | ArrayField] = {}
+    tokenizer_bytes = 0
     for _ in range(fields_count):
+        before = cursor.at
         key, value = _field(cursor)
+        if key.startswith(TOKENIZER) and value != ArrayField(0):
+            tokenizer_bytes += cursor.at - before
         if key in metadata:
             raise corrupt(path, f"the field {shown(key)} appears twice")
         metadata[key] = value
@@ -103,7 +111,8 @@ def _parse(file: BinaryIO, size: int, path: Path) -> GgufHeader:
     start = -(-cursor.at // alignment) * alignment
     tensors = tuple(_stored(info, path, start, size) for info in infos)
     _refuse_shared(tensors, path)
-    return GgufHeader(metadata, WeightFile(path, size, hashlib.sha256(cursor.passed).hexdigest(), tensors))
+    weights = WeightFile(path, size, hashlib.sha256(cursor.passed).hexdigest(), tensors)
+    return GgufHeader(metadata, weights, tokenizer_bytes)
 
 
 def _refuse_shared(tensors: Sequence[StoredTensor], path: Path) -> None:

@@ -11,10 +11,16 @@ from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.errors import CorruptCheckpointError
 
 _IGNORED = ("rope_freqs.weight",)
+_REST = (
+    *("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    *("self_attn.q_norm", "self_attn.k_norm", "mlp.gate", "mlp.shared_expert_gate"),
+)
+"""What else a block of these architectures may have, beside its layers."""
+_OF_ONE_ROW = ".mlp.shared_expert_gate.weight"
 
 
 def in_checkpoint_names(tensors: tuple[StoredTensor, ...], configuration: Configuration) -> list[StoredTensor]:
-    """The tensors with layers, embedding and head under their Hugging Face names; others keep theirs.
+    """The tensors under their Hugging Face names; those that no family has keep theirs.
 
     The stacked experts of a block become one matrix per expert. Rotary tables are left out: they are no parameters.
 
@@ -24,15 +30,16 @@ def in_checkpoint_names(tensors: tuple[StoredTensor, ...], configuration: Config
     names = _table(configuration)
     renamed: list[StoredTensor] = []
     for tensor in tensors:
-        name = names.get(tensor.name.removesuffix(".weight"))
+        path, _, part = tensor.name.rpartition(".")
+        name = names.get(path)
         if tensor.name in _IGNORED:
             continue
-        if name is None or not tensor.name.endswith(".weight"):
+        if name is None:
             renamed.append(tensor)
         elif "{expert}" in name:
             renamed.extend(_unstacked(tensor, name, configuration.experts))
         else:
-            renamed.append(_named(tensor, f"{name}.weight"))
+            renamed.append(_named(tensor, f"{name}.{part}"))
     return renamed
 
 
@@ -40,8 +47,8 @@ def _table(configuration: Configuration) -> dict[str, str]:
     """GGUF name -> Hugging Face name, both without ``.weight``; stacked experts have ``{expert}`` in theirs."""
     family = configuration.family
     table = _name_map(configuration)
-    pairs = {family.embedding: family.embedding, family.head: family.head}
-    roles = [*family.attention, *family.mlp, *(family.experts.shared if family.experts else ())]
+    pairs = {path: path for path in (family.embedding, family.head, f"{family.base}.norm")}
+    roles = [*family.attention, *family.mlp, *(family.experts.shared if family.experts else ()), *_REST]
     for block in range(configuration.blocks):
         pairs |= {f"{family.blocks}.{block}.{role}": f"{family.blocks}.{block}.{role}" for role in roles}
         if family.experts:
@@ -68,4 +75,6 @@ def _unstacked(stack: StoredTensor, name: str, experts: int) -> Iterator[StoredT
 
 
 def _named(tensor: StoredTensor, name: str) -> StoredTensor:
-    return StoredTensor(name, tensor.dtype, tensor.shape, tensor.file, tensor.offset, tensor.nbytes)
+    """The same tensor; a gate of one row, which is a vector in GGUF, is a matrix again."""
+    shape = (1, *tensor.shape) if name.endswith(_OF_ONE_ROW) and len(tensor.shape) == 1 else tensor.shape
+    return StoredTensor(name, tensor.dtype, shape, tensor.file, tensor.offset, tensor.nbytes)

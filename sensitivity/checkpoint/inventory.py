@@ -11,7 +11,9 @@ from sensitivity.checkpoint.fingerprint import sampled
 from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.errors import AlreadyQuantizedError, CorruptCheckpointError
 
-FLOATS: Final = frozenset({"float16", "bfloat16", "float32", "float64"})
+WIDTHS: Final = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""Bytes of an element by floating dtype."""
+FLOATS: Final = frozenset(WIDTHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,13 @@ class Inventory:
 
     Attributes:
         layers: quantizable layers in model order.
-        rest: everything else that is a parameter, tied tensors once.
+        rest: everything else that is a parameter, by full name, tied tensors once.
         kv_elements_per_token: elements that one token adds to the K and V caches over all blocks.
         vocab_size: size of the vocabulary.
     """
 
     layers: tuple[Layer, ...]
-    rest: tuple[StoredTensor, ...]
+    rest: Mapping[str, StoredTensor]
     kv_elements_per_token: int
     vocab_size: int
 
@@ -49,7 +51,7 @@ def take_inventory(tensors: Sequence[StoredTensor], configuration: Configuration
     _refuse_further_blocks(named, configuration)
     return Inventory(
         layers=tuple(layers),
-        rest=tuple(tensor for name, tensor in named.items() if name not in taken),
+        rest={name: tensor for name, tensor in named.items() if name not in taken},
         kv_elements_per_token=_kv_elements(layers, configuration),
         vocab_size=configuration.vocab_size or _rows(_embedding(named, configuration)),
     )

@@ -1,13 +1,14 @@
 """Describe a checkpoint from its configuration and headers: seconds for 140 GB, no weight in memory, no torch."""
 
 from sensitivity.checkpoint.configuration import from_gguf, from_json
-from sensitivity.checkpoint.description import ModelDescription, SourceKind
+from sensitivity.checkpoint.description import ModelDescription, RestTensor, SourceKind
 from sensitivity.checkpoint.fingerprint import fingerprint, tokenizer_files
 from sensitivity.checkpoint.gguf_header import read_gguf
 from sensitivity.checkpoint.gguf_names import in_checkpoint_names
-from sensitivity.checkpoint.inventory import Inventory, dominant_dtype, take_inventory
+from sensitivity.checkpoint.inventory import WIDTHS, Inventory, dominant_dtype, take_inventory
 from sensitivity.checkpoint.safetensors_header import read_directory
 from sensitivity.checkpoint.sources import Place, locate
+from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.checkpoint.untrusted import read_json
 from sensitivity.errors import CheckpointError, CorruptCheckpointError, ModelChangedError
 
@@ -58,24 +59,25 @@ def _describe_directory(source: str, place: Place) -> ModelDescription:
         raise CorruptCheckpointError(msg)
     configuration = from_json(read_json(path), path)
     tensors = [tensor for file in files for tensor in file.tensors]
-    inventory = take_inventory(tensors, configuration)
+    inventory, dtype = take_inventory(tensors, configuration), dominant_dtype(tensors)
     return ModelDescription(
         source=source,
         path=str(place.path),
         revision=place.revision,
         kind=place.kind,
         architecture=configuration.architecture,
-        dtype=dominant_dtype(tensors),
+        dtype=dtype,
         fingerprint=fingerprint(files, texts=[path, *tokenizer_files(place.path)]),
         blocks=configuration.blocks,
         parameters=_parameters(inventory),
-        unquantized_bytes=sum(tensor.nbytes for tensor in inventory.rest),
+        unquantized_bytes=sum(_kept_bytes(tensor, dtype) for tensor in inventory.rest.values()),
         kv_elements_per_token=inventory.kv_elements_per_token,
         vocab_size=inventory.vocab_size,
         context_length=configuration.context_length,
         layers=inventory.layers,
         heads=configuration.heads,
         kv_heads=configuration.kv_heads,
+        rest=_rest(inventory),
     )
 
 
@@ -94,15 +96,26 @@ def _describe_gguf(source: str, place: Place) -> ModelDescription:
         fingerprint=fingerprint([header.weights], texts=[]),
         blocks=configuration.blocks,
         parameters=_parameters(inventory),
-        unquantized_bytes=sum(tensor.elements for tensor in inventory.rest) * GGUF_REST_BITS // 8,
+        unquantized_bytes=sum(tensor.elements for tensor in inventory.rest.values()) * GGUF_REST_BITS // 8,
         kv_elements_per_token=inventory.kv_elements_per_token,
         vocab_size=inventory.vocab_size,
         context_length=configuration.context_length,
         layers=inventory.layers,
         heads=configuration.heads,
         kv_heads=configuration.kv_heads,
+        rest=_rest(inventory),
+        tokenizer_bytes=header.tokenizer_bytes or None,
     )
 
 
 def _parameters(inventory: Inventory) -> int:
-    return sum(layer.parameters for layer in inventory.layers) + sum(tensor.elements for tensor in inventory.rest)
+    return sum(layer.parameters for layer in inventory.layers) + sum(tensor.elements for tensor in inventory.rest.values())
+
+
+def _rest(inventory: Inventory) -> tuple[RestTensor, ...]:
+    return tuple(RestTensor(name, tensor.shape) for name, tensor in inventory.rest.items())
+
+
+def _kept_bytes(tensor: StoredTensor, dtype: str) -> int:
+    """Bytes of a tensor in a new checkpoint, where floats have the dtype that most of them have."""
+    return tensor.elements * WIDTHS[dtype] if tensor.dtype in WIDTHS else tensor.nbytes

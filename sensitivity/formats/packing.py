@@ -6,9 +6,11 @@ NF4 and none of GGUF's block formats, and refuses a group size that does not div
 pads the last group instead.
 """
 
+from functools import lru_cache
+
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 WORD_BITS = 32
 SCALE_DTYPES = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "U8"}
@@ -27,6 +29,7 @@ def compressed_tensors_refusal(candidate: CandidateFormat, shape: tuple[int, int
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def compressed_tensors_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in a compressed-tensors file, all its tensors together.
 

@@ -5,9 +5,11 @@ group has one 16-bit scale: b + 16/g + b/g bits a weight. GPTQModel also keeps a
 blocks of 32 codes, and both engines need groups that divide the inputs.
 """
 
+from functools import lru_cache
+
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 BLOCK = 32
 
@@ -24,6 +26,7 @@ def gptq_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | No
     return _shape_refusal(candidate, shape)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def gptqmodel_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in GPTQModel's file: ``qweight``, ``qzeros``, ``scales`` and ``g_idx``.
 
@@ -35,6 +38,7 @@ def gptqmodel_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> i
     return stored_bits(gptqmodel_parts(candidate, shape))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def autoround_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in AutoRound's file: ``qweight``, ``qzeros`` and ``scales``.
 

@@ -4,11 +4,12 @@ HQQ's groups lie along the inputs (axis 1) and each has a scale and a zero point
 byte, those of 4 and 2 bits are packed to bytes, of 3 bits ten share a word of 32.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 HQQ_BITS: Final = (2, 3, 4, 5, 6, 8)
 PER_UNIT: Final = {2: (4, 8), 3: (10, 32), 4: (2, 8), 5: (1, 8), 6: (1, 8), 8: (1, 8)}
@@ -31,6 +32,7 @@ def hqq_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | Non
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def hqq_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix: elements, scales and zero points. Unquantized layers count 16 bits a weight.
 

@@ -6,11 +6,12 @@ row: weight = code·scale + bias. A symmetric integer format of ours fits exactl
 those are refused. The mode ``mxfp4`` is ours: E2M1 codes under a power of two for every 32.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 MLX_BITS: Final = (2, 3, 4, 5, 6, 8)
 MLX_GROUP_SIZES: Final = (32, 64, 128)
@@ -39,6 +40,7 @@ def mlx_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | Non
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def mlx_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in a checkpoint of MLX, all its tensors together.
 

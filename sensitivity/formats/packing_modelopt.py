@@ -7,9 +7,11 @@ ModelOpt's ``FP8`` and ``NVFP4`` quantize activations with a calibrated scale as
 again where the engine fuses layers; neither is what the weights were measured with, so both are refused.
 """
 
+from functools import lru_cache
+
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 STORED = ("FP8", "NVFP4")
 """Candidate formats that ModelOpt has without calibrated activations."""
@@ -29,6 +31,7 @@ def modelopt_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str 
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def modelopt_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in a ModelOpt checkpoint, all its tensors together.
 

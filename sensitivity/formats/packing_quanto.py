@@ -9,11 +9,12 @@
 Each quantized layer also has a scale of its inputs and one of its outputs, which are 1: only activations would need them.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 BYTE: Final = 8
 GREATEST_GROUP: Final = 128
@@ -50,6 +51,7 @@ def quanto_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | 
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def quanto_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in a checkpoint of quanto, all its tensors together.
 

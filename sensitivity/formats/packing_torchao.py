@@ -8,11 +8,12 @@
 All three run on any device. torchao's packed 4-bit integers need a GPU, its NVFP4 and MXFP4 are prototypes: they are refused.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat, ElementType, Strategy
-from sensitivity.formats.stored import StoredPart, as_it_is, stored_bits
+from sensitivity.formats.stored import REMEMBERED, StoredPart, as_it_is, stored_bits
 
 FLOAT8: Final = frozenset({"FP8", "FP8_TENSOR"})
 BYTE: Final = 8
@@ -35,6 +36,7 @@ def torchao_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str |
     return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def torchao_size_bits(candidate: CandidateFormat, shape: tuple[int, int]) -> int:
     """Exact stored bits of a (out, in) matrix in a checkpoint of torchao, all its tensors together.
 

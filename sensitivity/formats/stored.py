@@ -11,6 +11,8 @@ WIDTHS: Final = {"U8": 8, "I8": 8, "F8_E4M3": 8, "F16": 16, "BF16": 16, "I32": 3
 """Bits of an element by dtype, in safetensors' words."""
 UNQUANTIZED: Final = {"BF16": "BF16", "FP16": "F16"}
 """Dtype of each format that stores weights as they are."""
+REMEMBERED: Final = 4096
+"""Sizes of matrices that are kept: a model has a few shapes, a request a few formats."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,9 @@ class StoredState(Mapping[str, Tensor]):
         tensors = [tensor for file in read_directory(directory) for tensor in file.tensors]
         configuration = from_json(read_json(directory / "config.json"), directory / "config.json")
         inventory = take_inventory(tensors, configuration)
-        layers, rest = {f"{layer.name}.weight" for layer in inventory.layers}, set(inventory.rest)
+        parameters = {f"{layer.name}.weight" for layer in inventory.layers} | inventory.rest.keys()
         named = by_full_name(tensors, configuration)
-        self._stored: dict[str, StoredTensor] = {
-            name: tensor for name, tensor in named.items() if name in layers or tensor in rest
-        }
+        self._stored: dict[str, StoredTensor] = {name: tensor for name, tensor in named.items() if name in parameters}
 
     def __getitem__(self, name: str) -> Tensor:
         stored = self._stored[name]

@@ -18,13 +18,14 @@ from planner.exports import ExportedModel, get_exporter
 from planner.runtimes import get_runtime
 from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.description import Layer
+from sensitivity.checkpoint.safetensors_layout import SHARD_BYTES
 from sensitivity.errors import CheckpointError, CorruptCheckpointError, UnsupportedShapeError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing import compressed_tensors_size_bits
 from sensitivity.formats.registry import get_format
 from sensitivity.loading.stored_state import StoredState
 from sensitivity.rounding import fake_quantize
-from sensitivity.writing import SHARD_BYTES, write_checkpoint
+from sensitivity.writing import Files, write_checkpoint
 from tests.planner.exports.example import example_model, mixed_plan
 from tests.tiny_models import tiny_llama, tiny_qwen3_moe
 
@@ -88,7 +89,7 @@ def write(source: Path, directory: Path, plan: dict[str, CandidateFormat], shard
         directory,
         config=config_of(source) | {"quantization_config": quantization_config(plan)},
         companions=sorted(source.glob("token*")),
-        shard_bytes=shard_bytes,
+        files=Files(shard_bytes=shard_bytes),
     )
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from planner.errors import ExportError
-from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
+from planner.worker.checkpoint_writers.renaming import renamed
 from sensitivity.rounding.packing_gptq import autoround
 from sensitivity.writing import Container, Stored, write_checkpoint
 
@@ -28,8 +28,7 @@ class AutoRoundWriter(AbstractCheckpointWriter):
         quantized = {f"{name}.scales" for name, fmt in planned.assignment.items() if fmt.is_quantized}
 
         def arranged(tensors: Iterator[Stored]) -> Iterator[Stored]:
-            for name, tensor in tensors:
-                yield engine_name(name), half_scales(name, tensor) if name in quantized else tensor
+            return renamed((name, half_scales(name, tensor) if name in quantized else tensor) for name, tensor in tensors)
 
         return write_checkpoint(
             planned.state,
@@ -39,6 +38,7 @@ class AutoRoundWriter(AbstractCheckpointWriter):
             container=Container(pack=autoround, arrange=arranged),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
 
 

@@ -21,6 +21,7 @@ class CompressedTensorsWriter(AbstractCheckpointWriter):
             config={**planned.config, **planned.exported},
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
 
 

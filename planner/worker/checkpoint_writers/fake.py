@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from planner.containers.dense import dense_file_bytes
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
 from sensitivity.checkpoint.families import get_family
 from sensitivity.rounding import Encoded, decode
-from sensitivity.writing import Container, Stored, write_checkpoint
+from sensitivity.writing import Container, Files, Stored, write_checkpoint
 
 
 @final
@@ -51,6 +52,7 @@ class FakeWriter(AbstractCheckpointWriter):
             container=Container(pack=pack, arrange=arrange),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=Files(dtype=dtype, total_bytes=dense_file_bytes(planned.description, dtype)),
         )
 
 

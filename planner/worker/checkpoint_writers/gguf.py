@@ -3,6 +3,7 @@
 llama-quantize rounds by itself; here the bytes are those that were measured. Tensors are made and written one after the other.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -12,14 +13,15 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from gguf import GGUFWriter
 from transformers import AutoConfig
+from typing_extensions import override
 
 from planner.exports.llama_cpp_names import ARCHITECTURES
-from planner.worker.checkpoint_writers.gguf_fields import add_fields
+from planner.worker.checkpoint_writers.gguf_fields import add_fields, refuse_architecture
 from planner.worker.checkpoint_writers.gguf_tensors import GgufTensor, gguf_tensors
-from planner.worker.checkpoint_writers.gguf_vocabulary import add_vocabulary, copy_vocabulary
+from planner.worker.checkpoint_writers.gguf_vocabulary import add_vocabulary, copy_vocabulary, refuse_other_vocabulary
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
-from sensitivity.checkpoint.description import SourceKind
-from sensitivity.errors import CheckpointError
+from sensitivity.checkpoint.description import ModelDescription, SourceKind
+from sensitivity.safetensors_file import too_large
 from sensitivity.writing import whole_or_nothing
 
 FILE: Final = "model.gguf"
@@ -30,6 +32,16 @@ class GgufCheckpointWriter(AbstractCheckpointWriter):
 
     target: ClassVar[str] = "llama.cpp"
 
+    @override
+    def check(self, description: ModelDescription) -> None:
+        """Refuse an architecture that is not written, and a tokenizer that is none of this model's or of a kind not written."""
+        refuse_architecture(description.architecture)
+        path, rows = Path(description.path), description.embedding_rows
+        if description.kind is SourceKind.GGUF:
+            refuse_other_vocabulary(path, rows)
+        else:
+            add_vocabulary(GGUFWriter(None, ""), path, rows)
+
     def write(self, planned: PlannedCheckpoint, directory: Path) -> Path:
         """The file in a directory of its own."""
         architecture = planned.description.architecture
@@ -38,8 +50,10 @@ class GgufCheckpointWriter(AbstractCheckpointWriter):
         with whole_or_nothing(directory) as place, closing(GGUFWriter(place / FILE, known_as)) as writer:
             add_fields(writer, architecture, whole.config)
             writer.add_name(Path(whole.description.source).name)
-            _add_vocabulary(writer, whole)
+            _add_vocabulary(writer, whole.description)
             _write(writer, gguf_tensors(whole))
+            writer.close()
+            _fill_up(place / FILE, planned.file_bytes)
         return directory
 
 
@@ -50,14 +64,13 @@ def _with_defaults(architecture: str, config: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def _add_vocabulary(writer: GGUFWriter, planned: PlannedCheckpoint) -> None:
-    if planned.description.kind is SourceKind.GGUF:
-        copy_vocabulary(writer, Path(planned.description.path))
-        return
-    if not planned.companions:
-        msg = f"{planned.description.source} has no tokenizer, without which no GGUF is written; put it beside the weights"
-        raise CheckpointError(msg)
-    add_vocabulary(writer, planned.companions[0].parent, int(planned.config["vocab_size"]))
+def _add_vocabulary(writer: GGUFWriter, description: ModelDescription) -> None:
+    path, rows = Path(description.path), description.embedding_rows
+    if description.kind is SourceKind.GGUF:
+        refuse_other_vocabulary(path, rows)
+        copy_vocabulary(writer, path)
+    else:
+        add_vocabulary(writer, path, rows)
 
 
 def _write(writer: GGUFWriter, tensors: list[GgufTensor]) -> None:
@@ -69,6 +82,15 @@ def _write(writer: GGUFWriter, tensors: list[GgufTensor]) -> None:
     writer.write_ti_data_to_file()
     for tensor in tensors:
         writer.write_tensor_data(tensor.content())
+
+
+def _fill_up(path: Path, size: int | None) -> None:
+    """Zeros behind the last tensor, which readers pass over."""
+    if size is None:
+        return
+    if path.stat().st_size > size:
+        raise too_large(path.name, path.stat().st_size, size)
+    os.truncate(path, size)
 
 
 WRITER = GgufCheckpointWriter()

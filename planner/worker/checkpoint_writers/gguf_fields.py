@@ -10,6 +10,7 @@ from typing import Any, Final
 from gguf import GGML_QUANT_VERSION, GGUFWriter
 
 from planner.worker.checkpoint_writers.gguf_rotary import LLAMA3, head_size, rotary_base, rotary_kind
+from sensitivity.checkpoint.families import get_family
 from sensitivity.errors import CheckpointError
 
 Config = Mapping[str, Any]
@@ -48,6 +49,15 @@ def add_fields(writer: GGUFWriter, architecture: str, config: Config) -> None:
     writer.add_quantization_version(GGML_QUANT_VERSION)
 
 
+def some_config(architecture: str) -> Config:
+    """A configuration of an architecture of ``WRITABLE`` with every size that is written: fields take as much in any model."""
+    sizes = ("max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size", "head_dim", "vocab_size")
+    experts = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size")
+    heads = ("num_attention_heads", "num_key_value_heads", "rms_norm_eps")
+    mixture = experts if get_family(architecture).experts else ()
+    return {**dict.fromkeys((*sizes, *heads, *mixture), 1), "norm_topk_prob": _NORMALISED.get(architecture, False)}
+
+
 def _add_experts(writer: GGUFWriter, config: Config) -> None:
     experts = config.get("num_local_experts") or config.get("num_experts")
     if not experts:
@@ -63,13 +73,22 @@ def _add_experts(writer: GGUFWriter, config: Config) -> None:
             add(int(config[key]))
 
 
-def _refuse(architecture: str, config: Config) -> None:
+def refuse_architecture(architecture: str) -> None:
+    """Check that checkpoints of an architecture are written.
+
+    Raises:
+        CheckpointError: they are not.
+    """
     if architecture not in WRITABLE:
         msg = (
             f"no GGUF file is written for {architecture}, but for {', '.join(sorted(WRITABLE))}: convert the model with "
             f"llama.cpp and give llama-quantize the exported tensor-type file (export without --checkpoint)"
         )
         raise CheckpointError(msg)
+
+
+def _refuse(architecture: str, config: Config) -> None:
+    refuse_architecture(architecture)
     reason = next(_reasons(architecture, config), None)
     if reason is not None:
         msg = f"no GGUF file is written for this model: {reason}. Use llama.cpp's converter and the exported tensor-type file"

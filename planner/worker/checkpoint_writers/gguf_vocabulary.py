@@ -5,13 +5,16 @@ split before merging has a name in llama.cpp (``tokenizer.ggml.pre``), which is 
 nothing is written, and llama.cpp says at load that it uses its default.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gguf import GGUFReader, GGUFValueType, GGUFWriter, SpecialVocab, TokenType
 
+from planner.worker.checkpoint_writers.gguf_metadata import metadata_bytes
+from sensitivity.checkpoint.fingerprint import tokenizer_files
+from sensitivity.checkpoint.gguf_header import ArrayField, read_gguf
+from sensitivity.checkpoint.untrusted import INDEX_LIMIT, read_json
 from sensitivity.errors import CheckpointError
 
 Json = Mapping[str, Any]
@@ -31,6 +34,33 @@ def copy_vocabulary(writer: GGUFWriter, path: Path) -> None:
         kind, content = field.types[0], field.contents()
         if name.startswith("tokenizer.") and content != []:  # an array of nothing has no type
             writer.add_key_value(name, content, kind, sub_type=field.types[-1] if kind is GGUFValueType.ARRAY else None)
+
+
+def refuse_other_vocabulary(path: Path, rows: int) -> None:
+    """Check that a GGUF has a token for each row of its embedding.
+
+    Raises:
+        CheckpointError: it has more or fewer, or no tokenizer.
+    """
+    tokens = read_gguf(path).metadata.get("tokenizer.ggml.tokens")
+    found = tokens.length if isinstance(tokens, ArrayField) else 0
+    if found != rows:
+        msg = (
+            f"{path} has {found:,} tokens, but its embedding has {rows:,} rows, and llama.cpp wants a token for each; take "
+            f"another file of the model, or its safetensors"
+        )
+        raise CheckpointError(msg)
+
+
+def tokenizer_bytes(directory: Path, vocab_size: int) -> int | None:
+    """Bytes of the fields that ``add_vocabulary`` writes; ``None`` where it refuses the tokenizer."""
+    writer = GGUFWriter(None, "")
+    before = metadata_bytes(writer)
+    try:
+        add_vocabulary(writer, directory, vocab_size)
+    except CheckpointError:
+        return None
+    return metadata_bytes(writer) - before
 
 
 def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None:
@@ -58,7 +88,7 @@ def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None
         writer.add_tokenizer_pre(split)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    special = SpecialVocab(directory, load_merges=bool(tokenizer["model"].get("merges")), n_vocab=vocab_size)
+    special = _special(directory, vocab_size, with_merges=bool(tokenizer["model"].get("merges")))
     if not special.merges:
         writer.add_token_scores([0.0] * vocab_size)  # readers derive merges from scores where there are none, and find none
     special.add_to_gguf(writer, quiet=True)
@@ -77,13 +107,24 @@ def split_name(pre_tokenizer: Json) -> str | None:
     return "gpt-2" if kinds == ["ByteLevel"] else None
 
 
-def _read(path: Path) -> Json:
+def _special(directory: Path, vocab_size: int, *, with_merges: bool) -> SpecialVocab:
+    """Merges, special tokens and chat templates, as the ``gguf`` package reads them from a directory."""
+    for path in tokenizer_files(directory):
+        if path.stat().st_size > INDEX_LIMIT:
+            raise _unreadable(path, f"it has more than {INDEX_LIMIT:,} bytes")
     try:
-        found: Json = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"{path} is no JSON ({error}); take another copy of the tokenizer"
-        raise CheckpointError(msg) from error
+        return SpecialVocab(directory, load_merges=with_merges, n_vocab=vocab_size)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _unreadable(directory, f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> Json:
+    found: Json = read_json(path, limit=INDEX_LIMIT)
     return found
+
+
+def _unreadable(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"the tokenizer at {path} cannot be read ({why}); take another copy of it")
 
 
 def _is_byte_level(tokenizer: Json) -> bool:
@@ -91,15 +132,24 @@ def _is_byte_level(tokenizer: Json) -> bool:
     return model.get("type") == "BPE" and not model.get("byte_fallback") and decoder.get("type") == "ByteLevel"
 
 
+def _is_token(added: Json) -> bool:
+    return isinstance(added.get("id"), int) and isinstance(added.get("content"), str)
+
+
 def _tokens(tokenizer: Json, vocab_size: int, path: Path) -> tuple[list[str], list[int]]:
     """Tokens by id, and their types."""
+    vocabulary, added = tokenizer["model"].get("vocab"), tokenizer.get("added_tokens") or ()
+    if not isinstance(vocabulary, Mapping) or not all(isinstance(index, int) for index in vocabulary.values()):
+        raise _unreadable(path, "its vocabulary is no table of tokens and their numbers")
+    if not all(isinstance(one, Mapping) and _is_token(one) for one in added):
+        raise _unreadable(path, "its added tokens have no content or no number")
     tokens = [f"[PAD{index}]" for index in range(vocab_size)]
     types = [int(TokenType.UNUSED)] * vocab_size
-    found = [(token, index, TokenType.NORMAL) for token, index in tokenizer["model"]["vocab"].items()]
-    for added in tokenizer.get("added_tokens") or ():
-        found.append((added["content"], added["id"], TokenType.CONTROL if added.get("special") else TokenType.USER_DEFINED))
+    found = [(token, index, TokenType.NORMAL) for token, index in vocabulary.items()]
+    for one in added:
+        found.append((one["content"], one["id"], TokenType.CONTROL if one.get("special") else TokenType.USER_DEFINED))
     for token, index, kind in found:
-        if index >= vocab_size:
+        if not 0 <= index < vocab_size:
             msg = f"{path} has the token {index}, but the embedding has {vocab_size} rows; take both from the same checkpoint"
             raise CheckpointError(msg)
         tokens[index], types[index] = token, int(kind)

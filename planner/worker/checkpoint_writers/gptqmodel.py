@@ -1,14 +1,13 @@
 """Checkpoints of GPTQModel: our codes in the layout that the export names."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
+from planner.worker.checkpoint_writers.renaming import renamed
 from sensitivity.rounding.packing_gptq import gptqmodel, gptqmodel_planar
-from sensitivity.writing import Container, Stored, write_checkpoint
+from sensitivity.writing import Container, write_checkpoint
 
 
 class GPTQModelWriter(AbstractCheckpointWriter):
@@ -25,7 +24,7 @@ class GPTQModelWriter(AbstractCheckpointWriter):
         assert isinstance(config, dict)  # noqa: S101  (the export was read back)
         container = Container(
             pack=gptqmodel_planar if config["checkpoint_format"] == "gptq_p" else gptqmodel,
-            arrange=_renamed,
+            arrange=renamed,
             texts={"quantize_config.json": json.dumps(config, indent=2) + "\n"},
         )
         return write_checkpoint(
@@ -36,11 +35,8 @@ class GPTQModelWriter(AbstractCheckpointWriter):
             container=container,
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
-
-
-def _renamed(tensors: Iterator[Stored]) -> Iterator[Stored]:
-    return ((engine_name(name), tensor) for name, tensor in tensors)
 
 
 WRITER = GPTQModelWriter()

@@ -1,14 +1,13 @@
 """Checkpoints for the hqq library: our codes as the tensors of each ``HQQLinear``, the settings beside them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from planner.exports.target import file_text
-from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
+from planner.worker.checkpoint_writers.renaming import renamed
 from sensitivity.rounding.packing_hqq import hqq
-from sensitivity.writing import Container, Stored, write_checkpoint
+from sensitivity.writing import Container, write_checkpoint
 
 
 class HqqWriter(AbstractCheckpointWriter):
@@ -23,14 +22,11 @@ class HqqWriter(AbstractCheckpointWriter):
             planned.assignment,
             directory,
             config=planned.config,
-            container=Container(pack=hqq, arrange=_renamed, texts={"hqq_plan.json": file_text(planned.exported)}),
+            container=Container(pack=hqq, arrange=renamed, texts={"hqq_plan.json": file_text(planned.exported)}),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
-
-
-def _renamed(tensors: Iterator[Stored]) -> Iterator[Stored]:
-    return ((engine_name(name), tensor) for name, tensor in tensors)
 
 
 WRITER = HqqWriter()

@@ -29,6 +29,7 @@ class MlxWriter(AbstractCheckpointWriter):
             container=Container(pack=mlx, arrange=stacked.arranged, metadata="mlx"),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
 
 

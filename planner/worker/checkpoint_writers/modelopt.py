@@ -25,6 +25,7 @@ class ModelOptWriter(AbstractCheckpointWriter):
             container=Container(pack=modelopt, texts=texts),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
 
 

@@ -13,6 +13,7 @@ from planner.runtimes import RuntimeProfile
 from sensitivity.checkpoint.description import ModelDescription
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.writing import Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class PlannedCheckpoint:
         exported: the target's export of this assignment, read back and checked.
         runtime: the engine that the plan is for.
         rounding: codes of each planned layer as the plan's curves rounded it.
+        file_bytes: what the files of weights are to come to, as the plan says; ``None`` where it does not.
     """
 
     description: ModelDescription
@@ -38,12 +40,25 @@ class PlannedCheckpoint:
     exported: Json
     runtime: RuntimeProfile
     rounding: LayerRounding
+    file_bytes: int | None = None
+
+    @property
+    def files(self) -> Files:
+        """The files of weights; what is not planned is kept in the dtype that it is counted in."""
+        return Files(dtype=self.description.dtype, total_bytes=self.file_bytes)
 
 
 class AbstractCheckpointWriter(ABC):
     """Writes what one target loads. Concrete writers are final and without state."""
 
     target: ClassVar[str]
+
+    def check(self, description: ModelDescription) -> None:  # noqa: B027  (most targets write every model)
+        """Refuse a model that cannot be written, before its weights are rounded; by default none.
+
+        Raises:
+            CheckpointError: its configuration or its tokenizer is none that the target can have.
+        """
 
     @abstractmethod
     def write(self, planned: PlannedCheckpoint, directory: Path) -> Path:
@@ -53,6 +68,6 @@ class AbstractCheckpointWriter(ABC):
             The directory.
 
         Raises:
-            CheckpointError: the directory is in use or cannot be written.
+            CheckpointError: the directory is in use or cannot be written, or the files would be larger than the plan says.
             ExportError: the target cannot store what was planned.
         """

@@ -1,14 +1,13 @@
 """Checkpoints of optimum-quanto, which ``QuantizedModelForCausalLM.from_pretrained`` loads."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from planner.exports.target import file_text
-from planner.exports.transformers_names import engine_name
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
+from planner.worker.checkpoint_writers.renaming import renamed
 from sensitivity.rounding.packing_quanto import quanto
-from sensitivity.writing import Container, Stored, write_checkpoint
+from sensitivity.writing import Container, write_checkpoint
 
 
 class QuantoWriter(AbstractCheckpointWriter):
@@ -23,14 +22,11 @@ class QuantoWriter(AbstractCheckpointWriter):
             planned.assignment,
             directory,
             config=planned.config,
-            container=Container(pack=quanto, arrange=_renamed, texts={"quanto_qmap.json": file_text(planned.exported)}),
+            container=Container(pack=quanto, arrange=renamed, texts={"quanto_qmap.json": file_text(planned.exported)}),
             companions=planned.companions,
             rounding=planned.rounding,
+            files=planned.files,
         )
-
-
-def _renamed(tensors: Iterator[Stored]) -> Iterator[Stored]:
-    return ((engine_name(name), tensor) for name, tensor in tensors)
 
 
 WRITER = QuantoWriter()

@@ -152,7 +152,8 @@ def test_a_packed_checkpoint_takes_the_predicted_bytes(database: Database, tmp_p
     with safe_open(written / "model.safetensors", framework="pt") as file:
         names = list(file.keys())
         size = sum(tensor.numel() * tensor.element_size() for tensor in map(file.get_tensor, names))
-    assert size == plan.size.file_bytes
+    assert size == plan.size.tensor_bytes
+    assert (written / "model.safetensors").stat().st_size == plan.size.file_bytes
     assert {f"{choice.layer}.weight_packed" for choice in plan.choices} <= set(names)
 
 

@@ -279,7 +279,7 @@ def _large_tokenizer(directory: Path) -> None:
         (lambda directory: edit_config(directory, sliding_window=64), "slides over 64 tokens"),
         (lambda directory: (directory / "tokenizer.json").unlink(), "no tokenizer"),
         (_sentencepiece, "no byte-level BPE"),
-        (lambda directory: (directory / "tokenizer.json").write_text("{"), "is no JSON"),
+        (lambda directory: (directory / "tokenizer.json").write_text("{"), "its JSON cannot be read"),
         (_large_tokenizer, "has the token 256, but the embedding has 256 rows"),
     ],
 )

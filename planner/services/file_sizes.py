@@ -1,0 +1,73 @@
+"""What the files of weights of a plan hold beside its tensors, and what is said where that is not known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from planner.budget import BudgetKind
+from planner.containers import ContainedModel, container_of
+from planner.runtimes import RuntimeProfile
+from planner.schemas.plans import BudgetSpec, Selection
+from planner.storage.database import Database
+from planner.storage.tables import ModelRow
+from sensitivity.checkpoint.description import Layer, RestTensor
+
+
+def container_bytes(
+    session: Session,
+    row: ModelRow,
+    request: Selection,
+    runtime: RuntimeProfile,
+    *,
+    planned: Sequence[Layer],
+    left: Sequence[Layer],
+) -> int | None:
+    """Bytes of the files of weights beside their tensors, the same for every plan of these layers.
+
+    Args:
+        session: where the model's facts are read.
+        row: the model.
+        request: which layers are ignored.
+        runtime: the engine.
+        planned: planned layers.
+        left: ignored layers.
+
+    Returns:
+        Bytes; ``None`` where no file is written for the runtime or the model, or the model's facts are not known.
+    """
+    container = container_of(runtime)
+    if container is None:
+        return None
+
+    def count() -> int | None:
+        rest = row.rest
+        return None if rest is None else container.bytes_beside(_contained(row, rest), planned, left, runtime)
+
+    ignored = None if request.ignore is None else tuple(request.ignore)
+    key = "container", row.id, row.tokenizer_bytes, runtime.name, ignored
+    return Database.of(session).memory.recall(key, count, size=lambda made: None if made is None else 1)
+
+
+def note_on_files(row: ModelRow, runtime: RuntimeProfile, budget: BudgetSpec, *, known: bool) -> list[str]:
+    """What a plan under a limit of file bytes should know where its tensors alone are counted."""
+    if known or all(limit.kind is not BudgetKind.FILE_BYTES for limit in budget.budgets()):
+        return []
+    if container_of(runtime) is None:
+        return [f"files for {runtime.name} are made by its own tools: file bytes count the tensors alone"]
+    if row.rest is None:
+        return ["file bytes count the tensors alone, until the model is registered again (bitplan models add)"]
+    return ["no file of this model is written for this runtime: file bytes count the tensors alone, no header and no tokenizer"]
+
+
+def _contained(row: ModelRow, rest: Sequence[tuple[str, Sequence[int]]]) -> ContainedModel:
+    heads = 2 * max(1, row.blocks) * (row.kv_heads or 1)
+    return ContainedModel(
+        architecture=row.architecture,
+        dtype=row.dtype,
+        names=(Path(row.source).name, Path(row.path).name),
+        blocks=row.blocks,
+        head_size=row.kv_elements_per_token // heads,
+        rest=tuple(RestTensor(name, tuple(shape)) for name, shape in rest),
+        tokenizer_bytes=row.tokenizer_bytes,
+    )
