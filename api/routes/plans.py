@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import json_answer
-from api.dependencies import IDENTITY_PATTERN, ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason, desk_of
+from api.dependencies import IDENTITY_LENGTH, IDENTITY_PATTERN, ActorOf, Cursor, DatabaseOf, Identity, Limit, Reason, desk_of
 from api.endpoint import Endpoint, answered_by, immutable, needs
 from api.reading import read_json
 from planner.schemas.jobs import Job
@@ -46,7 +46,8 @@ async def _plan_directly(request: Request) -> Response | None:
 
 async def _stored_directly(request: Request) -> Response | None:
     plan: str = request.path_params["plan"]
-    return json_answer(await desk_of(request).stored(plan)) if _IDENTITY.fullmatch(plan) else None
+    known = len(plan) <= IDENTITY_LENGTH and _IDENTITY.fullmatch(plan)
+    return json_answer(await desk_of(request).stored(plan)) if known else None
 
 
 @router.post("", status_code=201, response_model=PlanDocument)
