@@ -32,14 +32,15 @@ def export_plan(session: Session, plan_id: str, target: str | None = None) -> Js
     if target not in runtime.exports:
         msg = f"runtime {runtime.name!r} does not load {target!r}: use one of {', '.join(runtime.exports)}"
         raise ExportError(msg, targets=list(runtime.exports))
-    written = get_exporter(target).export(chosen_formats(document), _exported_model(session, document), runtime)
-    said = with_caches(written, document.kv, target=target)
+    written = get_exporter(target).export(chosen_formats(document), exported_model(session, document), runtime)
+    said = with_caches(written, document.kv, target=target, runtime=runtime)
     if target != "json" or not document.placement:
         return said
     return said | {"placement": {part.pool: part.layers for part in document.placement}}
 
 
-def _exported_model(session: Session, document: PlanDocument) -> ExportedModel:
+def exported_model(session: Session, document: PlanDocument) -> ExportedModel:
+    """What exports say of a plan's model."""
     model = find_model(session, document.model)
     return ExportedModel(
         fingerprint=model.id,

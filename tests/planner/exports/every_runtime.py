@@ -56,6 +56,7 @@ MODELS = {
     "narrow": _model("llama", 2, NARROW),
 }
 """Twelve blocks have a block 1 and blocks 10 and 11."""
+SHORT = _model("llama", 2, DENSE)
 
 TARGETS = tuple(
     (name, target) for name, runtime in RUNTIMES.items() for target in runtime.exports if target != "json" or name == "generic"
