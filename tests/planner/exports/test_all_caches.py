@@ -102,5 +102,5 @@ def test_a_tie_of_caches_that_is_broken_is_refused(runtime: str, target: str, se
     caches[at] = cache(at // 2, CachedTensor(caches[at].tensor), chooser.choice(others))
     with pytest.raises(ExportError, match="rule R1") as caught:
         with_caches({}, caches, target=target, runtime=profile)
-    assert caches[at].layer in caught.value.fields["layers"]
+    assert caches[at].layer in str(caught.value.fields["layers"])
     assert caught.value.fields["rule"] == "R1"
