@@ -7,7 +7,7 @@ const MANY = 48; // blocks from which tiles are small
 const GAP = 2;
 const TOP = 20;
 const FEWEST = 2; // bits at the dark end of the scale, which is logarithmic
-const MOST = 16;
+const MOST = 9; // and at the light one: unquantized layers are as light as can be
 const OUTSIDE = "–";
 
 // Colour of so many bits a weight: cividis, light for many.

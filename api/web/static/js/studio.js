@@ -1,0 +1,199 @@
+// The plan studio: a budget is dragged, the plan follows.
+
+import { ask, embedded, submit, tell } from "/static/js/service.js";
+import { offerSaving } from "/static/js/saving.js";
+import { asCurl, offerCopy } from "/static/js/curl.js";
+import { askLatest } from "/static/js/latest.js";
+import { describe, drawStrip, nameOf, rowsOf } from "/static/js/strip.js";
+import { makeControls } from "/static/js/studio_controls.js";
+import { factsOf, makeBeside, showChanges, showCounts, showFacts, showReferences, verdict } from "/static/js/studio_picture.js";
+import { planRequest, question, readAddress, UNITS, writeAddress } from "/static/js/studio_question.js";
+import { inWords, makeRange } from "/static/js/studio_range.js";
+
+const USUAL_BITS = 4.5; // where a budget begins that nobody gave
+const LEAST_SHARE = 0.05;
+const CURVE_POINTS = 48;
+const BUSY_AFTER = 250; // milliseconds until a plan that takes its time is said to be under way
+
+const element = (id) => document.getElementById(id);
+const controls = embedded("controls");
+const model = controls.model.id;
+const state = readAddress(location.search);
+let plan = null; // the newest answer
+let share = null; // where the budget stood in its range, for a unit whose range is not known yet
+let dragging = false;
+let tiles = [];
+let shownQuestion = null; // whose frontier is drawn
+let frontier = [];
+let drawings = 0;
+
+const range = makeRange({ slider: element("slider"), amount: element("amount"), least: element("least"), most: element("most"), changed: moved });
+const board = makeControls(controls, state, rethink);
+const strip = drawStrip(element("strip"), { label: "Bits of each layer, by block and kind", onPick: pick });
+const beside = makeBeside(element("beside"));
+const replan = askLatest(preview, show, refuse);
+
+// A question as it is asked: its request, what its answer is for, and when it was final.
+function asked() {
+  const value = state.limits[state.unit];
+  const probing = value === null;
+  const limits = probing ? { ...state.limits, [state.unit]: UNITS[state.unit].huge } : state.limits;
+  return { body: planRequest(model, { ...state, limits }), unit: state.unit, value, probing };
+}
+
+async function preview({ body }, signal) {
+  const busy = setTimeout(() => element("facts").classList.add("stale"), BUSY_AFTER);
+  try {
+    return await ask("/v1/plans/preview?aggregate=true", { method: "POST", body, signal });
+  } finally {
+    clearTimeout(busy);
+  }
+}
+
+function moved(value, { final }) {
+  dragging = !final;
+  state.limits[state.unit] = value;
+  replan(asked(), { urgent: final });
+  if (final) remember();
+}
+
+// The question itself is another one. After another unit or device the budget stays at its place between the ends.
+function rethink({ other } = {}) {
+  if (other) {
+    share = plan === null ? null : range.share(state.limits[state.unit] ?? 0);
+    if (other === "device") state.limits.decode_seconds = null;
+  }
+  replan(asked(), { urgent: true });
+  remember();
+}
+
+function remember() {
+  if (state.limits[state.unit] === null) return;
+  history.replaceState(null, "", `?${writeAddress(state)}`);
+}
+
+function show(answer, { unit, value, probing }) {
+  if (unit !== state.unit) return; // another unit was chosen meanwhile, and asked for
+  const ends = answer.limits.find((limit) => limit.kind === unit);
+  if (probing) {
+    if (plan === null) board.showUnits(answer.largest.file_bytes);
+    state.limits[unit] = range.at({ kind: unit, least: ends.least, most: ends.most }, share ?? usualShare(answer));
+    replan(asked());
+    remember();
+    return;
+  }
+  const first = plan === null;
+  plan = answer;
+  if (first) board.showUnits(answer.largest.file_bytes);
+  range.set(unit, ends, state.limits[unit], { dragging });
+  draw(value);
+  drawFrontier();
+}
+
+function usualShare({ smallest, largest }) {
+  const found = (USUAL_BITS - smallest.effective_bits) / (largest.effective_bits - smallest.effective_bits);
+  return Number.isFinite(found) ? Math.min(Math.max(found, LEAST_SHARE), 1) : 1;
+}
+
+function draw(value) {
+  element("problem").hidden = element("repair").hidden = true;
+  tiles = plan.tiles.map((tile) => ({ ...tile, pinned: state.pins.has(tile.pattern) }));
+  strip.update(tiles);
+  element("strip").classList.remove("stale");
+  element("facts").classList.remove("stale");
+  showFacts(element("facts"), factsOf(plan));
+  showCounts(element("counts"), tiles, board.bitsOf);
+  element("verdict").textContent = verdict(plan);
+  element("ratio").textContent = `${plan.size.effective_bits.toFixed(2)} effective bits`;
+  showChanges(element("upgrades"), plan.upgrades, "Nothing: every layer has the format that loses least.");
+  showChanges(element("downgrades"), plan.downgrades, "Nothing: every layer is in its smallest format.");
+  showReferences(element("references"), plan);
+  beside.move(plan);
+  element("notes").replaceChildren(...plan.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
+  board.showPins();
+  element("keep").disabled = false;
+  drawings += 1;
+  document.body.dataset.shown = String(value);
+  document.body.dataset.drawn = String(drawings);
+}
+
+// Size against loss for all budgets of the question: asked for once it is still, and only where the question changed.
+async function drawFrontier() {
+  const served = UNITS[state.unit].served ? { context: state.context, batch: state.batch } : {};
+  const body = { ...question(model, state), ...served, points: CURVE_POINTS };
+  const key = JSON.stringify(body);
+  if (key === shownQuestion) return;
+  shownQuestion = key;
+  frontier = [];
+  beside.draw(plan, frontier);
+  try {
+    const found = await ask("/v1/frontiers", { method: "POST", body });
+    if (key !== shownQuestion) return;
+    frontier = found.points;
+    beside.draw(plan, frontier);
+    beside.move(plan);
+    document.body.dataset.frontier = String(frontier.length);
+  } catch (error) {
+    tell(`The curve of all budgets could not be drawn: ${error.message}`);
+  }
+}
+
+// A refused question leaves the last picture, faint, with the words of the service and what would repair it.
+function refuse(error, { unit }) {
+  element("problem").textContent = error.message;
+  element("problem").hidden = false;
+  for (const id of ["strip", "facts"]) element(id).classList.add("stale");
+  element("keep").disabled = true;
+  const floor = error.problem?.smallest_feasible;
+  const kind = error.problem?.unit ?? unit;
+  element("repair").hidden = floor === undefined || UNITS[kind] === undefined;
+  if (!element("repair").hidden) {
+    element("take-floor").textContent = `Take the smallest plan: ${inWords(kind, floor)}`;
+    element("take-floor").onclick = () => {
+      state.limits[kind] = floor;
+      rethink();
+    };
+  }
+  if (plan === null) board.showUnits(0);
+  board.showPins();
+  document.body.dataset.refused = error.problem?.type ?? "error";
+}
+
+function pick(tile) {
+  board.askPin(tile, nameOf(tile), (format) => {
+    strip.focus(tile);
+    if (format === undefined) return;
+    if (format === null) state.pins.delete(tile.pattern);
+    else state.pins.set(tile.pattern, format);
+    rethink();
+  });
+}
+
+element("studio").addEventListener("submit", (event) => event.preventDefault());
+
+element("unit").addEventListener("change", (event) => {
+  share = plan === null ? null : range.share(state.limits[state.unit]);
+  state.limits[state.unit] = null;
+  state.unit = event.target.value;
+  state.limits[state.unit] = null;
+  board.showUnits(plan?.largest.file_bytes ?? 0);
+  replan(asked(), { urgent: true });
+});
+
+element("keep").addEventListener("click", async () => {
+  element("keep").disabled = true;
+  try {
+    const kept = await submit("/v1/plans", asked().body);
+    location.assign(`/plans/${kept.id}`);
+  } catch (error) {
+    tell(error.message);
+    element("keep").disabled = false;
+  }
+});
+
+offerCopy(element("curl"), () => asCurl("/v1/plans", asked().body));
+const rows = () => rowsOf(tiles).map((line) => ({ ...line, said: describe(tiles.find((tile) => tile.pattern === line.layers)) }));
+offerSaving(element("strip"), `${controls.model.name}-bits`, rows);
+offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => beside.rows(plan, frontier));
+
+replan(asked());

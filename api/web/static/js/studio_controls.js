@@ -1,0 +1,186 @@
+// The studio's question beside its budget: engine, curves, menus of formats, context, further limits, pins.
+
+import { duration, significant } from "/static/js/words.js";
+import { UNITS } from "/static/js/studio_question.js";
+import { shownIn, inWords } from "/static/js/studio_range.js";
+import { unitWords } from "/static/js/studio_picture.js";
+
+const element = (id) => document.getElementById(id);
+
+function option(value, text) {
+  const made = document.createElement("option");
+  made.value = value;
+  made.textContent = text;
+  return made;
+}
+
+// A box with its words; `why` it cannot be chosen, if so.
+function check(name, words, { checked, why, type = "checkbox", group }) {
+  const label = document.createElement("label");
+  const box = document.createElement("input");
+  box.type = type;
+  box.value = name;
+  box.checked = checked && !why;
+  box.disabled = Boolean(why);
+  if (group) box.name = group;
+  if (why) {
+    label.className = "refused";
+    label.title = why;
+  }
+  label.append(box, words);
+  return label;
+}
+
+// Build the controls over a state, which they change; `changed()` hears of it.
+export function makeControls(given, state, changed) {
+  const runtimeOf = () => given.runtimes.find((one) => one.runtime === state.runtime) ?? given.runtimes[0];
+  const settingOf = () => given.settings.find((one) => one.id === state.setting) ?? given.settings[0];
+
+  element("runtime").append(...given.runtimes.map((one) => option(one.runtime, one.runtime)));
+  element("runtime").value = state.runtime;
+  element("runtime").addEventListener("change", (event) => {
+    state.runtime = event.target.value;
+    showMenus();
+    changed();
+  });
+
+  element("setting").append(...given.settings.map((one) => option(one.id, `${one.probe}, ${one.rounding}, ${duration(one.age_seconds)} ago`)));
+  element("setting").value = settingOf().id;
+  element("setting").addEventListener("change", (event) => {
+    state.setting = event.target.value;
+    state.formats = null;
+    showMenus();
+    changed();
+  });
+
+  for (const [name, least] of [["context", 0], ["batch", 1]]) {
+    element(name).value = state[name];
+    element(name).addEventListener("change", (event) => {
+      const value = Math.floor(event.target.valueAsNumber);
+      state[name] = value >= least ? value : least;
+      event.target.value = state[name];
+      changed();
+    });
+  }
+
+  element("device").append(...given.devices.map((name) => option(name, name)));
+  if (!given.devices.includes(state.device)) state.device = given.devices[0] ?? null;
+  element("device").value = state.device;
+  element("device").addEventListener("change", (event) => {
+    state.device = event.target.value;
+    changed({ other: "device" });
+  });
+
+  function showMenus() {
+    const { refused, kv_refused: kvRefused } = runtimeOf();
+    menu(element("formats"), settingOf().formats, refused, state.formats, (chosen, all) => {
+      state.formats = all ? null : chosen;
+      for (const [pattern, format] of state.pins) if (!all && !chosen.includes(format)) state.pins.delete(pattern);
+    });
+    menu(element("kv-formats"), given.kv_formats, kvRefused, state.kvFormats ?? [], (chosen) => { state.kvFormats = chosen.length ? chosen : null; });
+    element("kv").hidden = given.kv_formats.length === 0;
+    count();
+  }
+
+  function menu(place, formats, refused, chosen, choose) {
+    const isChosen = (name) => chosen === null || chosen.includes(name);
+    place.replaceChildren(...formats.map((one) => check(one.name, `${one.name} (${one.bits} bits)`, { checked: isChosen(one.name), why: refused[one.name] })));
+    place.onchange = () => {
+      const boxes = [...place.querySelectorAll("input:not(:disabled)")];
+      const names = boxes.filter((box) => box.checked).map((box) => box.value);
+      choose(names, names.length === boxes.length);
+      count();
+      changed();
+    };
+  }
+
+  function count() {
+    const offered = element("formats").querySelectorAll("input:not(:disabled)").length;
+    const chosen = element("formats").querySelectorAll("input:checked").length;
+    element("menu-count").textContent = `${chosen} of ${offered}`;
+    element("kv-count").textContent = state.kvFormats ? `${state.kvFormats.length} formats` : "16 bits";
+  }
+
+  function showLimits(most) {
+    const others = Object.keys(UNITS).filter((kind) => kind !== state.unit);
+    element("limits").replaceChildren(...others.map((kind) => {
+      const { factor } = shownIn(kind, most);
+      const label = document.createElement("label");
+      const field = document.createElement("input");
+      field.type = "number";
+      field.min = 0;
+      field.step = "any";
+      field.placeholder = "no limit";
+      field.value = state.limits[kind] === null ? "" : significant(state.limits[kind] * factor, 6);
+      field.addEventListener("change", () => {
+        const value = field.valueAsNumber > 0 ? field.valueAsNumber / factor : null;
+        state.limits[kind] = value !== null && UNITS[kind].inBytes ? Math.round(value) : value;
+        further();
+        changed();
+      });
+      label.append(`at most, ${unitWords(kind, most)}`, field);
+      return label;
+    }));
+    further();
+  }
+
+  function further() {
+    const used = Object.keys(UNITS).filter((kind) => kind !== state.unit && state.limits[kind] !== null);
+    element("more-count").textContent = used.map((kind) => inWords(kind, state.limits[kind])).join(", ") || "none";
+    element("device").hidden = state.limits.decode_seconds === null && state.unit !== "decode_seconds";
+  }
+
+  // The units of the budget, for a model of this size.
+  function showUnits(most) {
+    const units = Object.keys(UNITS).filter((kind) => !UNITS[kind].device || given.devices.length);
+    element("unit").replaceChildren(...units.map((kind) => option(kind, unitWords(kind, most))));
+    element("unit").value = state.unit;
+    showLimits(most);
+  }
+
+  // The pins as buttons that take them away.
+  function showPins() {
+    element("pins").replaceChildren(...[...state.pins].map(([pattern, format]) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = `${pattern} = ${format} ✕`;
+      button.setAttribute("aria-label", `Take the pin of ${pattern} to ${format} away`);
+      button.addEventListener("click", () => {
+        state.pins.delete(pattern);
+        changed();
+      });
+      return button;
+    }));
+  }
+
+  // Ask in a dialog which format a tile is pinned to; `chosen(format)` hears of it, null for free.
+  function askPin(tile, name, chosen) {
+    const dialog = element("pin");
+    const isCache = tile.kind === "k_cache" || tile.kind === "v_cache";
+    const offered = isCache ? cacheFormats(tile) : weightFormats();
+    const now = state.pins.get(tile.pattern) ?? (Object.keys(tile.formats).length === 1 ? Object.keys(tile.formats)[0] : null);
+    element("pin-title").textContent = name;
+    element("pin-formats").replaceChildren(...offered.map((one) => {
+      const button = document.createElement("button");
+      button.value = `pin ${one.name}`;
+      button.textContent = one.name;
+      if (one.name === now) button.setAttribute("aria-current", "true");
+      return button;
+    }));
+    dialog.returnValue = "cancel";
+    dialog.onclose = () => {
+      if (dialog.returnValue === "free") chosen(null);
+      else if (dialog.returnValue.startsWith("pin ")) chosen(dialog.returnValue.slice(4));
+      else chosen(undefined);
+    };
+    dialog.showModal();
+    (element("pin-formats").querySelector("[aria-current]") ?? element("pin-formats").querySelector("button"))?.focus();
+  }
+
+  const weightFormats = () => settingOf().formats.filter((one) => !runtimeOf().refused[one.name] && (state.formats === null || state.formats.includes(one.name)));
+  const cacheFormats = (tile) => given.kv_formats.filter((one) => one.name.startsWith(tile.kind === "k_cache" ? "K_" : "V_") && state.kvFormats?.includes(one.name));
+
+  showMenus();
+  const known = new Map([...given.settings.flatMap((one) => one.formats), ...given.kv_formats].map((one) => [one.name, one.bits]));
+  return { showUnits, showPins, askPin, bitsOf: (format) => known.get(format) ?? 16 };
+}

@@ -1,0 +1,200 @@
+// What the studio shows of a plan: its facts, its strip, what would change next, and what it stands beside.
+
+import { plot } from "/static/js/pictures.js";
+import { bytes, measured, significant } from "/static/js/words.js";
+import { colourOf } from "/static/js/strip.js";
+import { UNITS } from "/static/js/studio_question.js";
+import { inWords, shownIn } from "/static/js/studio_range.js";
+
+const LIMITS = { effective_bits: "effective bits", file_bytes: "bytes of the file", resident_bytes: "resident bytes", decode_seconds: "ms a token" };
+
+// Facts of a plan: pairs of a name and what is said, the first one large.
+export function factsOf(plan) {
+  const { predicted, proof, size } = plan;
+  const what = predicted.unit === "nats/token" ? "predicted KL, nats/token" : `predicted loss, ${predicted.unit}`;
+  const facts = [
+    [what, measured(predicted.loss, predicted.standard_error)],
+    ["lower bound", `${significant(proof.lower_bound)}, ${proven(proof)}`],
+    ["file", bytes(size.file_bytes)],
+    ["effective bits", size.effective_bits.toFixed(3)],
+  ];
+  if (size.kv_bytes) facts.push(["resident", bytes(size.resident_bytes)], ["of it KV cache", bytes(size.kv_bytes)]);
+  facts.push(["what binds", binding(plan)]);
+  facts.push(...plan.limits.filter((limit) => limit.binds).map((limit) => price(limit, predicted.unit)));
+  for (const limit of plan.limits) {
+    if (limit.kind === "decode_seconds") facts.push([`a token on ${limit.device}`, inWords(limit.kind, limit.used)]);
+  }
+  facts.push(["solved in", `${significant(1000 * proof.solve_seconds, 2)} ms`]);
+  return facts;
+}
+
+function proven(proof) {
+  if (proof.gap === 0) return "proven best";
+  return `gap ${significant(100 * proof.gap, 2)} %`;
+}
+
+function binding(plan) {
+  if (plan.binding === null) return "nothing: this is the largest plan";
+  return plan.binding.split(", ").map((kind) => LIMITS[kind] ?? kind).join(", ");
+}
+
+// What one more unit of a limit buys, at the margin: of bytes a GB, or a MB for a small model.
+function price(limit, unit) {
+  const { factor, name } = shownIn(limit.kind, limit.most);
+  const one = { GB: "one more GB", MB: "one more MB", ms: "one more ms", bits: "one more bit a weight" }[name];
+  return [`${one} saves`, `${significant(limit.price / factor)} ${unit}`];
+}
+
+// Put facts into a <dl>, in place where their names are the same.
+export function showFacts(list, facts) {
+  d3.select(list).selectAll("div").data(facts, (fact) => fact[0])
+    .join((added) => {
+      const pair = added.append("div");
+      pair.append("dt").text((fact) => fact[0]);
+      pair.append("dd");
+      return pair;
+    })
+    .order()
+    .classed("main", (_, at) => at === 0)
+    .select("dd").text((fact) => fact[1]);
+}
+
+// How many layers have each format, with its colour.
+export function showCounts(element, tiles, bitsOf) {
+  const counts = new Map();
+  for (const tile of tiles) {
+    for (const [format, count] of Object.entries(tile.formats)) counts.set(format, (counts.get(format) ?? 0) + count);
+  }
+  const items = [...counts].map(([format, count]) => ({ format, count, bits: bitsOf(format) })).sort((a, b) => a.bits - b.bits);
+  const shown = d3.select(element).selectAll("span.count").data(items, (item) => item.format).join((added) => {
+    const one = added.append("span").attr("class", "count");
+    one.append("i").attr("class", "swatch");
+    one.append("span").attr("class", "words");
+    return one;
+  }).order();
+  shown.select(".swatch").style("background", (item) => colourOf(item.bits));
+  shown.select(".words").text((item) => `${item.format}: ${item.count} ${item.count === 1 ? "layer" : "layers"}`);
+}
+
+// The sentence that compares the plan with the best that is well known and fits under the same limits.
+export function verdict(plan) {
+  const fitting = plan.references.filter((point) => point.fits);
+  if (fitting.length === 0) return "No uniform format fits under this limit.";
+  const best = fitting.reduce((one, other) => (other.loss < one.loss ? other : one));
+  const loss = `${best.label}, the best of them that fits, is predicted to lose ${significant(best.loss)}`;
+  if (!(plan.predicted.loss > 0)) return `${loss}.`;
+  const times = best.loss / plan.predicted.loss;
+  return times < 1.005 ? `${loss}, as much as this plan.` : `${loss}: ${significant(times)} times as much as this plan.`;
+}
+
+// A table of rows of texts; the first row is the head.
+function fill(table, head, rows) {
+  const names = document.createElement("thead");
+  names.append(row("th", head.map((text, at) => ({ text, number: at > 0 && head.length > 1 })), ""));
+  const body = document.createElement("tbody");
+  body.append(...rows.map(({ cells, mark }) => row("td", cells.map((text, at) => ({ text, number: at > 0 })), mark)));
+  table.replaceChildren(names, body);
+}
+
+function row(tag, cells, mark) {
+  const line = document.createElement("tr");
+  if (mark) line.className = mark;
+  for (const { text, number } of cells) {
+    const cell = document.createElement(tag);
+    cell.textContent = text;
+    if (number) cell.className = "number";
+    line.append(cell);
+  }
+  return line;
+}
+
+// Layer groups and what another format would change.
+export function showChanges(table, changes, none) {
+  if (changes.length === 0) {
+    fill(table, [none], []);
+    return;
+  }
+  const rows = changes.map((change) => ({
+    cells: [
+      layersOf(change),
+      `${change.from_format} → ${change.to_format}`,
+      `${change.more_bits < 0 ? "−" : "+"}${bytes(Math.abs(change.more_bits) / 8)}`,
+      `${change.loss_change < 0 ? "−" : "+"}${significant(Math.abs(change.loss_change))}`,
+    ],
+  }));
+  fill(table, ["layers", "format", "bytes", "predicted loss"], rows);
+}
+
+// A group of layers in few words: "q_proj of block 3", or its first layer's and how many more share its format.
+function layersOf({ layers, count }) {
+  const named = layers.map((layer) => ({ kind: layer.split(".").at(-1), block: /\.(\d+)\./.exec(layer)?.[1] }));
+  const { kind, block } = named[0];
+  if (block === undefined) return count > 1 ? `${layers[0]} and ${count - 1} more` : layers[0];
+  const kinds = [...new Set(named.map((one) => one.kind))];
+  if (count === kinds.length) return `${kinds.join(", ")} of block ${block}`;
+  const expert = /\.experts\.(\d+)\./.exec(layers[0])?.[1];
+  if (count === 1) return `${kind} of block ${block}${expert === undefined ? "" : `, expert ${expert}`}`;
+  return `${kind} of block ${block} and ${count - 1} more`;
+}
+
+// The plan among uniform formats and stock recipes, by size.
+export function showReferences(table, plan) {
+  const own = { label: "this plan", loss: plan.predicted.loss, size: plan.size, fits: true, mark: "plan" };
+  const points = [...plan.references, own].sort((a, b) => a.size.file_bytes - b.size.file_bytes);
+  const rows = points.map((point) => ({
+    mark: point.mark ?? (point.fits ? "" : "beyond"),
+    cells: [
+      point.label,
+      bytes(point.size.file_bytes),
+      point.size.effective_bits.toFixed(2),
+      significant(point.loss),
+      point.mark || !(own.loss > 0) ? "" : `${significant(point.loss / own.loss, 2)} ×`,
+      point.fits ? "yes" : "no",
+    ],
+  }));
+  fill(table, ["", "file", "bits", "predicted loss", "of the plan’s", "fits"], rows);
+}
+
+// Size against predicted loss: the frontier, what is well known, and the plan as a dot that moves along.
+export function makeBeside(figure) {
+  let drawing = null;
+  let place = null;
+  return {
+    draw(plan, frontier) {
+      const { factor, name } = shownIn("file_bytes", plan.largest.file_bytes);
+      const curve = frontier.map((point) => ({ size: factor * point.file_bytes, loss: point.predicted_loss })).filter((point) => point.loss > 0);
+      const points = plan.references.map((point) => ({ ...point, size: factor * point.size.file_bytes })).filter((point) => point.loss > 0);
+      drawing = plot({
+        width: 520, height: 300, marginLeft: 56, marginRight: 24,
+        x: { label: `file, ${name}`, nice: true },
+        y: { label: `predicted loss, ${plan.predicted.unit}`, type: "log", grid: true, tickFormat: (value) => significant(value, 2) },
+        marks: [
+          Plot.line(curve, { x: "size", y: "loss", stroke: "currentColor", strokeOpacity: 0.55 }),
+          Plot.dot(points, { x: "size", y: "loss", fill: "#0072b2", r: 4, title: (point) => `${point.label}: ${significant(point.loss)}` }),
+          Plot.text(points, { x: "size", y: "loss", text: (point) => point.label.replace("uniform ", ""), dx: 7, textAnchor: "start", fontSize: 10.5 }),
+          Plot.dot([plan], { x: (one) => factor * one.size.file_bytes, y: (one) => one.predicted.loss || null, r: 7, symbol: "diamond", className: "now" }),
+        ],
+      });
+      drawing.setAttribute("role", "img");
+      drawing.setAttribute("aria-label", "Size of the file against predicted loss: the best plans, uniform formats, and this plan");
+      const [x, y] = [drawing.scale("x"), drawing.scale("y")];
+      place = (one) => `translate(${x.apply(factor * one.size.file_bytes)},${y.apply(one.predicted.loss)})`;
+      figure.replaceChildren(drawing);
+    },
+    move(plan) {
+      const dot = drawing?.querySelector(".now path, .now circle");
+      if (!dot || !(plan.predicted.loss > 0)) return;
+      dot.setAttribute("transform", place(plan));
+    },
+    rows: (plan, frontier) => [
+      ...frontier.map((point) => ({ what: "frontier", file_bytes: point.file_bytes, predicted_loss: point.predicted_loss })),
+      ...plan.references.map((point) => ({ what: point.label, file_bytes: point.size.file_bytes, predicted_loss: point.loss })),
+      { what: "this plan", file_bytes: plan.size.file_bytes, predicted_loss: plan.predicted.loss },
+    ],
+  };
+}
+
+// Words of the options of the unit, for a model of this size.
+export function unitWords(kind, most) {
+  return UNITS[kind].inBytes ? `${shownIn(kind, most).name} ${UNITS[kind].words}` : UNITS[kind].words;
+}

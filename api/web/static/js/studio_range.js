@@ -1,0 +1,70 @@
+// The budget's slider and its number: from the smallest plan to the largest, in the unit of the limit.
+
+import { significant } from "/static/js/words.js";
+import { UNITS } from "/static/js/studio_question.js";
+
+const STEPS = 1000;
+const SMALL_MODEL = 2e9; // bytes below which MB say more than GB
+
+// How the values of a limit are written: the factor of the shown unit, and its name.
+export function shownIn(kind, most) {
+  const unit = UNITS[kind];
+  if (unit.inBytes) return most < SMALL_MODEL ? { factor: 1e-6, name: "MB" } : { factor: 1e-9, name: "GB" };
+  return { factor: unit.factor ?? 1, name: kind === "decode_seconds" ? "ms" : "bits" };
+}
+
+// A value of a limit in words: 5.5 GB, 4.25 bits, 12 ms.
+export function inWords(kind, value, digits = 4) {
+  const { factor, name } = shownIn(kind, value);
+  return `${significant(value * factor, digits)} ${name}`;
+}
+
+// The elements of the range: `changed(value, { final })` hears of every move.
+export function makeRange({ slider, amount, least, most, changed }) {
+  let range = { kind: "file_bytes", least: 0, most: 0 };
+
+  const rounded = (value) => (UNITS[range.kind].inBytes ? Math.round(value) : Number(value.toPrecision(6)));
+  const atStep = (step) => {
+    if (step <= 0) return range.least;
+    if (step >= STEPS) return range.most;
+    return Math.min(Math.max(rounded(range.least + ((range.most - range.least) * step) / STEPS), range.least), range.most);
+  };
+  const shown = () => shownIn(range.kind, range.most);
+  const write = (value) => { amount.value = significant(value * shown().factor, 6); };
+
+  slider.max = STEPS;
+  slider.addEventListener("input", () => {
+    const value = atStep(slider.valueAsNumber);
+    write(value);
+    tellSlider(value);
+    changed(value, { final: false });
+  });
+  slider.addEventListener("change", () => changed(atStep(slider.valueAsNumber), { final: true }));
+  amount.addEventListener("change", () => {
+    if (!(amount.valueAsNumber > 0)) return;
+    changed(rounded(amount.valueAsNumber / shown().factor), { final: true });
+  });
+
+  function tellSlider(value) {
+    slider.setAttribute("aria-valuetext", inWords(range.kind, value));
+  }
+
+  return {
+    // Set the ends of the range and where the budget stands in it. A slider that is being dragged stays where the hand is.
+    set(kind, ends, value, { dragging }) {
+      range = { kind, least: ends.least, most: ends.most };
+      least.textContent = `smallest plan ${inWords(kind, ends.least)}`;
+      most.textContent = `largest plan ${inWords(kind, ends.most)}`;
+      tellSlider(value);
+      if (dragging) return;
+      slider.value = ends.most > ends.least ? (STEPS * (value - ends.least)) / (ends.most - ends.least) : STEPS;
+      if (document.activeElement !== amount) write(value);
+    },
+    share: (value) => (range.most > range.least ? (value - range.least) / (range.most - range.least) : 1),
+    at: (ends, share) => {
+      range = { ...range, ...ends };
+      return atStep(STEPS * Math.min(Math.max(share, 0), 1));
+    },
+    unit: () => shown().name,
+  };
+}
