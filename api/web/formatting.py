@@ -21,6 +21,11 @@ def in_bytes(size: float) -> str:
     return f"{size:.3g} {_UNITS[exponent]}"
 
 
+def change_in_bytes(size: float) -> str:
+    """A difference of bytes with its sign: ``+13.3 MB``; ``none`` where there is none."""
+    return "none" if size == 0 else f"{'+' if size > 0 else '−'}{in_bytes(abs(size))}"
+
+
 def in_count(number: float) -> str:
     """A large count: ``135 M``."""
     for step, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -74,6 +79,7 @@ def budget(spec: BudgetSpec) -> str:
 
 FILTERS = {
     "in_bytes": in_bytes,
+    "change_in_bytes": change_in_bytes,
     "in_count": in_count,
     "significant": significant,
     "measured": measured,

@@ -1,5 +1,6 @@
 """Evaluations: a stored plan measured on held-out text, as a job, beside uniform under the same budget."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select
@@ -13,8 +14,8 @@ from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDoc
 from planner.services import jobs
 from planner.services.curve_rounding import curve_rounding
 from planner.services.job_forecasts import evaluation_seconds
-from planner.services.plans import get_plan
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow
+from planner.services.plans import get_plan, no_plan
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, PlanRow
 from sensitivity.formats.registry import resolve_format
 
 
@@ -82,7 +83,8 @@ def list_evaluations(session: Session, plan_id: str) -> EvaluationPage:
     Raises:
         NotFoundError: no such plan.
     """
-    get_plan(session, plan_id)
+    if session.get(PlanRow, plan_id) is None:
+        raise no_plan(plan_id)
     query = (
         select(EvaluationRow)
         .join(JobRow, JobRow.id == EvaluationRow.job_id)
@@ -90,6 +92,20 @@ def list_evaluations(session: Session, plan_id: str) -> EvaluationPage:
         .order_by(JobRow.created_at.desc(), JobRow.id, EvaluationRow.id)
     )
     return EvaluationPage(items=[_document(row) for row in session.scalars(query)])
+
+
+def newest_evaluations(session: Session, plans: Collection[str]) -> dict[tuple[str, str], Evaluation]:
+    """The newest measurement of each plan and kind of assignment, by id of the plan and first word of the label: one query."""
+    query = (
+        select(EvaluationRow)
+        .join(JobRow, JobRow.id == EvaluationRow.job_id)
+        .where(EvaluationRow.plan_id.in_(plans))
+        .order_by(JobRow.created_at.desc(), JobRow.id, EvaluationRow.id)
+    )
+    found: dict[tuple[str, str], Evaluation] = {}
+    for row in session.scalars(query):
+        found.setdefault((str(row.plan_id), row.label.split()[0]), _document(row))
+    return found
 
 
 def _document(row: EvaluationRow) -> Evaluation:
