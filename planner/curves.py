@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Final, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
 
 Indices = Sequence[int]
+_USUAL: Final = max(len(status) for status in CellStatus if status is not CellStatus.UNSUPPORTED_SHAPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class Curves(Generic[FormatT]):
         """Make the arrays read-only, here and in every part that is taken from now on."""
         for array in (self.loss, self.standard_error, self.status):
             array.setflags(write=False)
+
+    def packed(self) -> "Curves[FormatT]":
+        """The same curves with shorter texts of the statuses, where none needs the longest."""
+        if (self.status == CellStatus.UNSUPPORTED_SHAPE).any():
+            return self
+        return replace(self, status=self.status.astype(f"<U{_USUAL}"))
 
     def part(self, rows: Indices, columns: Indices) -> "Curves[FormatT]":
         """The curves of some layers in some formats, by their places on both axes; neighbours in order share the memory."""

@@ -30,6 +30,8 @@ from planner.storage.tracing import trace_statements
 _OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
 MEMORY_BYTES = 32 * 2**20
+LARGEST_BYTES = 192 * 2**20
+"""Of one question about a model of tens of thousands of layers, which is remembered beside all others."""
 
 
 class Database:
@@ -54,7 +56,7 @@ class Database:
         self.url = _parse(url)
         make = _sqlite_engine if self.is_sqlite else postgresql_engine
         self.engine, self.reading = (make(self.url, only_read=only_read) for only_read in (False, True))
-        self.memory = Memory(MEMORY_BYTES)
+        self.memory = Memory(MEMORY_BYTES, largest_bytes=LARGEST_BYTES)
         for engine in (self.engine, self.reading):
             trace_statements(engine)
             event.listen(engine, "handle_error", self._drop_read_only)

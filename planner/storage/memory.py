@@ -19,27 +19,33 @@ class _Kept:
 class Memory:
     """Values by key, each with the version of the facts that it was made from; the least recently used are forgotten first.
 
+    One value that is larger than all others may take together can have a place of its own: who works on a very large model asks
+    the same question again and again.
+
     Safe to share between threads. Threads that miss the same key at once each make the value; the last one is kept.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, *, largest_bytes: int = 0) -> None:
         """An empty memory.
 
         Args:
-            most_bytes: sum of the sizes of what is kept; a larger value is not kept at all.
+            most_bytes: sum of the sizes of what is kept.
+            largest_bytes: of a larger value, of which the latest is kept beside them; one larger still is not kept at all.
         """
         self.most_bytes = most_bytes
+        self.largest_bytes = largest_bytes
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._large: tuple[Hashable, _Kept] | None = None
         self._bytes = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept) + (self._large is not None)
 
     @property
     def bytes(self) -> int:
         """Sum of the sizes of what is kept."""
-        return self._bytes
+        return self._bytes + (0 if self._large is None else self._large[1].size)
 
     def recall(
         self, key: Hashable, make: Callable[[], Value], *, size: Callable[[Value], int | None], version: Hashable = None
@@ -53,9 +59,8 @@ class Memory:
             version: of the facts behind it; equal versions mean equal values.
         """
         with self._lock:
-            found = self._kept.get(key)
+            found = self._found(key)
             if found is not None and found.version == version:
-                self._kept.move_to_end(key)
                 return cast(Value, found.value)
         value = make()
         taken = size(value)
@@ -63,11 +68,21 @@ class Memory:
             self._keep(key, _Kept(version, value, taken))
         return value
 
+    def _found(self, key: Hashable) -> _Kept | None:
+        if self._large is not None and self._large[0] == key:
+            return self._large[1]
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
     def _keep(self, key: Hashable, new: _Kept) -> None:
         with self._lock:
             old = self._kept.pop(key, None)
             self._bytes -= 0 if old is None else old.size
+            if self._large is not None and self._large[0] == key:
+                self._large = None
             if new.size > self.most_bytes:
+                self._large = (key, new) if new.size <= self.largest_bytes else self._large
                 return
             self._kept[key] = new
             self._bytes += new.size

@@ -6,9 +6,13 @@ import pytest
 
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanRequest
+from planner.services import plan_choices
+from planner.services.plan_choices import most_bytes
 from planner.services.plan_store import WrittenPlan, store_plan, store_together, write_plan
 from planner.services.plans import get_plan, make_plan
+from planner.services.preparing import prepare
 from planner.storage.database import Database
+from planner.storage.memory import Memory
 from tests import synthetic
 
 
@@ -30,6 +34,24 @@ def test_a_plan_is_written_as_pydantic_writes_it(measured: Database) -> None:
         with measured.read_session() as session:
             plan = make_plan(session, request)
         assert write_plan(plan) == plan.model_dump_json()
+
+
+def test_choices_of_very_many_layers_are_the_same_and_remembered_by_nobody(
+    measured: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [asked(4.25), asked(5.5, runtime="vllm"), asked(4.75, caution=1.0)]
+    with measured.read_session() as session:
+        usual = [make_plan(session, request) for request in requests]
+    monkeypatch.setattr(plan_choices, "MOST_KEPT", 1)
+    measured.memory = Memory(2**20)
+    for request, plan in zip(requests, usual, strict=True):
+        with measured.read_session() as session:
+            found = make_plan(session, request)
+            prepared = prepare(session, request)
+        assert (found.choices, found.groups) == (plan.choices, plan.groups)
+        assert write_plan(found) == found.model_dump_json()
+        assert most_bytes(prepared.classes) == 0
+        assert all("written" not in vars(choice) for choice in found.choices)
 
 
 def test_a_changed_copy_of_a_choice_is_written_anew(measured: Database) -> None:

@@ -34,6 +34,21 @@ def test_the_least_recently_used_is_forgotten_first_and_what_is_too_large_is_not
     assert (len(memory), memory.bytes) == (2, 100)
 
 
+def test_one_value_larger_than_all_others_together_has_a_place_of_its_own() -> None:
+    memory = Memory(100, largest_bytes=500)
+    memory.recall("small", lambda: 1, size=lambda _: 60)
+    for name in ("a", "b"):
+        assert memory.recall(name, lambda: 2, size=lambda _: 400, version=1) == 2
+        memory.recall(name, _unused, size=lambda _: 400, version=1)
+    memory.recall("small", _unused, size=lambda _: 60)
+    assert (len(memory), memory.bytes) == (2, 460)
+    assert memory.recall("b", lambda: 3, size=lambda _: 501, version=2) == 3  # too large for any place
+    assert (len(memory), memory.bytes) == (1, 60)
+    assert memory.recall("b", lambda: 4, size=lambda _: 450, version=3) == 4
+    assert memory.recall("b", lambda: 5, size=lambda _: 10, version=4) == 5
+    assert (len(memory), memory.bytes) == (2, 70)
+
+
 def test_what_is_not_worth_keeping_is_made_again() -> None:
     memory = Memory(100)
     assert [memory.recall("a", iter([number]).__next__, size=lambda _: None) for number in (1, 2)] == [1, 2]
