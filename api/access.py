@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,6 +30,7 @@ from planner.schemas.keys import AccessScope
 SIGN_IN = "/sign-in"
 _OPEN_TO_ALL = frozenset({"openapi", "static"})
 _BEARER = "bearer "
+_MOST_FOLLOWING = 1900  # characters of an address that the sign-in form keeps, before they are quoted
 _NO_KEY = "this needs an API key: send `Authorization: Bearer KEY` (`bitplan keys create NAME --scope plan` makes one)"
 
 
@@ -94,8 +95,7 @@ class Access:
             except UnauthenticatedError:
                 if operation is None or not (operation.is_page and "text/html" in Headers(scope=scope).get("accept", "")):
                     raise
-                sign_in = RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
-                await sign_in(scope, receive, send)
+                await _to_sign_in(scope)(scope, receive, send)
                 return
         set_caller(scope, caller)
         if operation is not None and operation.needs is not None:
@@ -140,6 +140,23 @@ def operations(app: FastAPI) -> list[Operation]:
         for context in iter_route_contexts(app.routes)
         for method in sorted(context.methods or {"GET", "HEAD"})
     ]
+
+
+def _to_sign_in(scope: Scope) -> Response:
+    """Where a person signs in, and comes back from. A part of a page that htmx asks for takes the whole page there."""
+    current = Headers(scope=scope).get("hx-current-url")
+    if current is None:
+        return RedirectResponse(_sign_in_address(scope["path"], scope["query_string"].decode("latin-1")), 303)
+    try:
+        page = urlsplit(current)
+    except ValueError:
+        page = urlsplit("/")
+    return Response(status_code=401, headers={"hx-redirect": _sign_in_address(page.path, page.query)})
+
+
+def _sign_in_address(path: str, query: str) -> str:
+    following = f"{path}?{query}" if query and len(path) + len(query) < _MOST_FOLLOWING else path
+    return f"{SIGN_IN}?next={quote(following, safe='/')}"
 
 
 def take_token(buckets: TokenBuckets | None, name: str) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api.web.views import docs, models
+from api.web.views import docs, frontier, jobs, models, plans, sensitivity, studio
 
-_VIEWS = (models, docs)
+_VIEWS = (models, sensitivity, jobs, docs, studio, frontier, plans)
 
 
 def install(app: FastAPI) -> None:

@@ -16,7 +16,7 @@ from api.endpoint import needs
 from api.web.rendering import render
 from planner.errors import UnauthenticatedError
 
-_MAX_BYTES = 4096
+_MAX_BYTES = 8192
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 

@@ -23,7 +23,7 @@ from tests.api.conftest import Clock, local_client
 PROBLEM = "application/problem+json"
 HOME = "http://127.0.0.1"
 CLOSED = ("/v1/models", "/v1/nowhere", "/metrics", "/models/x", "/nowhere")
-OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/sign-in", "/static/style.css")
+OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/sign-in", "/static/css/base.css")
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_signing_in_leads_to_no_other_site(app: FastAPI, opened: Database) -> No
 
 
 def test_a_form_that_is_too_long_is_refused(app: FastAPI) -> None:
-    answer = elsewhere(app).post("/sign-in", content=b"key=" + b"x" * 5000, headers={"origin": "http://planner.example"})
+    answer = elsewhere(app).post("/sign-in", content=b"key=" + b"x" * 9000, headers={"origin": "http://planner.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
 
 

@@ -1,10 +1,10 @@
-"""Budgets as people read them."""
+"""Numbers, times and budgets as people read them."""
 
 from typing import Any
 
 import pytest
 
-from api.web.formatting import budget
+from api.web.formatting import budget, duration, in_bytes, in_count
 from planner.budget import BudgetKind
 from planner.schemas.plans import BudgetSpec
 
@@ -32,3 +32,22 @@ def test_a_limit_is_told_in_its_own_unit(kind: BudgetKind) -> None:
 
 def test_several_limits_are_all_told() -> None:
     assert budget(BudgetSpec(effective_bits=4.5, max_loss=0.1)) == "4.5 effective bits, loss of 0.1"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (269_060_552, "269 MB"), (999_999, "1 MB"), (1.4e11, "140 GB")]
+)
+def test_bytes(size: float, text: str) -> None:
+    assert in_bytes(size) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (134_515_008, "135 M"), (7e9, "7 B"), (999_999, "1 M")])
+def test_counts(number: float, text: str) -> None:
+    assert in_count(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.0, "0 s"), (59.6, "1 min"), (61, "1 min"), (3600, "1 h"), (200_000, "2 d")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,22 +1,18 @@
 """The page: what it shows is what the services say; its empty states say what to do next; nothing is loaded from elsewhere."""
 
+import json
 import re
-from xml.etree import ElementTree
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from planner.cells import Cell
-from planner.storage.cells import store_cells
+from planner.measuring import setting_of
+from planner.services import models
 from planner.storage.database import Database
 from planner.storage.tables import EvaluationRow, JobRow, utc_now
-from sensitivity.formats.families import get_cell_format
-from sensitivity.statistics import CellStatus
 from tests import synthetic
 from tests.api.conftest import Measured
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def page(client: TestClient, path: str) -> str:
@@ -31,9 +27,10 @@ def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
-def heat_map(html: str) -> ElementTree.Element:
-    (drawing,) = re.findall(r'<svg class="heat".*?</svg>', html, re.DOTALL)
-    return ElementTree.fromstring(drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))  # noqa: S314  (our own)
+def page_status(client: TestClient, path: str) -> int:
+    answer = client.get(path)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.status_code
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -41,54 +38,79 @@ def test_an_empty_service_says_how_to_begin(client: TestClient) -> None:
     html = page(client, "/")
     assert "bitplan models add" in html
     assert "bitplan demo" in html
-    assert "bitplan measure" in html
+    assert "No job was submitted yet" in page(client, "/jobs")
+    assert 'href="/#register"' in page(client, "/jobs")
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_model_without_curves_says_how_to_measure(client: TestClient, database: Database) -> None:
     with database.session() as session:
-        synthetic.add_model(session)
+        model = synthetic.add_model(session)
+    for path in ("/models/toy", "/models/toy/sensitivity"):
+        html = page(client, path)
+        assert "bitplan measure toy" in html
+        assert f'href="/jobs?model={model}#measure"' in html
+    assert "measure first" in page(client, "/models/toy")
+    assert ">measure it</a>" in page(client, "/")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_measured_model_without_plans_leads_to_the_studio(client: TestClient, measured: Measured) -> None:
     html = page(client, "/models/toy")
-    assert "bitplan measure toy" in html
-    assert "measure first" in html
-    assert "<svg class" not in html
+    assert "bitplan plan toy" in html
+    assert f'class="button" href="/models/{measured.model}/studio"' in html
 
 
-@pytest.mark.parametrize(("probe", "name", "unit"), [("kurtosis", "ANY", "ranking"), ("kv_cache", "K_INT4", "nats/token")])
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_numbers_of_no_weight_format_are_drawn_too(
-    client: TestClient, database: Database, probe: str, name: str, unit: str
-) -> None:
-    layer, fmt = "model.layers.1.self_attn.k_proj", get_cell_format(name)
-    cell = Cell(layer, name, fmt.identity, CellStatus.MEASURED, 4.5, None, 1.0, 4.5, 20.25)
+def test_the_bar_of_a_model_is_drawn_to_one_scale(client: TestClient, database: Database) -> None:
     with database.session() as session:
-        store_cells(session, synthetic.add_model(session), synthetic.setting(probe=probe), [cell])
-    (tile,) = heat_map(page(client, "/models/toy")).findall(f"{SVG}rect")
-    assert tile.findtext(f"{SVG}title") == f"{layer}: 4.5 {unit}"
+        synthetic.add_model(session)
+        synthetic.add_model(session, synthetic.description(blocks=6, name="larger"))
+    html = page(client, "/")
+    bars = [
+        [float(rect) for rect in re.findall(r'<rect class="of-\w+"[^>]* width="([\d.]+)"', bar)]
+        for bar in re.findall(r'<svg class="sizes".*?</svg>', html, re.DOTALL)
+    ]
+    (larger, smaller) = sorted(bars, key=sum, reverse=True)
+    assert sum(larger) == pytest.approx(1000, abs=0.1)
+    assert larger[0] / smaller[0] == pytest.approx(3, rel=0.2)
+    assert larger[1] == smaller[1]  # embeddings of the same shape
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_measured_model_without_plans_says_how_to_plan(client: TestClient, measured: Measured) -> None:
-    assert "bitplan plan toy" in page(client, "/models/toy")
+def test_a_list_says_what_was_measured_and_planned(client: TestClient, measured: Measured) -> None:
+    client.post("/v1/plans", json={"model": "toy", "budget": {"effective_bits": 4.25}})
+    text = text_of(page(client, "/"))
+    assert "fisher 8 formats, " in text
+    assert f'href="/plans?model={measured.model}">1</a>' in page(client, "/")
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_the_heat_map_has_a_tile_for_every_layer_with_its_loss(client: TestClient, measured: Measured) -> None:
-    tiles = heat_map(page(client, "/models/toy?format=INT3_G64")).findall(f"{SVG}rect")
-    cells = client.get("/v1/models/toy/curves", params={"formats": "INT3_G64"}).json()["items"]
-    titles = [tile.findtext(f"{SVG}title") or "" for tile in tiles]
-    assert len(tiles) == len(cells) == 14
-    assert {title.split(":")[0]: title.split()[1] for title in titles} == {c["layer"]: f"{c['loss']:.3g}" for c in cells}
+def test_what_measuring_cost_stands_beside_the_probe(client: TestClient, database: Database) -> None:
+    with database.session() as session:
+        synthetic.add_model(session)
+    job = client.post("/v1/jobs", json={"model": "toy", "probe": "weight_error", "formats": ["INT4_G64"]}).json()
+    setting = setting_of(job["request"])
+    facts = {"state": "succeeded", "unit_seconds": 90.0, "finished_at": utc_now()}
+    with database.session() as session:
+        synthetic.add_cells(session, synthetic.description(), setting, formats=("INT4_G64",))
+        row = session.get_one(JobRow, job["id"])
+        row.payload = row.payload | {"memory": {"peak_bytes": 2_000_000_000}}
+        session.execute(update(JobRow).where(JobRow.id == job["id"]).values(facts))
+    assert "2 min, 2 GB at most" in text_of(page(client, "/models/toy"))
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_format_that_nobody_measured_falls_back_to_one_of_about_four_bits(client: TestClient, measured: Measured) -> None:
-    assert 'aria-label="Loss of each layer in INT4_G64' in page(client, "/models/toy?format=INT9&setting=00")
+    html = page(client, "/models/toy/sensitivity?format=INT9&setting=00")
+    assert "<option selected>INT4_G64</option>" in html
+    assert f'<option value="{measured.setting}" selected>' in html
 
 
 def test_plans_stand_with_what_was_predicted_and_measured(client: TestClient, measured: Measured, database: Database) -> None:
     plan = client.post("/v1/plans", json={"model": "toy", "budget": {"effective_bits": 4.25}}).json()
     assert "bitplan evaluate" in page(client, "/models/toy")
+    assert page(client, "/jobs").count(f'<option value="{plan["id"]}">') == 1
     job = client.post(f"/v1/plans/{plan['id']}/evaluate", json={}).json()["id"]
     with database.session() as session:
         for label, kl in (("plan", 0.3456), ("uniform INT4_G64", 0.5678)):
@@ -97,7 +119,7 @@ def test_plans_stand_with_what_was_predicted_and_measured(client: TestClient, me
     text = text_of(page(client, "/models/toy"))
     assert "4.25 effective bits generic" in text
     assert f"{plan['predicted']['loss']:.3g} fisher" in text
-    assert "0.3456 ± 0.02 0.5678 ± 0.02 20 ± 0.5" in text
+    assert "0.3456 ± 0.02 0.5678 ± 0.02" in text
     assert "bitplan evaluate" not in text
 
 
@@ -122,30 +144,51 @@ def _evaluation(measured: Measured, plan: str, job: str, label: str, kl: float) 
     )
 
 
-def test_a_running_job_shows_its_progress_and_the_page_comes_again(
-    client: TestClient, measured: Measured, database: Database
-) -> None:
+def test_a_list_asks_for_itself_again_while_a_job_runs(client: TestClient, measured: Measured, database: Database) -> None:
     job = client.post("/v1/jobs", json={"model": "toy", "probe": "weight_error", "formats": ["INT4_G64"]}).json()["id"]
     with database.session() as session:
         session.execute(update(JobRow).where(JobRow.id == job).values(state="running", total=8, done=3, started_at=utc_now()))
-    for path in ("/", "/models/toy"):
+    for path in ("/jobs", "/models/toy", f"/parts/jobs?model={measured.model}", "/jobs?state=running"):
         html = page(client, path)
-        assert '<progress max="8" value="3">' in html
+        assert 'max="8" value="3"' in html
         assert "3/8 units" in html
-        assert 'http-equiv="refresh"' in html
+        assert 'hx-get="/parts/jobs?' in html
+    assert "No job is in this state" in page(client, "/jobs?state=paused")
     with database.session() as session:
         session.execute(update(JobRow).where(JobRow.id == job).values(state="failed", reason="<b>the shard & more</b>"))
-    html = page(client, "/")
+    html = page(client, "/jobs")
     assert "&lt;b&gt;the shard &amp; more&lt;/b&gt;" in html
-    assert 'http-equiv="refresh"' not in html
+    assert 'hx-get="/parts/jobs?' not in html
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_job_says_what_it_does_and_where_its_result_is(client: TestClient, measured: Measured) -> None:
+    asked = {"model": "toy", "probe": "weight_error", "formats": ["INT4_G64"], "include": ["*q_proj"]}
+    job = client.post("/v1/jobs", json=asked).json()
+    html = page(client, f"/jobs/{job['id']}")
+    text = text_of(html)
+    assert "Measure weight_error" in text
+    assert "formats INT4_G64 layers 2" in text
+    assert f'href="/models/{measured.model}/sensitivity"' in html
+    first = re.search(r'id="first">(.*?)</script>', html, re.DOTALL)
+    assert first is not None
+    assert json.loads(first[1])["id"] == job["id"]
+    plan = client.post("/v1/plans", json={"model": "toy", "budget": {"effective_bits": 4.25}}).json()["id"]
+    evaluation = client.post(f"/v1/plans/{plan}/evaluate", json={}).json()["id"]
+    html = page(client, f"/jobs/{evaluation}")
+    assert f'href="/plans/{plan}"' in html
+    assert "measured plan, uniform" in text_of(html)
+    assert page_status(client, "/jobs/0") == page_status(client, "/jobs?model=nobody") == 404
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_name_is_text_and_never_markup(client: TestClient, database: Database) -> None:
     with database.session() as session:
-        model = synthetic.add_model(session, synthetic.description(name="<script>alert(1)</script>"))
+        model = models.register(session, synthetic.description(), name="<script>alert(1)</script>")[0].id
     for path in ("/", f"/models/{model}"):
-        assert "<script" not in page(client, path)
+        html = page(client, path)
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+        assert "<script>alert" not in html
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -156,7 +199,7 @@ def test_an_unknown_model_is_a_page_of_its_own(client: TestClient) -> None:
     assert "nobody" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/", "/models/toy", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/models/toy", "/models/toy/sensitivity", "/jobs", "/docs"])
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_every_link_leads_somewhere_here_and_no_style_or_script_is_inline(
     client: TestClient, measured: Measured, path: str
@@ -170,8 +213,10 @@ def test_every_link_leads_somewhere_here_and_no_style_or_script_is_inline(
             assert f'id="{link[1:]}"' in html
         else:
             assert client.get(link.replace("&amp;", "&")).status_code == 200, link
-    assert not re.search(r"<script|<style|\sstyle=|\son[a-z]+=", html)
-    assert "default-src 'none'" in client.get(path).headers["content-security-policy"]
+    assert not re.search(r'<script(?![^>]*(?: src="| type="application/json"))|<style|\sstyle=|\son[a-z]+=', html)
+    policy = client.get(path).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

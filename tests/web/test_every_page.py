@@ -18,7 +18,17 @@ VENDORED = {  # file: (release, SHA-256 of its minified build as published)
     "plot.min.js": ("@observablehq/plot 0.6.17", "4358086467740777dd788d6b27a95cebdbaefdd50c730a3060117073bd7134cb"),
 }
 MOST_VENDORED_BYTES = 250_000
-PAGES = ("/", "/models/toy", "/docs", "/sign-in")
+PAGES = (
+    "/",
+    "/models/toy",
+    "/models/toy/sensitivity",
+    "/models/toy/studio",
+    "/models/toy/frontier",
+    "/plans",
+    "/jobs",
+    "/docs",
+    "/sign-in",
+)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -2,25 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DatabaseOf, ModelKey
-from api.web import heat_map
+from api.dependencies import Cursor, DatabaseOf, ModelKey
 from api.web.rendering import render
+from api.web.views.jobs import part_of
 from planner.errors import NotFoundError
-from planner.schemas.curves import ProbeSettingDocument
-from planner.schemas.jobs import Job
-from planner.schemas.plan_keeping import PlanFilters
-from planner.schemas.plans import Evaluation, PlanSummary
-from planner.services import curves, evaluations, jobs, models, plan_listing
-from sensitivity.formats.families import get_cell_format
+from planner.schemas.plan_keeping import PlanFilters, StoredPlan
+from planner.schemas.plans import Evaluation
+from planner.services import curves, evaluations, models, plan_listing
+from planner.services.model_overviews import measuring_costs, overviews
 
-_SHOWN = 20
-_USUAL_BITS = 4
+_SHOWN = 8
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
@@ -28,84 +24,44 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 class PlanLine:
     """A plan with the newest measurement of it and of uniform under the same budget."""
 
-    plan: PlanSummary
+    plan: StoredPlan
     measured: Evaluation | None
     uniform: Evaluation | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
-    """What the heat map of a model shows, and what else could be chosen."""
-
-    settings: Sequence[ProbeSettingDocument]
-    setting: ProbeSettingDocument
-    format: str
-    unit: str
-    drawing: heat_map.HeatMap
-
-
 @router.get("/")
-def home(request: Request, database: DatabaseOf) -> HTMLResponse:
-    """Registered models and recent jobs."""
+def home(request: Request, database: DatabaseOf, cursor: Cursor = None) -> HTMLResponse:
+    """Registered models, and where to register another."""
     with database.read_session() as session:
-        found = models.list_models(session, limit=200)
-        recent = jobs.list_jobs(session, limit=_SHOWN)
-    names = {model.id: model.name for model in found.items}
-    return render(request, "home.html", models=found.items, jobs=recent.items, names=names, live=_live(recent.items))
+        found = models.list_models(session, cursor=cursor)
+        lines = overviews(session, found.items)
+    most = max((line.bytes for line in lines), default=0)
+    return render(request, "models.html", models=lines, most=most, following=found.next)
 
 
 @router.get("/models/{model}")
-def show_model(
-    request: Request,
-    model: ModelKey,
-    database: DatabaseOf,
-    setting: Annotated[str | None, Query(max_length=64)] = None,
-    candidate: Annotated[str | None, Query(max_length=60, alias="format")] = None,
-) -> HTMLResponse:
-    """One model: its heat map, plans and jobs."""
+def show_model(request: Request, model: ModelKey, database: DatabaseOf) -> HTMLResponse:
+    """One model: its bytes, how it was measured, its newest plans and jobs, and what to do next."""
     try:
         with database.read_session() as session:
             found = models.get_model(session, model)
-            recent = jobs.list_jobs(session, model=found.id, limit=_SHOWN).items
+            (overview,) = overviews(session, [found])
             lines = _plan_lines(session, found.id)
-            sensitivity = _sensitivity(session, found.id, setting, candidate)
+            context = {
+                "model": found,
+                "overview": overview,
+                "settings": curves.list_settings(session, found.id).items,
+                "costs": measuring_costs(session, found.id),
+                "lines": lines,
+                "measured": any(line.measured is not None for line in lines),
+                **part_of(session, model=found.id, limit=_SHOWN),
+            }
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
-    return render(
-        request,
-        "model.html",
-        tab="overview",
-        model=found,
-        jobs=recent,
-        lines=lines,
-        sensitivity=sensitivity,
-        names={},
-        live=_live(recent),
-    )
-
-
-def _live(recent: Sequence[Job]) -> bool:
-    return any(not job.state.is_final for job in recent)
+    return render(request, "overview.html", tab="overview", **context)
 
 
 def _plan_lines(session: Session, model: str) -> list[PlanLine]:
-    lines = []
-    for plan in plan_listing.list_plans(session, PlanFilters(model=model), limit=_SHOWN).items:
-        newest: dict[str, Evaluation] = {}
-        for evaluation in evaluations.list_evaluations(session, plan.id).items:
-            newest.setdefault(evaluation.label.split()[0], evaluation)
-        lines.append(PlanLine(plan, newest.get("plan"), newest.get("uniform")))
-    return lines
-
-
-def _sensitivity(session: Session, model: str, setting: str | None, candidate: str | None) -> Sensitivity | None:
-    """The chosen (or most trusted) setting and format; ``None`` while nothing was measured."""
-    known = curves.list_settings(session, model).items
-    if not known:
-        return None
-    chosen = curves.choose_setting(known, setting=setting)
-    names = chosen.formats
-    usual = min(names, key=lambda name: abs((get_cell_format(name).num_bits or 0) - _USUAL_BITS))
-    shown = candidate if candidate in names else usual
-    found = curves.get_curves(session, model, setting=chosen.id, formats=[shown])
-    return Sensitivity(known, chosen, shown, found.unit, heat_map.lay_out(found.items, found.unit))
+    plans: Sequence[StoredPlan] = plan_listing.list_plans(session, PlanFilters(model=model), limit=_SHOWN).items
+    newest = evaluations.newest_evaluations(session, [plan.id for plan in plans])
+    return [PlanLine(plan, newest.get((plan.id, "plan")), newest.get((plan.id, "uniform"))) for plan in plans]

@@ -4,7 +4,7 @@ const SCALE = 2; // pixels of a PNG for one of the drawing
 const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "opacity", "font", "text-anchor", "color"];
 
 // Put the three buttons under a picture.
-//   figure: the element that holds the <svg>; the first one in it is saved, whenever a button is pressed
+//   figure: the element that holds the <svg>; the drawing, or the first one in it, is saved when a button is pressed
 //   name:   of the files, without their ending
 //   rows:   function that gives the numbers, as an array of objects with the same fields
 export function offerSaving(figure, name, rows) {
@@ -18,7 +18,7 @@ export function offerSaving(figure, name, rows) {
     button.addEventListener("click", save);
     line.append(button);
   };
-  const drawing = () => figure.querySelector("svg");
+  const drawing = () => figure.querySelector("svg.plot") ?? figure.querySelector("svg"); // not that of a legend
   add("SVG", () => keep(`${name}.svg`, new Blob([standalone(drawing())], { type: "image/svg+xml" })));
   add("PNG", () => asPng(drawing()).then((blob) => keep(`${name}.png`, blob)));
   add("CSV", () => keep(`${name}.csv`, new Blob([asCsv(rows())], { type: "text/csv" })));

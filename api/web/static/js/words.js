@@ -39,3 +39,16 @@ export function duration(seconds) {
 export function measured(value, error) {
   return error === null || error === undefined ? significant(value) : `${significant(value)} ± ${significant(error, 1)}`;
 }
+
+// A large count: 135 M.
+export function count(number) {
+  for (const [step, suffix] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+    if (number >= 0.9995 * step) return `${significant(number / step)} ${suffix}`;
+  }
+  return String(Math.round(number));
+}
+
+// A tick of a logarithmic axis: 0.01, 1e-5.
+export function logTick(value) {
+  return value >= 1e-3 && value < 1e4 ? String(value) : value.toExponential().replace("e+", "e");
+}

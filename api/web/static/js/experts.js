@@ -1,0 +1,36 @@
+// The experts of a tile: how their losses lie in one format, each a dot; one of them can be chosen.
+
+import { plot } from "./pictures.js";
+import { logTick, measured } from "./words.js";
+
+// Draw the experts.
+//   cells:    of one format, as /v1/models/{model}/curves gives them
+//   chosen:   name of a layer, or null
+//   onChoose: called with the name of a layer
+export function drawExperts(figure, { cells, chosen, unit, onChoose }) {
+  const shown = cells.filter((cell) => cell.loss !== null && cell.loss > 0);
+  const svg = plot({
+    width: Math.min(620, figure.clientWidth || 560),
+    height: 200,
+    marginLeft: 20,
+    marginRight: 20,
+    x: { type: "log", label: `loss, ${unit} →`, grid: true, tickFormat: logTick, ticks: 5 },
+    marks: [
+      Plot.dotX(shown, Plot.dodgeY({ x: "loss", r: 3.5, fill: (cell) => (cell.layer === chosen ? "var(--bad)" : "var(--accent)"), padding: 0.5 })),
+      Plot.tip(shown, Plot.pointer(Plot.dodgeY({ x: "loss", r: 3.5, padding: 0.5, title: (cell) => `${cell.layer}\n${measured(cell.loss, cell.standard_error)} ${unit}` }))),
+    ],
+  });
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", `Losses of ${shown.length} experts`);
+  for (const dot of svg.querySelectorAll('g[aria-label="dot"] circle')) dot.addEventListener("click", () => onChoose(shown[dot.__data__].layer));
+  figure.replaceChildren(svg);
+}
+
+// Offer the experts in a list too, the most sensitive first.
+export function listExperts(select, { cells, chosen, unit }) {
+  const ordered = [...cells].sort((a, b) => (b.loss ?? -1) - (a.loss ?? -1));
+  const all = new Option("all of them, their mean", "");
+  const options = ordered.map((cell) => new Option(`${cell.layer} · ${cell.loss === null ? cell.status : `${measured(cell.loss)} ${unit}`}`, cell.layer));
+  select.replaceChildren(all, ...options);
+  select.value = chosen ?? "";
+}

@@ -1,0 +1,217 @@
+// The page of a model's sensitivity: one document is fetched for each measurement, everything is drawn from it.
+
+import { drawComparison } from "./comparison.js";
+import { drawCurves, pointsOf } from "./error_curves.js";
+import { drawExperts, listExperts } from "./experts.js";
+import { describe, drawHeatMap, nameOf } from "./heat_map.js";
+import { fillRanks } from "./layer_ranks.js";
+import { offerSaving } from "./saving.js";
+import { ask, tell } from "./service.js";
+
+const byId = (id) => document.getElementById(id);
+const choice = byId("choice");
+const { model, name: modelName } = choice.dataset;
+const maps = new Map(); // documents by the id of their setting
+const asked = new URLSearchParams(location.search);
+
+let map; // the document that is shown
+let at = 0; // which of its formats
+let heat; // what drawHeatMap gave
+let tile; // the chosen tile
+let expert = null; // name of the chosen expert
+let cells = []; // of the tile's experts, in the chosen format
+let curve = []; // points of the drawn curve
+let pairs = []; // of the comparison
+let drawings = 0;
+
+const path = (rest) => `/v1/models/${model}/${rest}`;
+
+async function fetchMap(setting) {
+  if (!maps.has(setting)) maps.set(setting, await ask(path(`sensitivity?setting=${setting}`)));
+  return maps.get(setting);
+}
+
+function remember() {
+  const query = new URLSearchParams({ setting: map.setting.id, format: map.formats[at].name });
+  if (tile) query.set("layer", expert ?? tile.pattern);
+  if (byId("other")?.value) query.set("other", byId("other").value);
+  history.replaceState(null, "", `?${query}`);
+}
+
+function drawn() {
+  drawings += 1;
+  document.body.dataset.drawn = drawings;
+}
+
+function drawAll() {
+  byId("map-title").textContent = `Loss of each layer alone in ${map.formats[at].name}`;
+  heat = drawHeatMap(byId("map"), byId("map-scale"), { map, at, onChoose: choose });
+  drawRanks();
+  choose(tile ?? mostSensitive());
+  compare();
+}
+
+function mostSensitive() {
+  return map.tiles.reduce((most, next) => ((next.loss[at] ?? -1) > (most.loss[at] ?? -1) ? next : most));
+}
+
+// The tile of a layer's name.
+function tileOf(layer, block, kind) {
+  return map.tiles.find((item) => (item.layers === 1 ? item.pattern === layer : item.block === block && item.kind === kind));
+}
+
+function choose(next, nextExpert = null) {
+  tile = next;
+  expert = nextExpert;
+  heat.mark(tile);
+  byId("chosen").textContent = describe(tile, at, map.unit);
+  byId("experts-part").hidden = tile.layers === 1;
+  cells = [];
+  remember();
+  drawCurve(pointsOf(tile, map));
+  if (tile.layers > 1) showExperts();
+  drawn();
+}
+
+function drawCurve(points) {
+  curve = points;
+  const title = expert ?? (tile.layers === 1 ? tile.pattern : `${nameOf(tile)}, mean of ${tile.layers} layers`);
+  byId("curves-title").textContent = `Error curve of ${title}`;
+  drawCurves(byId("curves"), { map, tile, points, title });
+}
+
+async function showExperts() {
+  const wanted = tile;
+  const format = map.formats[at].name;
+  try {
+    const query = new URLSearchParams({ setting: map.setting.id, formats: format, layers: tile.pattern });
+    const found = await ask(path(`curves?${query}`));
+    if (wanted !== tile || format !== map.formats[at].name) return;
+    cells = found.items.filter((cell) => cell.kind === tile.kind);
+    byId("experts-title").textContent = `${cells.length} layers of this tile in ${format}`;
+    redrawExperts();
+    if (expert !== null) await showExpert(expert);
+    drawn();
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function redrawExperts() {
+  const shared = { cells, chosen: expert, unit: map.unit };
+  drawExperts(byId("experts"), { ...shared, onChoose: showExpert });
+  listExperts(byId("expert"), shared);
+}
+
+// The curve of one expert, or of their mean.
+async function showExpert(layer) {
+  expert = layer || null;
+  redrawExperts();
+  remember();
+  if (expert === null) {
+    drawCurve(pointsOf(tile, map));
+    return;
+  }
+  try {
+    const query = new URLSearchParams({ setting: map.setting.id, layers: layer });
+    const found = await ask(path(`curves?${query}`));
+    const losses = new Map(found.items.map((cell) => [cell.format, cell]));
+    const own = { ...tile, layers: 1, loss: map.formats.map(({ name }) => losses.get(name)?.loss ?? null), standard_error: map.formats.map(({ name }) => losses.get(name)?.standard_error ?? null) };
+    if (expert === layer) drawCurve(pointsOf(own, map));
+    drawn();
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function drawRanks() {
+  const ends = map.extremes[at];
+  const suffix = byId("order").value === "density" ? "_per_megabyte" : "";
+  const onChoose = (layer) => {
+    const found = tileOf(layer.layer, layer.block, layer.kind);
+    choose(found, found.layers > 1 ? layer.layer : null);
+    byId("map").scrollIntoView({ block: "nearest" });
+  };
+  fillRanks(byId("most"), { caption: "Most sensitive", layers: ends[`most${suffix}`], unit: map.unit, onChoose });
+  fillRanks(byId("least"), { caption: "Least sensitive", layers: ends[`least${suffix}`], unit: map.unit, onChoose });
+}
+
+async function compare() {
+  const other = byId("other");
+  if (other === null) return;
+  for (const option of other.options) option.disabled = option.value === map.setting.id;
+  if (other.value === map.setting.id) other.value = "";
+  remember();
+  saveComparison.hidden = other.value === "";
+  if (!other.value) {
+    byId("comparison").replaceChildren();
+    byId("agreement").textContent = "";
+    return;
+  }
+  try {
+    const found = drawComparison(byId("comparison"), { first: map, second: await fetchMap(other.value), format: map.formats[at].name });
+    pairs = found.pairs;
+    byId("agreement").textContent = found.words;
+    drawn();
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+async function show(setting, format) {
+  try {
+    map = await fetchMap(setting);
+  } catch (error) {
+    tell(error.message);
+    return;
+  }
+  tell("");
+  const select = choice.elements.format;
+  select.replaceChildren(...map.formats.map((item) => new Option(item.name)));
+  at = Math.max(0, map.formats.findIndex((item) => item.name === format));
+  select.value = map.formats[at].name;
+  const wanted = tile ? map.tiles.find((item) => item.pattern === tile.pattern) : asked.has("layer") ? find(asked.get("layer")) : undefined;
+  tile = wanted;
+  byId("all-csv").href = path(`curves?setting=${setting}&format=csv`);
+  byId("all-json").href = path(`curves?setting=${setting}`);
+  drawAll();
+}
+
+// The tile that a link names, by its pattern or by one of its layers.
+function find(layer) {
+  return map.tiles.find((item) => item.pattern === layer || (item.layers > 1 && matches(item.pattern, layer)));
+}
+
+function matches(pattern, layer) {
+  const [before, behind] = pattern.split("*");
+  return layer.startsWith(before) && layer.endsWith(behind);
+}
+
+choice.elements.setting.addEventListener("change", (event) => show(event.target.value, choice.elements.format.value));
+choice.elements.format.addEventListener("change", (event) => {
+  at = map.formats.findIndex((item) => item.name === event.target.value);
+  drawAll();
+});
+choice.addEventListener("submit", (event) => event.preventDefault());
+byId("order").addEventListener("change", drawRanks);
+byId("expert").addEventListener("change", (event) => showExpert(event.target.value));
+byId("other")?.addEventListener("change", compare);
+const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+byId("map").addEventListener("keydown", (event) => {
+  if (!(event.key in MOVES) || !tile) return;
+  event.preventDefault();
+  choose(heat.beside(tile, ...MOVES[event.key]));
+});
+
+const kept = (item) => ({ block: item.block, kind: item.kind, layers: item.layers, pattern: item.pattern });
+const saveMap = offerSaving(byId("map"), `${modelName}-sensitivity`, () =>
+  map.tiles.map((item) => ({ ...kept(item), format: map.formats[at].name, loss: item.loss[at], standard_error: item.standard_error[at], bytes: item.bytes[at] })),
+);
+byId("chosen").after(saveMap);
+offerSaving(byId("curves"), `${modelName}-curve`, () => curve.map(({ format, bits, loss, error }) => ({ format, bits, loss, standard_error: error })));
+offerSaving(byId("experts"), `${modelName}-experts`, () => cells.map(({ layer, format, loss, standard_error }) => ({ layer, format, loss, standard_error })));
+const saveComparison = byId("other") === null ? null : offerSaving(byId("comparison"), `${modelName}-comparison`, () => pairs);
+
+const wantedOther = [...(byId("other")?.options ?? [])].find((option) => option.value !== "" && option.value === asked.get("other"));
+if (wantedOther) wantedOther.selected = true;
+show(choice.elements.setting.value, choice.elements.format.value);
