@@ -1,7 +1,8 @@
 """ExLlamaV3: its trellis of one to eight bits a weight, layer by layer, by recompiling uniform models into one.
 
 Source: exllamav3's ``util/recompile.py``. Its formats are another tool's, so a plan needs curves that were measured with them.
-The tool pads widths that 128 does not divide; no size here counts that, so they are refused.
+The tool pads widths that 128 does not divide; no size here counts that, so they are refused. The models that it puts together
+must have tensors of the same names, so none has an unquantized layer in a block; the head may be one (``-hb 16``).
 """
 
 from planner.runtimes.profile import RuntimeProfile, formats_own_size
@@ -11,6 +12,7 @@ from sensitivity.formats.foreign import EXL3_BITS, trellis
 
 FORMATS = tuple(trellis(bits) for bits in EXL3_BITS)
 WIDTH = 128
+UNQUANTIZED_BLOCK = "exllamav3 puts whole models of 1 to 8 bits together, so every layer of a block is quantized in one of them"
 
 
 def exllamav3_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str | None:
@@ -23,6 +25,8 @@ def exllamav3_refusal(candidate: CandidateFormat, shape: tuple[int, int]) -> str
 
 
 def _refusal(candidate: CandidateFormat, layer: Layer) -> str | None:
+    if layer.block is not None and not candidate.is_quantized:
+        return UNQUANTIZED_BLOCK
     return exllamav3_refusal(candidate, layer.shape)
 
 

@@ -31,6 +31,8 @@ NARROW = {path: (out - 32, columns - 32) for path, (out, columns) in DENSE.items
 """Columns that 32 divides, and 64, 128 and 256 do not."""
 
 Plan = dict[str, CandidateFormat]
+NOTHING_LEFT_OUT = frozenset({"exllamav3"})
+"""Runtimes that quantize every layer of a block."""
 
 
 KNOWN = (*all_formats(), *map(trellis, EXL3_BITS))
@@ -89,6 +91,8 @@ def legal_plan(runtime: RuntimeProfile, target: str, model: ExportedModel, choos
         return {}
     menu = {fmt.name for fmt in chooser.sample(all_formats(), chooser.choice((3, 8, len(all_formats()))))}
     whole, surely = chooser.random() / 2, chooser.choice(quantizable)
+    if runtime.name in NOTHING_LEFT_OUT:
+        whole = -1.0
     plan: Plan = {}
     for index, group in enumerate(groups):
         choices = [fmt for fmt in legal[index] if fmt.name in menu] or legal[index]

@@ -15,7 +15,17 @@ from planner.exports import ExportedModel, get_exporter
 from planner.exports.target import Json
 from planner.runtimes import get_runtime
 from sensitivity.formats.registry import all_formats, get_format
-from tests.planner.exports.every_runtime import MODELS, TARGETS, Plan, as_read, groups_of, legal_formats, legal_plan, rules_of
+from tests.planner.exports.every_runtime import (
+    MODELS,
+    NOTHING_LEFT_OUT,
+    TARGETS,
+    Plan,
+    as_read,
+    groups_of,
+    legal_formats,
+    legal_plan,
+    rules_of,
+)
 
 EXAMPLES = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 UNLOADABLE = {("gptqmodel", "fused")}
@@ -211,10 +221,12 @@ def patterns_of(document: Json, model: ExportedModel) -> list[tuple[str, list[st
 
 
 def one_block_apart(runtime: str, target: str) -> tuple[ExportedModel, Plan]:
-    """Block 1 in one format, blocks 10 and 11 in another, the rest left out."""
+    """Block 1 in one format, blocks 10 and 11 in another, the rest left out or in a third."""
     model, profile = MODELS["dense"], get_runtime(runtime)
     legal = [fmt for fmt in legal_formats(profile, target, model.layers[:-1]) if fmt.is_quantized]
-    return model, {layer.name: legal[layer.block > 1] for layer in model.layers if layer.block in {1, 10, 11}}
+    plan = {layer.name: legal[layer.block > 1] for layer in model.layers if layer.block in {1, 10, 11}}
+    rest = model.layers[:-1] if runtime in NOTHING_LEFT_OUT else ()
+    return model, {**dict.fromkeys((layer.name for layer in rest), legal[2]), **plan}
 
 
 @pytest.mark.parametrize(("runtime", "target"), TARGETS)

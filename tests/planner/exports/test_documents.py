@@ -32,49 +32,84 @@ def test_evopress_has_a_line_for_each_quantized_layer_and_no_blank_one() -> None
             get_exporter("evopress").read({"text": text}, MODEL)
 
 
-def test_exllamav3_takes_every_layer_from_one_source() -> None:
-    plan = {Q: trellis(3), K: trellis(5), V: get_format("BF16")}
-    document = exported("exllamav3", plan)
+def in_trellis(model: ExportedModel, **bits: int) -> Plan:
+    """Every layer of a block in 4 bits, but those whose kind is named."""
+    return {layer.name: trellis(bits.get(layer.kind, 4)) for layer in model.layers if layer.block is not None}
+
+
+def test_exllamav3_takes_every_layer_of_a_block_from_one_source() -> None:
+    document = exported("exllamav3", in_trellis(MODEL, q_proj=3, k_proj=5))
     found = yaml.safe_load(file_text(document))
-    assert found["sources"] == [
-        {"id": "k3", "model_dir": "exl3-3.0bpw"},
-        {"id": "k5", "model_dir": "exl3-5.0bpw"},
-        {"id": "original", "model_dir": "original"},
-    ]
-    assert [one["key"] for one in found["overrides"]] == [f"{layer.name}.*" for layer in MODEL.layers]
-    assert [one["source"] for one in found["overrides"][:4]] == ["k3", "k5", "original", "original"]
+    assert found["sources"] == [{"id": f"k{bits}", "model_dir": f"exl3-{bits}.0bpw"} for bits in (3, 4, 5)]
+    assert [one["key"] for one in found["overrides"]] == [f"{layer.name}.*" for layer in MODEL.layers[:-1]]
+    assert [one["source"] for one in found["overrides"][:4]] == ["k3", "k5", "k4", "k4"]
     assert document["commands"] == [
-        "python convert.py -i original -o exl3-3.0bpw -w work-3 -b 3",
-        "python convert.py -i original -o exl3-5.0bpw -w work-5 -b 5",
+        *(f"python convert.py -i original -o exl3-{bits}.0bpw -w work-{bits} -b {bits} -hb 16" for bits in (3, 4, 5)),
         "python util/recompile.py -i exl3-3.0bpw -o exl3-mixed -or overrides.yaml",
     ]
 
 
+def test_exllamav3_gives_all_models_the_head_of_the_plan() -> None:
+    document = exported("exllamav3", in_trellis(MODEL, q_proj=3) | {"lm_head": trellis(5)})
+    commands = document["commands"]
+    assert isinstance(commands, list)
+    assert all(command.endswith("-hb 5") for command in commands[:-1])
+    assert "lm_head" not in file_text(document)
+    read = get_exporter("exllamav3").read
+    assert read(document, MODEL)["lm_head"] == trellis(5)
+    for wrong in (["-hb 6", "-hb 5"], ["", ""], ["-hb 9", "-hb 9"]):
+        edited = [command.replace("-hb 5", words) for command, words in zip(commands, [*wrong, ""], strict=True)]
+        if wrong == ["", ""]:  # the tool's own six bits
+            assert read({**document, "commands": edited}, MODEL)["lm_head"] == trellis(6)
+            continue
+        with pytest.raises(ExportError, match="the head has") as caught:
+            read({**document, "commands": edited}, MODEL)
+        assert caught.value.fields["rule"] == "head"
+
+
+def test_exllamav3_has_no_unquantized_layer_in_a_block() -> None:
+    """The tool goes by the tensors of the base model, and an unquantized layer has others."""
+    runtime, plan = get_runtime("exllamav3"), in_trellis(MODEL)
+    assert runtime.refusal(get_format("BF16"), MODEL.layers[0]) is not None
+    assert runtime.refusal(get_format("BF16"), MODEL.layers[-1]) is None
+    for bad, rule in (
+        ({**plan, Q: get_format("BF16")}, "runtime"),
+        ({key: fmt for key, fmt in plan.items() if key != Q}, "format"),
+    ):
+        with pytest.raises(ExportError, match="every layer of a block is quantized") as caught:
+            exported("exllamav3", bad)
+        assert caught.value.fields == {"layers": [Q], "rule": rule}
+
+
 def test_exllamav3_globs_that_take_more_than_a_layer_are_refused() -> None:
     """``layers.1*`` begins the names of block 10; a glob of one tensor leaves the others to the base model."""
-    text = file_text(exported("exllamav3", {layer.name: trellis(2 + (layer.block or 0) % 3) for layer in MODEL.layers[:-1]}))
-    first = '"model.layers.1.self_attn.q_proj.*"'
+    plan = {layer.name: trellis(2 + (layer.block or 0) % 3) for layer in MODEL.layers[:-1]}
+    document = exported("exllamav3", plan)
+    first, text = '"model.layers.1.self_attn.q_proj.*"', file_text(document)
     for glob in ('"model.layers.1*"', '"model.layers.1.self_attn.q_proj.trellis"', '"model.layers.1.self_attn.q_proj"'):
         with pytest.raises(ExportError, match=r"model\.layers\.1"):
-            get_exporter("exllamav3").read({"text": text.replace(first, glob)}, MODEL)
+            get_exporter("exllamav3").read({**document, "text": text.replace(first, glob)}, MODEL)
     with pytest.raises(ExportError, match="not a list of mappings"):
-        get_exporter("exllamav3").read({"text": text + "more\n"}, MODEL)
+        get_exporter("exllamav3").read({**document, "text": text + "more\n"}, MODEL)
+    with pytest.raises(ExportError, match="matches no layer of a block"):
+        get_exporter("exllamav3").read({**document, "text": text + '  - {"key": "lm_head.*", "source": "k3"}\n'}, MODEL)
 
 
 def test_exllamav3_bits_are_those_of_the_model_that_a_source_names() -> None:
     """An id is a word; what counts is which model's tensors it stands for."""
-    text = file_text(exported("exllamav3", {Q: trellis(3), K: trellis(5), V: get_format("BF16")}))
+    document = exported("exllamav3", in_trellis(MODEL, q_proj=3, k_proj=5))
+    text, commands = file_text(document), str(document["commands"][0])  # type: ignore[index]
     read = get_exporter("exllamav3").read
-    swapped = read({"text": text.replace("exl3-3.0bpw", "exl3-4.0bpw")}, MODEL)
-    assert (swapped[Q], swapped[K], swapped[V].name) == (trellis(4), trellis(5), "BF16")
-    renamed = read({"text": text.replace('"k3"', '"low"')}, MODEL)
-    assert renamed[Q] == trellis(3)
+    assert read({**document, "text": text.replace("exl3-3.0bpw", "exl3-4.0bpw")}, MODEL)[Q] == trellis(4)
+    assert read({**document, "text": text.replace('"k3"', '"low"')}, MODEL)[Q] == trellis(3)
+    two = [commands.replace("-b 3", "-b 2"), *document["commands"][1:]]  # type: ignore[index]
+    assert read({**document, "commands": two}, MODEL)[Q] == trellis(2)
     for other in ("exl3-3.5bpw", "exl3-9.0bpw", "some-model"):
         with pytest.raises(ExportError, match=f"'k3' is '{other}'") as caught:
-            read({"text": text.replace("exl3-3.0bpw", other)}, MODEL)
+            read({**document, "text": text.replace("exl3-3.0bpw", other)}, MODEL)
         assert caught.value.fields["rule"] == "unknown-source"
     with pytest.raises(ExportError, match="named twice"):
-        read({"text": text.replace('"k3"', '"k5"')}, MODEL)
+        read({**document, "text": text.replace('"k3"', '"k5"')}, MODEL)
 
 
 def test_exllamav3_formats_have_their_own_names_and_sizes() -> None:
