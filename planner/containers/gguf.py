@@ -11,13 +11,13 @@ from typing import Final, final
 from gguf import GGUFWriter
 from typing_extensions import override
 
+from planner.containers.gguf_fields import WRITABLE, add_fields, some_config
+from planner.containers.gguf_metadata import metadata_bytes
+from planner.containers.gguf_rotary import TENSOR
 from planner.containers.port import AbstractContainer, ContainedModel
 from planner.exports.llama_cpp_names import ARCHITECTURES, EMBEDDING, module_name, name_table
 from planner.runtimes.profile import RuntimeProfile
 from planner.runtimes.rest import BYTES_OF_DTYPE
-from planner.worker.checkpoint_writers.gguf_fields import WRITABLE, add_fields, some_config
-from planner.worker.checkpoint_writers.gguf_metadata import metadata_bytes
-from planner.worker.checkpoint_writers.gguf_rotary import TENSOR
 from sensitivity.checkpoint.description import Layer, RestTensor
 from sensitivity.formats.registry import all_formats, get_format
 

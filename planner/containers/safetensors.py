@@ -123,7 +123,7 @@ class SafetensorsContainer(AbstractContainer):
         kinds = {unit.key: unit for unit in units}
         stored = {key: self._stored(unit, runtime) for key, unit in kinds.items()}
         kept = [(self.named(tensor.name), tensor.shape) for tensor in model.rest]
-        kept += [(self.named(f"{layer.name}.weight"), layer.shape) for layer in ignored]
+        kept += [(f"{unit.name}.weight", _stacked_shape(unit)) for unit in self._units(ignored, stacked=self.stacks_all)]
         largest = {key: max(map(stored_bits, found.values())) // 8 for key, found in stored.items()}
         dtype = WORDS.get(model.dtype, "BF16")
         data = sum(largest[unit.key] for unit in units) + WIDTHS.get(dtype, 2) * sum(math.prod(shape) for _, shape in kept)
@@ -138,11 +138,11 @@ class SafetensorsContainer(AbstractContainer):
         total += files.count * self._empty_header() + (empty_index_bytes(data) if files.count > 1 else 0)
         return aligned(total)
 
-    def _units(self, layers: Sequence[Layer]) -> list[_Unit]:
+    def _units(self, layers: Sequence[Layer], *, stacked: bool = True) -> list[_Unit]:
         units: list[_Unit] = []
         stacks: dict[str, list[Layer]] = {}
         for layer in layers:
-            stack = self.stack(layer)
+            stack = self.stack(layer) if stacked else None
             if stack is None:
                 units.append(_Unit(self.named(layer.name), (layer,), is_stack=False))
             else:
@@ -167,9 +167,7 @@ class SafetensorsContainer(AbstractContainer):
             return list(parts)
         if self._stays_apart(unit, fmt):
             return [part for _ in unit.layers for part in parts]
-        experts = len({layer.expert for layer in unit.layers})
-        rows = len(unit.layers) // experts
-        return [StoredPart(part.name, part.dtype, (experts, *_above_each_other(part.shape, rows))) for part in parts]
+        return [StoredPart(part.name, part.dtype, _stacked_shape(unit, part.shape)) for part in parts]
 
     def _stays_apart(self, unit: _Unit, fmt: CandidateFormat) -> bool:
         return unit.is_stack and not fmt.is_quantized and not self.stacks_all
@@ -207,5 +205,10 @@ def _name_bytes(unit: _Unit) -> int:
     return max(quoted_bytes(name) for name in names) - QUOTES
 
 
-def _above_each_other(shape: tuple[int, ...], times: int) -> tuple[int, ...]:
-    return (shape[0] * times, *shape[1:]) if shape else shape
+def _stacked_shape(unit: _Unit, shape: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """Shape of a unit's tensor, from that of a layer's (by default of its weight): projections of an expert above each other."""
+    one = unit.layers[0].shape if shape is None else shape
+    if not unit.is_stack:
+        return one
+    experts = len({layer.expert for layer in unit.layers})
+    return (experts, one[0] * (len(unit.layers) // experts), *one[1:]) if one else (experts,)

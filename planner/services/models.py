@@ -9,6 +9,8 @@ from sqlalchemy import BigInteger, Select, cast, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from planner.containers.gguf_fields import WRITABLE
+from planner.containers.gguf_vocabulary import tokenizer_bytes
 from planner.errors import ConflictError
 from planner.jobs.rows import UNFINISHED
 from planner.schemas.models import LayerDocument, LayerList, Model, ModelPage
@@ -17,8 +19,6 @@ from planner.services.pagination import page
 from planner.services.plan_pins import refuse_kept_plans
 from planner.services.planning_inputs import find_model, load_layers
 from planner.storage.tables import JobRow, LayerRow, ModelRow
-from planner.worker.checkpoint_writers.gguf_fields import WRITABLE
-from planner.worker.checkpoint_writers.gguf_vocabulary import tokenizer_bytes
 from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.description import Layer, ModelDescription, SourceKind
 

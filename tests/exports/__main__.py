@@ -25,7 +25,7 @@ from tests.exports.running import Answer, ask, is_missing
 from tests.exports.target import Target
 from tests.exports.targets import all_targets
 
-COLUMNS = ("target", "model", "loaded", "formats", "bytes", "largest logit difference / std", "by")
+COLUMNS = ("target", "model", "loaded", "formats", "bytes of tensors", "bytes of files", "largest logit difference / std", "by")
 NO_ANSWER = Answer({}, {}, None)
 LEFT = frozenset({"target", "model", "loaded", "by"})
 
@@ -45,10 +45,11 @@ class Row:
         """As the table shows it."""
         written, predicted = self.found.written_bytes, self.found.predicted_bytes
         size = f"{written:,}" if written == predicted else f"{written:,} of {predicted:,}"
+        files = "by the engine" if self.found.file_bytes is None else f"{self.found.file_bytes:,}"
         difference = "rounds by itself" if self.found.difference is None else f"{self.found.difference:.1e}"
         loaded = "yes" if self.answer.logits is not None else "no"
         by = ", ".join(f"{name} {version}" for name, version in self.answer.versions.items())
-        return self.target, self.model, loaded, str(self.formats), size, difference, by
+        return self.target, self.model, loaded, str(self.formats), size, files, difference, by
 
 
 def rows_of(target: Target, models: Sequence[tuple[str, LoadedModel]], place: Path) -> Iterator[Row]:
@@ -58,7 +59,7 @@ def rows_of(target: Target, models: Sequence[tuple[str, LoadedModel]], place: Pa
         try:
             written[name] = write_plan(target, model, place / target.engine / name)
         except (PlannerError, SensitivityError) as error:
-            yield Row(target.name, name, 0, NO_ANSWER, Comparison(0, 0, None, (f"not written: {error}",)))
+            yield Row(target.name, name, 0, NO_ANSWER, Comparison(0, 0, None, None, (f"not written: {error}",)))
     answers = ask(target, [one.directory for one in written.values()], apart=True)
     for (name, one), answer in zip(written.items(), answers, strict=True):
         formats = len({fmt.name for fmt in one.plan.values()})
@@ -112,7 +113,8 @@ def _report(rows: Sequence[Row], faults: Sequence[str]) -> int:
         sys.stdout.write(f"short: {len(faults)} faults in {len(rows)} exports\n")
         return 1
     sys.stdout.write(
-        f"ok: {len(rows)} exports of {models} models, loaded by their own libraries: formats, bytes and logits as planned\n"
+        f"ok: {len(rows)} exports of {models} models, loaded by their own libraries: formats, bytes and logits as planned, "
+        f"and {sum(row.found.file_bytes is not None for row in rows)} files of weights of exactly the promised bytes\n"
     )
     return 0
 

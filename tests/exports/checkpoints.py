@@ -14,14 +14,15 @@ from transformers import MixtralConfig, Qwen3MoeConfig
 from planner.demo_model import smollm2_path
 from planner.exports import ExportedModel, get_exporter
 from planner.runtimes import get_runtime
+from planner.services.models import inspect
 from planner.worker.assignment_checkpoints import write_assignment
 from planner.worker.checkpoint_writers.registry import writer_for
-from sensitivity.checkpoint import describe
 from sensitivity.evaluation import replaced_weights
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.loading import LoadedModel, load_model
 from tests.exports.engines.answer import fixed_tokens
+from tests.exports.file_sizes import promised_bytes
 from tests.exports.plans import mixed_plan
 from tests.exports.target import Target
 from tests.tiny_models import tiny_gpt2, tiny_llama, tiny_opt, write_model
@@ -35,11 +36,13 @@ class Written:
         directory: of the checkpoint.
         model: the model that it was made of.
         plan: format of each planned layer by name.
+        promised: bytes of the files of weights, as a plan says them; ``None`` where no checkpoint is written.
     """
 
     directory: Path
     model: LoadedModel
     plan: Mapping[str, CandidateFormat]
+    promised: int | None = None
 
 
 def _mixture_sizes() -> dict[str, int]:
@@ -101,7 +104,7 @@ def load_source(name: str, directory: Path) -> LoadedModel:
 
     That changes nothing but what was decoded from a GGUF file.
     """
-    model = load_model(describe(str(MODELS[name](directory / name))))
+    model = load_model(inspect(str(MODELS[name](directory / name))))
     kept: torch.dtype = getattr(torch, model.description.dtype)
     for parameter in model.module.parameters():
         parameter.data = parameter.data.to(kept).float()
@@ -119,6 +122,7 @@ def write_plan(target: Target, model: LoadedModel, directory: Path, *, seed: int
         shutil.copytree(found.path, directory)
         (directory / f"{target.document}.json").write_text(json.dumps(document[target.document]))
         return Written(directory, model, plan)
+    promised = promised_bytes(found, plan, runtime)
     write_assignment(
         model,
         plan,
@@ -127,8 +131,9 @@ def write_plan(target: Target, model: LoadedModel, directory: Path, *, seed: int
         runtime=runtime,
         rounding=LayerRounding.of_assignments(model, "rtn", [plan]),
         writer=writer_for(runtime, target.name),
+        file_bytes=promised,
     )
-    return Written(directory, model, plan)
+    return Written(directory, model, plan, promised)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import numpy as np
 from planner.runtimes import get_runtime
 from planner.runtimes.rest import Rest
 from tests.exports.checkpoints import Written, reference_logits
+from tests.exports.file_sizes import written_bytes
 from tests.exports.running import Answer
 from tests.exports.target import Target
 
@@ -20,12 +21,14 @@ class Comparison:
     Attributes:
         predicted_bytes: of all tensors of the checkpoint, by the plan; of the quantized ones where the engine makes them.
         written_bytes: of those tensors, as they are stored.
+        file_bytes: of the files of weights on disk; ``None`` where no checkpoint is written.
         difference: largest difference of logits, as a share of their standard deviation; ``None`` if they were not compared.
         faults: everything that is not as planned, in words.
     """
 
     predicted_bytes: int
     written_bytes: int
+    file_bytes: int | None
     difference: float | None
     faults: tuple[str, ...]
 
@@ -34,7 +37,7 @@ def compare(target: Target, written: Written, answer: Answer) -> Comparison:
     """Hold an engine's answer against the plan that was written."""
     predicted = _predicted_bits(target, written)
     if answer.logits is None:
-        return Comparison(_bytes(predicted.values()), 0, None, (f"not loaded: {answer.fault}",))
+        return Comparison(_bytes(predicted.values()), 0, None, None, (f"not loaded: {answer.fault}",))
     faults = list(_format_faults(target, written, answer))
     if target.document:
         quantized = {name: bits for name, bits in predicted.items() if answer.layers.get(name)}
@@ -47,12 +50,15 @@ def compare(target: Target, written: Written, answer: Answer) -> Comparison:
     faults += _size_faults(predicted, stored)
     if found != total:
         faults.append(f"{found} bytes of tensors are stored, {total} are predicted")
+    file_bytes = None if written.promised is None else written_bytes(written.directory)
+    if file_bytes != written.promised:
+        faults.append(f"the files of weights have {file_bytes} bytes, {written.promised} are promised")
     difference = None
     if target.tolerance is not None:
         difference = logit_difference(target, written, answer)
         if not difference <= target.tolerance:
             faults.append(f"logits differ by {difference:.2g} of their standard deviation, more than {target.tolerance:.2g}")
-    return Comparison(total, found, difference, tuple(faults))
+    return Comparison(total, found, file_bytes, difference, tuple(faults))
 
 
 def _bytes(bits: Iterable[int]) -> int:

@@ -15,10 +15,10 @@ from gguf import GGUFWriter
 from transformers import AutoConfig
 from typing_extensions import override
 
+from planner.containers.gguf_fields import add_fields, refuse_architecture
+from planner.containers.gguf_vocabulary import add_vocabulary, copy_vocabulary, refuse_other_vocabulary
 from planner.exports.llama_cpp_names import ARCHITECTURES
-from planner.worker.checkpoint_writers.gguf_fields import add_fields, refuse_architecture
 from planner.worker.checkpoint_writers.gguf_tensors import GgufTensor, gguf_tensors
-from planner.worker.checkpoint_writers.gguf_vocabulary import add_vocabulary, copy_vocabulary, refuse_other_vocabulary
 from planner.worker.checkpoint_writers.port import AbstractCheckpointWriter, PlannedCheckpoint
 from sensitivity.checkpoint.description import ModelDescription, SourceKind
 from sensitivity.safetensors_file import too_large

@@ -12,10 +12,10 @@ from gguf.quants import quant_shape_to_byte_shape
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planner.containers.gguf_fields import PERMUTED
+from planner.containers.gguf_rotary import TENSOR, rotary_factors
 from planner.exports.llama_cpp_names import EMBEDDING, name_table, tensor_names
 from planner.exports.target import ExportedModel
-from planner.worker.checkpoint_writers.gguf_fields import PERMUTED
-from planner.worker.checkpoint_writers.gguf_rotary import TENSOR, rotary_factors
 from planner.worker.checkpoint_writers.port import PlannedCheckpoint
 from sensitivity.checkpoint.description import Layer
 from sensitivity.checkpoint.families import get_family

@@ -22,12 +22,12 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from planner.containers.gguf_vocabulary import SPLITS, split_name
 from planner.exports import ExportedModel, get_exporter
 from planner.exports.llama_cpp_names import tensor_names
 from planner.runtimes import get_runtime
 from planner.runtimes.rest import Rest
 from planner.worker.assignment_checkpoints import write_assignment
-from planner.worker.checkpoint_writers.gguf_vocabulary import SPLITS, split_name
 from planner.worker.checkpoint_writers.registry import writer_for
 from sensitivity.checkpoint import describe
 from sensitivity.errors import CheckpointError

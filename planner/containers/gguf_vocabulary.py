@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gguf import GGUFReader, GGUFValueType, GGUFWriter, SpecialVocab, TokenType
 
-from planner.worker.checkpoint_writers.gguf_metadata import metadata_bytes
+from planner.containers.gguf_metadata import metadata_bytes
 from sensitivity.checkpoint.fingerprint import tokenizer_files
 from sensitivity.checkpoint.gguf_header import ArrayField, read_gguf
 from sensitivity.checkpoint.untrusted import INDEX_LIMIT, read_json

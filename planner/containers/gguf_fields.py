@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gguf import GGML_QUANT_VERSION, GGUFWriter
 
-from planner.worker.checkpoint_writers.gguf_rotary import LLAMA3, head_size, rotary_base, rotary_kind
+from planner.containers.gguf_rotary import LLAMA3, head_size, rotary_base, rotary_kind
 from sensitivity.checkpoint.families import get_family
 from sensitivity.errors import CheckpointError
 
