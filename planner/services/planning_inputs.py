@@ -17,6 +17,7 @@ from planner.schemas.plans import Question, Selection
 from planner.services.cache_rules import model_caches, split_rules
 from planner.services.cross_terms import find_products
 from planner.services.expected_curves import expected_curves
+from planner.services.file_sizes import container_bytes
 from planner.solving.caches import CacheLayer
 from planner.solving.shrinkage import Shrunk
 from planner.solving.steps import Step
@@ -184,6 +185,7 @@ def select_layers(session: Session, model: str, request: Selection) -> Selected:
         parameters=sum(layer.parameters for layer in planned),
         fixed_bytes=runtime.rest_bytes(rest_of(row, layers)) + left_bytes,
         kv_elements_per_token=row.kv_elements_per_token,
+        container_bytes=container_bytes(session, row, request, runtime, planned=planned, left=left),
     )
     caches = model_caches(row, layers) if isinstance(request, Question) and request.kv_formats is not None else ()
     rules, cache_rules = split_rules(request, planned, caches)
@@ -263,7 +265,7 @@ def load_inputs(session: Session, selected: Selected, request: Question, version
 def _model_curves(
     session: Session, model: ModelRow, setting: ProbeSettingRow, formats: Sequence[CandidateFormat]
 ) -> _ModelCurves:
-    measured = load_curves(session, model.id, setting.id, formats).with_exact_formats(model.dtype)
+    measured = load_curves(session, model.id, setting.id, formats).with_exact_formats(model.dtype).packed()
     expected, shrunk = expected_curves(setting.probe, measured)
     for curves in (measured, expected):
         curves.freeze()
