@@ -8,15 +8,9 @@ experts.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from planner.runtimes.fused import FUSED
 from sensitivity.checkpoint.description import Layer
-
-FUSED: Final[Mapping[str, tuple[str, ...]]] = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
-}
-"""Name of a fused module → the modules of a checkpoint that become it."""
 
 Kinds = tuple[str, ...]
 Experts = dict[tuple[tuple[str, ...], int | None, Kinds], list[int]]
@@ -116,10 +110,14 @@ def _alternatives(kinds: Sequence[str], siblings: Iterable[str]) -> str:
     """The chosen kinds of a module as one expression, with the names of the fused modules that they are the whole of."""
     present = set(siblings)
     fused = [name for name, members in FUSED.items() if _is_whole(present.intersection(members), kinds)]
-    every = [*kinds, *fused]
-    if len(every) > 1 and all(kind.endswith(_ENDING) for kind in every):
-        return _either(kind.removesuffix(_ENDING) for kind in every) + _ENDING
-    return _either(map(re.escape, every))
+    return alternatives([*kinds, *fused])
+
+
+def alternatives(kinds: Sequence[str]) -> str:
+    """One expression for the last parts of some names: ``(q|k|v)_proj`` where they end alike."""
+    if len(kinds) > 1 and all(kind.endswith(_ENDING) for kind in kinds):
+        return _either(kind.removesuffix(_ENDING) for kind in kinds) + _ENDING
+    return _either(map(re.escape, kinds))
 
 
 def _is_whole(members: set[str], kinds: Sequence[str]) -> bool:

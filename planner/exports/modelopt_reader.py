@@ -9,6 +9,7 @@ from typing import Final
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
+from planner.runtimes.fused import FUSED
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 
@@ -17,7 +18,6 @@ FORMATS: Final = {
     ("W4A16_NVFP4", 16): "NVFP4",
 }
 """Algorithm and group size that the engine runs, and the candidate format that stores the same."""
-SHARDS: Final = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 def read_assignment(document: Mapping[str, object], model: ExportedModel) -> dict[str, CandidateFormat]:
@@ -71,7 +71,7 @@ def _require_whole_modules(found: Mapping[str, CandidateFormat], model: Exported
         if layer.expert is not None:
             modules.setdefault(layer.name.rpartition(f".{layer.expert}.")[0], []).append(layer.name)
         else:
-            shards = next((shards for shards in SHARDS if last in shards), None)
+            shards = next((shards for shards in FUSED.values() if last in shards), None)
             modules.setdefault(layer.name if shards is None else f"{parent}.{'|'.join(shards)}", []).append(layer.name)
     for names in modules.values():
         if len({found[name].name for name in names}) > 1:

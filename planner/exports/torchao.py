@@ -12,19 +12,19 @@ from typing import ClassVar, Final
 from planner.errors import ExportError
 from planner.exports.architectures import require_linear_modules
 from planner.exports.expressible import require_expressible
+from planner.exports.gptqmodel_patterns import alternatives
 from planner.exports.target import AbstractExporter, ExportedModel, Json
 from planner.exports.ties import Assignment
 from planner.exports.torchao_reader import read_assignment
 from planner.exports.transformers_names import engine_name
+from planner.runtimes.fused import FUSED
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.packing_torchao import FLOAT8, is_torchao_int8, torchao_refusal
 
-FUSED: Final = {
-    **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "(q|k|v|qkv)_proj"),
-    **dict.fromkeys(("gate_proj", "up_proj"), "(gate|up|gate_up)_proj"),
-}
+ALTERNATIVES: Final = {kind: alternatives([*members, name]) for name, members in FUSED.items() for kind in members}
+"""Kind of a layer that may be fused → the expression for all that it is fused with, and for what they become."""
 STACKED: Final = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"}
 """Parameter that transformers stacks a projection of the experts into."""
 
@@ -108,7 +108,7 @@ def _key(layer: Layer) -> str:
         return rf"re:{re.escape(parameter_name(layer).rpartition('.')[0])}\.(gate_up_proj|down_proj)"
     name = engine_name(layer.name)
     parent, _, kind = name.rpartition(".")
-    return rf"re:{re.escape(parent)}\.{FUSED[kind]}" if kind in FUSED else name
+    return rf"re:{re.escape(parent)}\.{ALTERNATIVES[kind]}" if kind in ALTERNATIVES else name
 
 
 def _require_loadable_experts(assignment: Assignment, model: ExportedModel) -> None:

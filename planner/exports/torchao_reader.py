@@ -11,18 +11,13 @@ from typing import Any, Final
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
 from planner.exports.transformers_names import engine_name
+from planner.runtimes.fused import FUSED
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import all_formats, get_format
 
 REGEX: Final = "re:"
-VLLM_FUSES: Final = {
-    "q_proj": "qkv_proj",
-    "k_proj": "qkv_proj",
-    "v_proj": "qkv_proj",
-    "gate_proj": "gate_up_proj",
-    "up_proj": "gate_up_proj",
-}
+VLLM_FUSES: Final = {kind: name for name, members in FUSED.items() for kind in members}
 _EXPERT: Final = re.compile(r"(.+)\.(?:block_sparse_moe|mlp)\.experts\.\d+\.(\w+)")
 _STACKED: Final = {"down_proj": "down_proj", "w2": "down_proj"}
 

@@ -4,6 +4,7 @@ Source: AutoRound 0.16's ``torch_zp`` kernels (2 to 8 bits; groups that divide a
 but vLLM does and asks that the members of a fused module agree, so q/k/v, gate/up and the experts of a block share one format.
 """
 
+from planner.runtimes.fused import FUSED_KINDS
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -24,7 +25,7 @@ RUNTIME = RuntimeProfile(
     name="autoround",
     description="AutoRound's checkpoints: symmetric integers; q/k/v, gate/up and the experts of a block share one format.",
     ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"})),
+    tied_kinds=FUSED_KINDS,
     tie_experts=True,
     size_bits=autoround_size_bits,
     refusal=_refusal,

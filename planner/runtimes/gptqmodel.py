@@ -4,6 +4,7 @@ Sources: GPTQModel 7.7's TorchLinear (2 to 8 bits; groups of 32, 64, 128 or a wh
 which serve its files, do, so q/k/v, gate/up and the experts of a block share one format.
 """
 
+from planner.runtimes.fused import FUSED_KINDS
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -26,7 +27,7 @@ RUNTIME = RuntimeProfile(
     name="gptqmodel",
     description="GPTQModel's checkpoints: symmetric integers; q/k/v, gate/up and the experts of a block share one format.",
     ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"})),
+    tied_kinds=FUSED_KINDS,
     tie_experts=True,
     size_bits=gptqmodel_size_bits,
     refusal=_refusal,

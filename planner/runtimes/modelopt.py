@@ -4,6 +4,7 @@ Source: vLLM resolves every shard of a fused layer and refuses shards of two alg
 takes for unquantized layers without a word.
 """
 
+from planner.runtimes.fused import FUSED_KINDS
 from planner.runtimes.kv_rules import KVRules, KVTie
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
@@ -30,7 +31,7 @@ RUNTIME = RuntimeProfile(
     name="modelopt",
     description="vLLM with ModelOpt checkpoints: FP8 by channel (activations in FP8 by token) and NVFP4 with plain activations.",
     ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"})),
+    tied_kinds=FUSED_KINDS,
     tie_experts=True,
     size_bits=modelopt_size_bits,
     refusal=_refusal,

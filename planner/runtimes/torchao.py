@@ -4,6 +4,7 @@ transformers stacks the experts of a block to two parameters, gate above up and 
 runs stacked (torchao 0.18: ``Int8Tensor`` has no transpose in three dimensions, ``IntxUnpackedToInt8Tensor`` has two alone).
 """
 
+from planner.runtimes.fused import FUSED_KINDS
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
@@ -20,7 +21,7 @@ RUNTIME = RuntimeProfile(
     name="torchao",
     description="torchao through transformers: a byte an element in every format, so INT2 to INT7 save nothing over INT8; FP8.",
     ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"})),
+    tied_kinds=FUSED_KINDS,
     tie_experts=True,
     size_bits=torchao_size_bits,
     refusal=_refusal,

@@ -6,6 +6,7 @@ need is what vLLM 0.32's own selector answered for each device (``shared/exports
 
 from typing import Final
 
+from planner.runtimes.fused import FUSED_KINDS
 from planner.runtimes.kv_rules import KVRules, KVTie
 from planner.runtimes.profile import RuntimeProfile
 from sensitivity.checkpoint.description import Layer
@@ -44,7 +45,7 @@ RUNTIME = RuntimeProfile(
     name="vllm",
     description="vLLM with compressed-tensors checkpoints: q/k/v, gate/up and the experts of a block share one format.",
     ignore_kinds=frozenset({"lm_head"}),
-    tied_kinds=(frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"})),
+    tied_kinds=FUSED_KINDS,
     tie_experts=True,
     size_bits=compressed_tensors_size_bits,
     refusal=_refusal,

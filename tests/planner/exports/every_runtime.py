@@ -26,6 +26,11 @@ FUSED = {
     "mlp.gate_up_proj": (2 * WIDE, HIDDEN),
     "mlp.down_proj": (HIDDEN, WIDE),
 }
+LINEAR = {
+    **{f"linear_attn.in_proj_{part}": (out, HIDDEN) for part, out in {"qkv": 3 * HIDDEN, "z": HIDDEN, "b": 32, "a": 32}.items()},
+    "linear_attn.out_proj": (HIDDEN, HIDDEN),
+}
+"""Gated linear attention, of whose layers two pairs are fused; some blocks of a hybrid model have it."""
 EXPERTS = {f"mlp.experts.{expert}.{kind}_proj": (HIDDEN, HIDDEN) for expert in range(4) for kind in ("gate", "up", "down")}
 NARROW = {path: (out - 32, columns - 32) for path, (out, columns) in DENSE.items()}
 """Columns that 32 divides, and 64, 128 and 256 do not."""
@@ -59,6 +64,7 @@ MODELS = {
 }
 """Twelve blocks have a block 1 and blocks 10 and 11."""
 SHORT = _model("llama", 2, DENSE)
+HYBRID = _model("qwen3", 2, {**LINEAR, "mlp.gate_proj": (WIDE, HIDDEN), "mlp.up_proj": (WIDE, HIDDEN)})
 
 TARGETS = tuple(
     (name, target) for name, runtime in RUNTIMES.items() for target in runtime.exports if target != "json" or name == "generic"

@@ -5,6 +5,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from planner.exports.target import Json
 from planner.runtimes import get_runtime
 from sensitivity.formats.registry import all_formats, get_format
 from tests.planner.exports.every_runtime import (
+    HYBRID,
     MODELS,
     NOTHING_LEFT_OUT,
     TARGETS,
@@ -32,6 +34,7 @@ UNLOADABLE = {("gptqmodel", "fused")}
 """Targets whose engine does not have the architecture of a model."""
 WITHOUT_A_FORMAT = {("exllamav3", "narrow"), ("evopress", "narrow")}
 """Targets that have no format for the widths of a model."""
+TIED = [pair for pair in TARGETS if get_runtime(pair[0]).tied_kinds]
 Rename = Callable[[str], str | None]
 
 
@@ -80,7 +83,7 @@ def test_a_format_that_the_runtime_cannot_load_is_refused(runtime: str, target: 
     assert caught.value.fields == {"layers": [layer.name], "rule": "runtime"}
 
 
-@pytest.mark.parametrize(("runtime", "target"), [pair for pair in TARGETS if get_runtime(pair[0]).tied_kinds])
+@pytest.mark.parametrize(("runtime", "target"), TIED)
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["dense", "mixture"]))
 @EXAMPLES
 def test_a_tie_that_is_broken_is_refused(runtime: str, target: str, seed: int, name: str) -> None:
@@ -96,6 +99,40 @@ def test_a_tie_that_is_broken_is_refused(runtime: str, target: str, seed: int, n
         with pytest.raises(ExportError, match="rule R1") as caught:
             get_exporter(target).export(bad, model, profile)
         assert caught.value.fields == {"layers": [layer.name for layer in group], "rule": "R1"}
+
+
+@pytest.mark.parametrize(("runtime", "target"), TIED)
+def test_trap_pairs_of_linear_attention_are_fused(runtime: str, target: str) -> None:
+    """``in_proj_qkv`` with ``in_proj_z``, ``in_proj_b`` with ``in_proj_a``; a rule for the first begins the fused name."""
+    profile = get_runtime(runtime)
+    pairs = [tuple(layer.kind for layer in group) for group in groups_of(profile, HYBRID) if len(group) > 1]
+    assert pairs == [("in_proj_qkv", "in_proj_z"), ("in_proj_b", "in_proj_a"), ("gate_proj", "up_proj")] * 2
+    legal = legal_formats(profile, target, HYBRID.layers[:4])
+    of_kind = {"in_proj_qkv": legal[0], "in_proj_z": legal[0], "in_proj_b": legal[1], "in_proj_a": legal[1]}
+    plan = {layer.name: of_kind[layer.kind] for layer in HYBRID.layers if layer.kind in of_kind}
+    document = exported(runtime, target, HYBRID, plan)
+    assert get_exporter(target).read(document, HYBRID) == as_read(plan, HYBRID)
+    for kind, other in (("in_proj_qkv", "in_proj_z"), ("in_proj_a", "in_proj_b")):
+        name, partner = (f"model.layers.1.linear_attn.{one}" for one in (kind, other))
+        wrong = next(fmt for fmt in legal if fmt != plan[name])
+        for broken in ({**plan, name: wrong}, {key: fmt for key, fmt in plan.items() if key != name}):
+            with pytest.raises(ExportError, match="rule R1") as caught:
+                exported(runtime, target, HYBRID, broken)
+            assert caught.value.fields["layers"] in ([name, partner], [partner, name])
+
+
+@pytest.mark.parametrize(("runtime", "target"), TIED)
+def test_trap_a_fused_module_with_a_missing_member_is_still_one(runtime: str, target: str) -> None:
+    """Some models have blocks without ``v_proj``: q and k share a format all the same."""
+    profile = get_runtime(runtime)
+    model = replace(MODELS["dense"], layers=tuple(layer for layer in MODELS["dense"].layers if layer.kind != "v_proj"))
+    q, k = (layer.name for layer in model.layers[:2])
+    one, other = legal_formats(profile, target, model.layers[:2])[:2]
+    document = exported(runtime, target, model, {q: one, k: one})
+    assert get_exporter(target).read(document, model) == as_read({q: one, k: one}, model)
+    with pytest.raises(ExportError, match="rule R1") as caught:
+        exported(runtime, target, model, {q: one, k: other})
+    assert caught.value.fields == {"layers": [q, k], "rule": "R1"}
 
 
 @pytest.mark.parametrize(("runtime", "target"), TARGETS)
@@ -226,7 +263,7 @@ def one_block_apart(runtime: str, target: str) -> tuple[ExportedModel, Plan]:
     legal = [fmt for fmt in legal_formats(profile, target, model.layers[:-1]) if fmt.is_quantized]
     plan = {layer.name: legal[layer.block > 1] for layer in model.layers if layer.block in {1, 10, 11}}
     rest = model.layers[:-1] if runtime in NOTHING_LEFT_OUT else ()
-    return model, {**dict.fromkeys((layer.name for layer in rest), legal[2]), **plan}
+    return model, {**dict.fromkeys((layer.name for layer in rest), legal[-1]), **plan}
 
 
 @pytest.mark.parametrize(("runtime", "target"), TARGETS)
