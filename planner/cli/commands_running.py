@@ -113,10 +113,13 @@ def workers(as_json: AsJson = False) -> None:
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the pictures and the database.")] = Path("demo"),
     fresh: Annotated[bool, typer.Option(help="Measure again even if the database has the curves already.")] = False,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="End without serving the page, as it does where nobody sits at a terminal.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure, plan and evaluate SmolLM2-135M: the whole job on a real language model, embedded SQLite, no server."""
+    """Measure, plan and evaluate SmolLM2-135M: the whole job on a real language model; ends with the page open on it."""
     from planner.cli.demo import run_demo
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    run_demo(output, fresh=fresh, as_json=as_json)
+    run_demo(output, fresh=fresh, as_json=as_json, page=not no_page)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from planner.cli.curve_pictures import draw_heat_map
+from planner.cli.demo_page import end_with_page
 from planner.cli.demo_pictures import draw_frontier
 from planner.cli.embedded import Embedded
 from planner.cli.following import follow
@@ -47,8 +48,15 @@ class Stopwatch:
         return result
 
 
-def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
-    """Run the demo; prints a table for people or one JSON object."""
+def run_demo(output: Path, *, fresh: bool, as_json: bool, page: bool) -> None:
+    """Run the demo; prints a table for people or one JSON object.
+
+    Args:
+        output: folder for the pictures and the database.
+        fresh: measure again what is measured already.
+        as_json: print one JSON object and end.
+        page: serve the page at the end where a person sits at the terminal, and open a browser on it.
+    """
     output.mkdir(parents=True, exist_ok=True)
     database = Database(settings().database_url or f"sqlite:///{(output / 'bitplan.db').absolute()}")
     database.upgrade()
@@ -72,12 +80,8 @@ def run_demo(output: Path, *, fresh: bool, as_json: bool) -> None:
         show_json(document)
         return
     _show(document, made, measured)
-    out.print(
-        f"\ndatabase  {database.url.render_as_string()}\npictures  {', '.join(document['pictures'])}\n"
-        f"page      BITPLAN_DATABASE_URL={database.url.render_as_string()} make serve\n          then open http://{settings().host}:{settings().port}/",
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"\ndatabase  {document['database']}\npictures  {', '.join(document['pictures'])}", highlight=False, soft_wrap=True)
+    end_with_page(database, model, page=page)
 
 
 def _register(bitplan: AbstractOperations, path: Path) -> str:

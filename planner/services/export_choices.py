@@ -10,10 +10,11 @@ from planner.exports.registry import get_exporter
 from planner.exports.target import ExportedModel, require_loadable
 from planner.exports.ties import check_runtime_ties
 from planner.runtimes import RUNTIMES, RuntimeProfile
-from planner.services.exporting import chosen_formats, exported_model
-from planner.services.plans import get_plan
+from planner.services.exporting import exported_model
+from planner.services.plan_views import view_plan
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
+from sensitivity.formats.registry import resolve_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,10 @@ def export_choices(session: Session, plan_id: str) -> ExportChoices:
     Raises:
         NotFoundError: no such plan.
     """
-    document = get_plan(session, plan_id)
-    model, formats = exported_model(session, document), chosen_formats(document)
-    own = RUNTIMES[document.runtime]
+    view = view_plan(session, plan_id)
+    resolved = {name: resolve_format(name) for name in {choice["format"] for choice in view.choices}}
+    formats = {choice["layer"]: resolved[choice["format"]] for choice in view.choices}
+    model, own = exported_model(session, view.facts), RUNTIMES[view.facts.runtime]
     alike = _alike(model, formats)
     others = [_other(runtime, formats, model, alike) for runtime in RUNTIMES.values() if runtime.name != own.name]
     return ExportChoices(

@@ -5,10 +5,21 @@ import { bytes, measured, significant } from "/static/js/words.js";
 
 const HUES = ["var(--curve)", "var(--measured)", "#009e73", "var(--uniform)", "#b8860b", "var(--bound)"];
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "cross"];
+const NEAR = 0.06; // of the axis: names beside points that are closer would overlap
 
 // A unit for an axis of sizes, by the largest of them.
 function unitOf(largest) {
   return largest >= 2e9 ? { name: "GB", of: (size) => size / 1e9 } : { name: "MB", of: (size) => size / 1e6 };
+}
+
+// Of two formats of nearly one size, the second has its name below.
+function apart(uniforms, range) {
+  const sorted = [...uniforms].sort((a, b) => a.size - b.size);
+  sorted.forEach((one, at) => {
+    const before = sorted[at - 1];
+    one.crowded = before !== undefined && !before.crowded && one.size - before.size < NEAR * range;
+  });
+  return sorted;
 }
 
 const positive = (loss) => (loss > 0 ? loss : NaN);
@@ -25,7 +36,7 @@ function frame(figure) {
 //   measured: evaluations with their size; those for another runtime are pale
 export function drawFrontier(figure, { found, limit, links, measured: kept, runtime }) {
   const points = found.points.map((point, at) => ({ ...point, at, link: links[at], size: point[limit] }));
-  const uniforms = found.uniforms.map((one) => ({ ...one, size: one[limit] }));
+  const uniforms = apart(found.uniforms.map((one) => ({ ...one, size: one[limit] })), points.at(-1).size - points[0].size);
   const unit = unitOf(Math.max(...points.map((one) => one.size), ...kept.map((one) => one.size)));
   const x = (one) => unit.of(one.size);
   const loss = (one) => positive(one.predicted_loss);
@@ -43,13 +54,17 @@ export function drawFrontier(figure, { found, limit, links, measured: kept, runt
     ...frame(figure),
     ariaLabel: "Predicted loss of the best plan of each size",
     x: { label: `${limit === "file_bytes" ? "file" : "memory with the KV cache"}, ${unit.name} →`, nice: true, grid: true },
-    y: { type: "log", label: `↑ loss, ${found.unit}`, grid: true, tickFormat: (value) => significant(value, 1) },
+    y: { type: "log", label: `↑ loss, ${found.unit}`, grid: true, tickFormat: (value) => (value >= 1 ? value.toLocaleString("en") : significant(value, 1)) },
     marks: [
       Plot.areaY(points, { x, y1: (one) => positive(one.predicted_loss - one.standard_error), y2: (one) => loss(one) + one.standard_error, fill: "var(--curve)", fillOpacity: 0.18, clip: true }),
       Plot.line(points, { x, y: (one) => positive(one.lower_bound), stroke: "var(--bound)", strokeDasharray: "5,4", strokeWidth: 1.5 }),
       Plot.line(points, { x, y: loss, stroke: "var(--curve)", strokeWidth: 1.5 }),
       Plot.dot(uniforms, { x, y: loss, symbol: "square", r: 5, stroke: "var(--uniform)", strokeWidth: 2, fill: "var(--ground)", title: (one) => `${one.format} for every layer, ${bytes(one.size)}\npredicted ${significant(one.predicted_loss)}`, className: "uniforms" }),
-      Plot.text(uniforms, { x, y: loss, text: "format", dy: -10, dx: 7, textAnchor: "start", fill: "var(--uniform)", stroke: "var(--ground)", strokeWidth: 3 }),
+      ...[false, true].map((crowded) =>
+        Plot.text(uniforms.filter((one) => one.crowded === crowded), {
+          x, y: loss, text: "format", dy: crowded ? 12 : -10, dx: 7, textAnchor: "start", fill: "var(--uniform)", stroke: "var(--ground)", strokeWidth: 3,
+        }),
+      ),
       Plot.dot(points, { x, y: loss, r: 3.5, fill: "var(--curve)", href: "link", title: told, className: "points" }),
       Plot.dot(knee, { x, y: loss, r: 9, stroke: "var(--curve)", strokeWidth: 2.5, className: "knee" }),
       Plot.text(knee, { x, y: loss, text: () => "knee", dx: -12, dy: 14, textAnchor: "end", fontWeight: 650, fill: "var(--curve)", stroke: "var(--ground)", strokeWidth: 3 }),
