@@ -1,6 +1,7 @@
 """Models and curves made up in the database, for tests that need no weights: shapes of a Llama, losses from a seed."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -51,6 +52,20 @@ def description(*, blocks: int = 2, hidden: int = 128, name: str = "toy", head: 
         context_length=2048,
         layers=tuple(layers),
     )
+
+
+def mixture(*, blocks: int = 2, experts: int = 4, hidden: int = 64, name: str = "mixture") -> ModelDescription:
+    """A mixture: q_proj and o_proj of each block, and three layers of each routed expert."""
+    dense = description(blocks=blocks, hidden=hidden, name=name, head=False)
+    layers: list[Layer] = []
+    for block in range(blocks):
+        layers += [layer for layer in dense.layers if layer.block == block and layer.kind in ("q_proj", "o_proj")]
+        layers += [
+            Layer(f"model.layers.{block}.mlp.experts.{expert}.{kind}", kind, block, expert, *shape, 1 / experts)
+            for expert in range(experts)
+            for kind, shape in (("gate_proj", (32, hidden)), ("up_proj", (32, hidden)), ("down_proj", (hidden, 32)))
+        ]
+    return replace(dense, layers=tuple(layers), parameters=sum(layer.parameters for layer in layers) + 256 * hidden)
 
 
 def add_model(session: Session, described: ModelDescription | None = None) -> str:

@@ -40,10 +40,12 @@ class Served:
     Attributes:
         client: a client of it.
         process: its process.
+        url: of its database.
     """
 
     client: httpx2.Client
     process: subprocess.Popen[str]
+    url: str
 
     def modules(self) -> set[str]:
         """Modules that the running process has loaded."""
@@ -95,7 +97,7 @@ def serve(folder: Path, *, blocks: int = 32) -> Iterator[Served]:
     listening.close()
     with process, httpx2.Client(base_url=address, timeout=60) as client:
         try:
-            yield Served(client, process)
+            yield Served(client, process, url)
         finally:
             process.terminate()
             try:

@@ -32,8 +32,7 @@ PAGES = (
 
 
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone-in-the-dark"])
 def test_a_page_loads_without_a_fault_and_fits_the_screen(
     browser: Browser, served: Served, path: str, size: tuple[int, int], dark: bool
 ) -> None:

@@ -50,7 +50,7 @@ export function drawCurves(figure, { map, tile, points = pointsOf(tile, map), ti
     x: { label: "stored bits a weight →", nice: true, grid: true },
     y: { type: "log", label: `↑ loss, ${map.unit}`, grid: true, tickFormat: logTick, ticks: 6 },
     marks: [
-      Plot.line(neighbours, { x: "bits", y: "loss", z: (point) => `${point.block} ${point.family}`, stroke: "currentColor", strokeWidth: 1, strokeOpacity: 0.22, className: "neighbours" }),
+      Plot.line(neighbours, { x: "bits", y: "loss", z: (point) => `${point.block} ${point.family}`, stroke: "currentColor", strokeWidth: 1, strokeOpacity: Math.min(0.22, 4 / others.length), className: "neighbours" }),
       Plot.line(points, { x: "bits", y: "loss", z: "family", stroke: "family", strokeWidth: 2 }),
       Plot.ruleX(points.filter((point) => point.error !== null), { x: "bits", y1: low, y2: (point) => point.loss + point.error, stroke: "family", strokeWidth: 1.5, className: "errors" }),
       Plot.dot(points, { x: "bits", y: "loss", fill: "family", symbol: "family", r: 4 }),

@@ -22,7 +22,9 @@ export function drawExperts(figure, { cells, chosen, unit, onChoose }) {
   });
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `Losses of ${shown.length} experts`);
-  for (const dot of svg.querySelectorAll('g[aria-label="dot"] circle')) dot.addEventListener("click", () => onChoose(shown[dot.__data__].layer));
+  svg.addEventListener("click", () => {
+    if (svg.value) onChoose(svg.value.layer); // what the pointer is at
+  });
   figure.replaceChildren(svg);
 }
 

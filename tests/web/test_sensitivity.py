@@ -1,0 +1,162 @@
+"""Sensitivity in the browser: what is drawn is what the service says, by mouse and by keyboard."""
+
+import csv
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from planner.storage.database import Database
+from tests import synthetic
+from tests.api.serving import Served
+from tests.web.chromium import PHONE, Watched, watched_page
+
+CELLS = '#map g[aria-label="cell"] rect'
+
+
+@pytest.fixture(scope="module")
+def second(served: Served) -> str:
+    """A second measurement of the same model, in four of the formats; its id."""
+    database = Database(served.url)
+    with database.session() as session:
+        described = synthetic.description(blocks=32, hidden=256)
+        how = synthetic.setting(synthetic.add_calibration(session, seed=1), probe="kl")
+        formats = ("INT2_G64", "INT3_G64", "INT4_G64", "INT8_G64")
+        found = synthetic.add_cells(session, described, how, formats=formats, seed=0)
+    database.close()
+    return found
+
+
+def drawn(page: Page, path: str) -> None:
+    page.goto(path)
+    page.wait_for_selector("body[data-drawn]")
+
+
+def curves(served: Served, **query: str) -> list[dict[str, object]]:
+    answer: httpx2.Response = served.client.get("/v1/models/toy/curves", params={"probe": "fisher", **query})
+    items: list[dict[str, object]] = answer.json()["items"]
+    return items
+
+
+def setting_of(served: Served, probe: str) -> str:
+    items = served.client.get("/v1/models/toy/settings").json()["items"]
+    return str(next(item["id"] for item in items if item["probe"] == probe))
+
+
+def lightness_of(fill: str) -> float:
+    """Relative luminance of ``rgb(r, g, b)`` (WCAG 2.2)."""
+    channels = [int(channel) / 255 for channel in fill.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_there_is_a_tile_for_every_layer_and_the_most_sensitive_is_chosen(watched: Watched, served: Served) -> None:
+    page = watched.page
+    drawn(page, f"/models/toy/sensitivity?format=INT3_G64&setting={setting_of(served, 'fisher')}")
+    cells = curves(served, formats="INT3_G64")
+    assert page.locator(CELLS).count() == len(cells) == 224
+    worst = max(cells, key=lambda cell: float(str(cell["loss"])))
+    expect(page.locator("#chosen")).to_contain_text(f"{worst['kind']} of block {worst['block']}: {worst['loss']:.3g}")
+    expect(page.locator("#most tbody tr").first).to_contain_text(str(worst["layer"]).removeprefix("model."))
+    expect(page.locator("#curves-title")).to_have_text(f"Error curve of {worst['layer']}")
+    assert page.locator('#curves g[aria-label="dot"] path').count() == 7, "of eight formats BF16 loses nothing"
+    assert page.locator("#curves .neighbours path").count() == 31 * 2, "31 blocks, INT formats and FP8"
+    assert page.locator("#curves .errors line").count() == 7
+
+
+def test_colours_rise_in_lightness_with_the_loss(watched: Watched, served: Served) -> None:
+    page = watched.page
+    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={setting_of(served, 'fisher')}")
+    losses = [float(str(cell["loss"])) for cell in curves(served, formats="INT4_G64")]
+    fills = page.locator(CELLS).evaluate_all("all => all.map((one) => one.getAttribute('fill'))")
+    lightness = [lightness_of(fill) for _, fill in sorted(zip(losses, fills, strict=True))]
+    assert all(after >= before - 0.01 for before, after in pairwise(lightness))
+    assert lightness[-1] - lightness[0] > 0.7
+
+
+def test_keys_and_clicks_choose_a_layer_which_a_link_opens_again(watched: Watched) -> None:
+    page = watched.page
+    drawn(page, "/models/toy/sensitivity?layer=model.layers.3.self_attn.k_proj")
+    expect(page.locator("#chosen")).to_contain_text("k_proj of block 3")
+    page.locator("#map").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#chosen")).to_contain_text("v_proj of block 4")
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#chosen")).to_contain_text("v_proj of block 0")
+    page.locator(CELLS).nth(9).click()
+    expect(page.locator("#chosen")).to_contain_text("v_proj of block 1")
+    assert "layer=model.layers.1.self_attn.v_proj" in page.url
+    page.reload()
+    expect(page.locator("#chosen")).to_contain_text("v_proj of block 1")
+    page.locator("#least tbody button").nth(2).click()
+    name = page.locator("#least tbody button").nth(2).text_content()
+    expect(page.locator("#curves-title")).to_have_text(f"Error curve of model.{name}")
+
+
+def test_order_by_size_is_another_order(watched: Watched, served: Served) -> None:
+    page = watched.page
+    drawn(page, f"/models/toy/sensitivity?format=INT2_G64&setting={setting_of(served, 'fisher')}")
+    page.get_by_label("order by").select_option("loss per stored megabyte")
+    ends = served.client.get("/v1/models/toy/sensitivity", params={"probe": "fisher"}).json()["extremes"][0]
+    shown = page.locator("#most tbody button").all_text_contents()
+    assert shown == [layer["layer"].removeprefix("model.") for layer in ends["most_per_megabyte"]]
+
+
+def test_two_measurements_have_the_rank_correlation_that_the_service_computes(
+    watched: Watched, served: Served, second: str
+) -> None:
+    page = watched.page
+    first = setting_of(served, "fisher")
+    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={first}")
+    page.get_by_label("beside").select_option(second)
+    query = {"first": first, "second": second, "formats": "INT4_G64"}
+    expected = served.client.get("/v1/models/toy/curves/comparison", params=query).json()["overall"]
+    expect(page.locator("#agreement")).to_contain_text(f"{expected['cells']} tiles in INT4_G64")
+    expect(page.locator("#agreement")).to_contain_text(f"rank correlation {expected['spearman']:.3f}")
+    assert page.locator('#comparison g[aria-label="dot"] path').count() == expected["cells"]
+    page.locator("[name=format]").select_option("INT5_G64")
+    expect(page.locator("#agreement")).to_contain_text("no number of INT5_G64 in common")
+
+
+def test_a_picture_and_its_numbers_are_saved(watched: Watched, served: Served) -> None:
+    page = watched.page
+    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={setting_of(served, 'fisher')}")
+    kept: dict[str, bytes] = {}
+    for kind in ("SVG", "PNG", "CSV"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save toy-sensitivity as {kind}").click()
+        kept[kind] = Path(download.value.path()).read_bytes()
+        assert download.value.suggested_filename == f"toy-sensitivity.{kind.lower()}"
+    assert kept["SVG"].count(b"<rect") >= 224
+    assert kept["PNG"].startswith(b"\x89PNG")
+    rows = list(csv.DictReader(io.StringIO(kept["CSV"].decode())))
+    assert {row["pattern"]: float(row["loss"]) for row in rows} == {
+        cell["layer"]: cell["loss"] for cell in curves(served, formats="INT4_G64")
+    }
+
+
+def test_experts_share_a_tile_and_are_drawn_when_it_is_chosen(browser: Browser, served: Served) -> None:
+    database = Database(served.url)
+    described = synthetic.mixture(blocks=3, experts=20)
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    database.close()
+    with watched_page(browser, str(served.client.base_url).rstrip("/"), size=PHONE, dark=True) as watched:
+        page = watched.page
+        drawn(page, "/models/mixture/sensitivity?format=INT4_G64&layer=model.layers.1.mlp.experts.7.up_proj")
+        assert page.locator(CELLS).count() == 3 * 5
+        expect(page.locator("#chosen")).to_contain_text("up_proj of block 1, 20 layers: mean ")
+        expect(page.locator('#experts g[aria-label="dot"] circle')).to_have_count(20)
+        page.locator("#expert").select_option(index=3)
+        expect(page.locator("#curves-title")).to_contain_text("Error curve of model.layers.1.mlp.experts.")
+        assert "layer=model.layers.1.mlp.experts." in page.url
+        page.locator('#experts g[aria-label="dot"] circle').nth(4).click()
+        expect(page.locator("#curves-title")).to_contain_text("mlp.experts.4.up_proj")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert watched.faults == []
