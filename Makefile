@@ -13,7 +13,7 @@ ENGINES_PIP    := $(ENGINES)/bin/python -m pip --disable-pip-version-check insta
 PURELIB        := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test load-test \
-	export-test
+	export-test screenshots
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -75,6 +75,9 @@ load-test: $(STAMP) ## plans a second under load, SQLite and PostgreSQL (needs w
 
 export-test: $(STAMP) $(ENGINES)/.all ## every export loaded by its own library (TARGETS='mlx torchao'); ends with ok: or short:
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.exports $(TARGETS)
+
+screenshots: $(STAMP) ## pictures of every view in build/screenshots, three of them in docs/screenshots; ends with ok: or short:
+	$(BIN)/python -m tests.web.screenshots
 
 serve: $(STAMP) ## the service with one worker on http://127.0.0.1:8000
 	$(BIN)/bitplan serve

@@ -74,7 +74,7 @@ class Served:
 
 @contextmanager
 def serve(folder: Path, *, blocks: int = 32) -> Iterator[Served]:
-    """Start the service over a new SQLite database; the socket listens before the process begins, so nobody waits for it."""
+    """Start the service over a new SQLite database with a measured model."""
     url = f"sqlite:///{folder / 'bitplan.db'}"
     database = Database(url)
     database.upgrade()
@@ -83,6 +83,13 @@ def serve(folder: Path, *, blocks: int = 32) -> Iterator[Served]:
         synthetic.add_model(session, described)
         synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
     database.close()
+    with serve_database(folder, url) as served:
+        yield served
+
+
+@contextmanager
+def serve_database(folder: Path, url: str) -> Iterator[Served]:
+    """Start the service over a database that there is; the socket listens before the process begins, so nobody waits for it."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     environment = os.environ | {"BITPLAN_DATABASE_URL": url, "BITPLAN_DATA_DIR": str(folder)}
     process = subprocess.Popen(

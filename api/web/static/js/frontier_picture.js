@@ -68,8 +68,8 @@ export function drawFrontier(figure, { found, limit, links, measured: kept, runt
       Plot.dot(points, { x, y: loss, r: 3.5, fill: "var(--curve)", href: "link", title: told, className: "points" }),
       Plot.dot(knee, { x, y: loss, r: 9, stroke: "var(--curve)", strokeWidth: 2.5, className: "knee" }),
       Plot.text(knee, { x, y: loss, text: () => "knee", dx: -12, dy: 14, textAnchor: "end", fontWeight: 650, fill: "var(--curve)", stroke: "var(--ground)", strokeWidth: 3 }),
-      Plot.dot(others, { x, y: "kl", r: 4, stroke: "var(--measured)", strokeWidth: 2, strokeOpacity: shown, fill: "var(--ground)", href: (one) => `/plans/${one.plan}`, title: ofMeasured, className: "measured-uniforms" }),
-      Plot.dot(plans, { x, y: "kl", r: 4.5, fill: "var(--measured)", fillOpacity: shown, href: (one) => `/plans/${one.plan}`, title: ofMeasured, className: "measured-plans" }),
+      Plot.dot(others, { x, y: "kl", r: 5, stroke: "var(--measured)", strokeWidth: 2, strokeOpacity: shown, fill: "var(--ground)", href: (one) => `/plans/${one.plan}`, title: ofMeasured, className: "measured-uniforms" }),
+      Plot.dot(plans, { x, y: "kl", r: 5.5, fill: "var(--measured)", fillOpacity: shown, href: (one) => `/plans/${one.plan}`, title: ofMeasured, className: "measured-plans" }),
       Plot.link(kept.filter((one) => one.kl_error), { x, y1: (one) => positive(one.kl - one.kl_error), y2: (one) => one.kl + one.kl_error, stroke: "var(--text)", strokeWidth: 1.5, strokeOpacity: shown, pointerEvents: "none", className: "error-bars" }),
     ],
   });
