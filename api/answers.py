@@ -4,7 +4,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 
-def json_answer(document: BaseModel | str, *, status: int = 200, location: str | None = None) -> Response:
+def json_answer(document: BaseModel | str | bytes, *, status: int = 200, location: str | None = None) -> Response:
     """A document as JSON, written by the thread that has it.
 
     FastAPI would queue a document for a second turn in its threads, to validate what is valid already: under load that
@@ -16,5 +16,5 @@ def json_answer(document: BaseModel | str, *, status: int = 200, location: str |
         location: where a resource that was created is found.
     """
     headers = {"location": location} if location is not None else None
-    written = document if isinstance(document, str) else document.model_dump_json()
+    written = document.model_dump_json() if isinstance(document, BaseModel) else document
     return Response(written, status, headers, media_type="application/json")

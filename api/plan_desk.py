@@ -1,64 +1,124 @@
-"""Where plans are made for requests: one at a time, in the order in which they came, and stored together.
+"""Where plans are made for requests: one at a time, in the order in which they came, a few of them a turn, stored together.
 
 A plan is bound by the interpreter, so threads would only take turns at it and drive each other's numbers out of the processor's
-cache; one that takes long lets others begin. Plans that are made while a transaction is being committed wait for the next one,
-all in one: a database has one writer, or one disk, and what a transaction costs is paid once for all of them.
+cache. Whoever has the turn makes some plans of those that wait, hands the turn on, stores them in one transaction and tells the
+event loop of all of them at once: what a turn, a transaction and a word to the event loop cost is paid once for all. What the
+models' measurements are is asked once a turn, after all its requests have come. A plan that takes long keeps nobody waiting:
+those of its turn that are made are stored, those that are not begun go to the next one.
 """
 
 import asyncio
-from collections.abc import Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, final
+from typing import Final, Generic, TypeVar, final
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
+from sqlalchemy.orm import Session
 
+from planner.errors import StorageError
 from planner.schemas.plans import PlanRequest
-from planner.services.plan_store import WrittenPlan, plan_json, store_together
+from planner.services.plan_store import WrittenPlan, read_together, store_together
 from planner.services.plans import make_plan
+from planner.services.preparing import Moment
 from planner.storage.database import Database
 
-MOST_THREADS: Final = 4
-"""Threads that make plans, at most: one, and one more for each plan that takes long."""
+MOST_LONG: Final = 3
+"""Plans that take long which are made beside the others; more of them keep the others waiting."""
 
 LONG_SECONDS: Final = 0.1
-"""A plan that is not made by then lets the next one begin."""
+"""A plan that is not made by then lets others begin."""
 
-READERS: Final = 2
+MOST_TOGETHER: Final = 8
+"""Plans of one turn and one transaction: each may wait for those before it, and pays an eighth of what they share."""
 
-MOST_TOGETHER: Final = 64
-"""Plans of one transaction: about 6 MB of documents of 224 layers."""
+TURN_SECONDS: Final = 0.03
+"""A turn that has lasted so long begins no further plan."""
+
+READ_TOGETHER: Final = 32
+"""Stored plans that are looked up at once."""
+
+Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A plan on its way into the database.
+@dataclass(slots=True, eq=False)
+class _Order(Generic[Asked, Answer]):
+    """What somebody waits for.
 
     Attributes:
-        plan: as it will be stored.
-        stored: done when it is there for good.
-        context: of its request.
+        asked: the question.
+        answer: set by the event loop.
+        context: of the request.
     """
 
-    plan: WrittenPlan
-    stored: "asyncio.Future[None]"
+    asked: Asked
+    answer: "asyncio.Future[Answer]"
     context: Context
+
+    @classmethod
+    def of(cls, asked: Asked) -> "_Order[Asked, Answer]":
+        return cls(asked, asyncio.get_running_loop().create_future(), copy_context())
+
+
+_Plan = _Order[PlanRequest, WrittenPlan]
+_Answers = Sequence[tuple[_Order[Asked, Answer], Answer | Exception]]
+
+
+def _tell(answers: _Answers[Asked, Answer]) -> None:
+    """On the event loop: to those who still wait."""
+    for order, answer in answers:
+        if order.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            order.answer.set_exception(answer)
+        else:
+            order.answer.set_result(answer)
 
 
 @final
-@dataclass(slots=True)
-class _Began:
-    """A plan that is being made, and how many others were let begin because of it."""
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """What one thread makes, and what the event loop may take from it.
 
-    others: int = 0
+    Attributes:
+        waiting: not begun.
+        made: not stored.
+        until: no plan is begun later.
+        began: when the present plan was begun.
+        long: the present plan takes long, so that others have the turn already.
+    """
+
+    waiting: deque[_Plan]
+    until: float
+    made: list[tuple[_Plan, WrittenPlan]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    long: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next(self) -> _Plan | None:
+        """The next plan to make, of somebody who still waits for it."""
+        with self.lock:
+            self.began = time.monotonic()
+            while self.waiting and self.began < self.until:
+                if not (order := self.waiting.popleft()).answer.cancelled():
+                    return order
+            return None
+
+    def take_made(self) -> list[tuple[_Plan, WrittenPlan]]:
+        """Plans to store, once."""
+        made, self.made = self.made, []
+        return made
 
 
 @final
 class PlanDesk:
-    """Makes and stores plans. For one event loop."""
+    """Makes, stores and reads plans. For one event loop."""
 
     def __init__(self, database: Database) -> None:
         """A desk that nobody stands at yet.
@@ -67,12 +127,14 @@ class PlanDesk:
             database: where curves are read and plans are stored.
         """
         self._database = database
-        self._turn = CapacityLimiter(1)
-        self._making = CapacityLimiter(MOST_THREADS)
-        self._reading = CapacityLimiter(READERS)
-        self._storing = CapacityLimiter(1)
-        self._waiting: list[_Waiting] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._plans: deque[_Plan] = deque()
+        self._making = _Threads(self._take_turns, most=2)  # one makes plans while the other one stores what it made
+        self._turn = threading.Lock()
+        self._storing = threading.Lock()
+        self._turns: list[_Turn] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._reads: deque[_Order[str, bytes]] = deque()
+        self._reading = _Threads(self._read_all, most=1)
 
     async def plan(self, request: PlanRequest) -> WrittenPlan:
         """Make a plan and store it for good; raises what ``make_plan`` raises.
@@ -81,70 +143,166 @@ class PlanDesk:
             NotFoundError: the model was deleted while the plan was made.
             StorageError: the database cannot be read or written.
         """
-        async with self._turn:
-            long = asyncio.get_running_loop().call_later(LONG_SECONDS, self._let_another_begin, began := _Began())
-            try:
-                made = await run_sync(self._make, request, limiter=self._making)
-            finally:
-                long.cancel()
-                self._turn.total_tokens -= began.others
-        await self._store(made)
-        return made
+        order: _Plan = _Order.of(request)
+        self._plans.append(order)
+        self._making.wake(self._plans)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(LONG_SECONDS, self._look_for_long)
+        return await order.answer
 
-    def _let_another_begin(self, began: "_Began") -> None:
-        if self._turn.total_tokens < MOST_THREADS:
-            self._turn.total_tokens += 1
-            began.others = 1
-
-    async def stored(self, plan_id: str) -> str:
+    async def stored(self, plan_id: str) -> bytes:
         """A stored plan as REST answers it.
 
         Raises:
             NotFoundError: no such plan.
             StorageError: the database cannot be read.
         """
-        return await run_sync(self._read, plan_id, limiter=self._reading)
+        order: _Order[str, bytes] = _Order.of(plan_id)
+        self._reads.append(order)
+        self._reading.wake(self._reads)
+        return await order.answer
 
-    def _read(self, plan_id: str) -> str:
-        with self._database.read_session(together=False) as session:
-            return plan_json(session, plan_id)
+    def _take_turns(self, tell: Callable[..., object]) -> None:
+        """In a thread: make plans and store them, while anybody waits for one."""
+        while True:
+            self._turn.acquire()
+            turn = self._begin_turn()
+            if not turn.waiting:
+                self._turn.release()
+                return
+            self._turns.append(turn)
+            self._make(turn, tell)
+            with turn.lock:
+                self._turns.remove(turn)
+                made = turn.take_made()
+                self._plans.extendleft(reversed(turn.waiting))
+            if not turn.long:
+                self._turn.release()
+            self._store(made, tell)
+            if turn.long:
+                tell(self._ended_long)
+                return
 
-    def _make(self, request: PlanRequest) -> WrittenPlan:
-        with self._database.read_session(together=False) as session:
-            return WrittenPlan.of(make_plan(session, request))
+    def _begin_turn(self) -> _Turn:
+        orders: deque[_Plan] = deque()
+        while self._plans and len(orders) < MOST_TOGETHER:
+            orders.append(self._plans.popleft())
+        return _Turn(orders, time.monotonic() + TURN_SECONDS)
 
-    async def _store(self, plan: WrittenPlan) -> None:
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(plan, stored, copy_context()))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write(), context=Context())  # of no request: it outlives them
-        await stored
+    def _make(self, turn: _Turn, tell: Callable[..., object]) -> None:
+        order = turn.next()
+        while order is not None:
+            try:
+                with self._database.read_session(together=False) as session:
+                    moment = Moment()
+                    while order is not None:
+                        made = order.context.run(_written, session, order.asked, moment)
+                        with turn.lock:
+                            turn.made.append((order, made))
+                        order = turn.next()
+            except Exception as error:  # noqa: BLE001  (whoever waits for the plan gets it, and answers for it)
+                if order is not None:
+                    tell(_tell, [(order, error)])
+                order = turn.next()
 
-    async def _write(self) -> None:
-        """Store those who wait until nobody does. Whoever left meanwhile is stored as well, as a request without patience is."""
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-                await self._write_batch(batch)
-        finally:
-            self._writer = None
-
-    async def _write_batch(self, batch: Sequence[_Waiting]) -> None:
-        """The statements are traced with the request of the first plan, which alone is sure to be there."""
-        store = partial(batch[0].context.run, store_together, self._database, [waiting.plan for waiting in batch])
-        try:
-            missing = await run_sync(store, limiter=self._storing)
-        except Exception as error:  # noqa: BLE001  (each of those who wait gets it, and answers for it)
-            for waiting in batch:
-                _fail(waiting.stored, error)
+    def _store(self, made: Sequence[tuple[_Plan, WrittenPlan]], tell: Callable[..., object]) -> None:
+        """The statements are traced with the request of the first plan. Whoever left meanwhile has a plan as well."""
+        if not made:
             return
-        for waiting, gone in zip(batch, missing, strict=True):
-            if gone is not None:
-                _fail(waiting.stored, gone)
-            elif not waiting.stored.done():
-                waiting.stored.set_result(None)
+        orders, plans = zip(*made, strict=True)
+        with self._storing:  # those who wait in SQLite itself sleep longer than they have to
+            try:
+                kept = orders[0].context.run(store_together, self._database, plans)
+            except Exception as error:  # noqa: BLE001  (as above)
+                tell(_tell, [(order, error) for order in orders])
+                return
+        tell(_tell, [(order, fault or plan) for order, plan, fault in zip(orders, plans, kept, strict=True)])
+
+    def _look_for_long(self) -> None:
+        """On the event loop, now and then while plans are made."""
+        self._watch = None
+        now = time.monotonic()
+        for turn in list(self._turns):
+            if now - turn.began > LONG_SECONDS and self._making.most < 2 + MOST_LONG:
+                self._hand_on(turn)
+        if self._plans or self._turns:
+            self._watch = asyncio.get_running_loop().call_later(LONG_SECONDS, self._look_for_long)
+
+    def _hand_on(self, turn: _Turn) -> None:
+        """Let others have the turn of a plan that takes long, and what is made be stored."""
+        with turn.lock:
+            if turn.long or turn not in self._turns:
+                return
+            turn.long = True
+            made = turn.take_made()
+            self._plans.extendleft(reversed(turn.waiting))
+            turn.waiting.clear()
+        self._making.most += 1
+        self._turn.release()
+        self._making.wake(self._plans)
+        if made:
+            self._making.run(partial(self._store, made))
+
+    def _ended_long(self) -> None:
+        self._making.most -= 1
+
+    def _read_all(self, tell: Callable[..., object]) -> None:
+        """In a thread: read stored plans, while anybody waits for one."""
+        while self._reads:
+            self._read([self._reads.popleft() for _ in range(min(len(self._reads), READ_TOGETHER))], tell)
+
+    def _read(self, orders: Sequence[_Order[str, bytes]], tell: Callable[..., object]) -> None:
+        """Together; if one of them cannot be read, each alone."""
+        try:
+            found = orders[0].context.run(read_together, self._database, [order.asked for order in orders])
+        except Exception as error:  # noqa: BLE001  (as above)
+            if len(orders) == 1 or isinstance(error, StorageError):
+                tell(_tell, [(order, error) for order in orders])
+                return
+            for order in orders:
+                self._read([order], tell)
+        else:
+            tell(_tell, list(zip(orders, found, strict=True)))
 
 
-def _fail(stored: "asyncio.Future[None]", error: Exception) -> None:
-    if not stored.done():
-        stored.set_exception(error)
+def _written(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
+    return WrittenPlan.of(make_plan(session, request, moment))
+
+
+@final
+class _Threads:
+    """Threads that work off what waits, and go when nothing does. For one event loop."""
+
+    def __init__(self, work: Callable[[Callable[..., object]], None], *, most: int) -> None:
+        """No thread yet.
+
+        Args:
+            work: runs in a thread until nothing waits; it is given what calls a function on the event loop.
+            most: threads at once; may be changed.
+        """
+        self.most = most
+        self._work = work
+        self._limiter = CapacityLimiter(most + 2 * MOST_LONG)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._working = 0
+
+    def wake(self, waiting: Sequence[object]) -> None:
+        """See to it that what waits is worked off."""
+        if waiting and self._working < self.most:
+            self._working += 1
+            self.run(self._work, ended=partial(self._ended, waiting))
+
+    def run(self, work: Callable[[Callable[..., object]], None], *, ended: Callable[..., object] | None = None) -> None:
+        """Run something in a thread of its own, of no request: it outlives them."""
+        task = asyncio.get_running_loop().create_task(self._run(work), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if ended is not None:
+            task.add_done_callback(ended)
+
+    async def _run(self, work: Callable[[Callable[..., object]], None]) -> None:
+        await run_sync(work, asyncio.get_running_loop().call_soon_threadsafe, limiter=self._limiter)
+
+    def _ended(self, waiting: Sequence[object], _task: "asyncio.Task[None]") -> None:
+        self._working -= 1
+        self.wake(waiting)

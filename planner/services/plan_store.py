@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanDocument
+from planner.services.plan_choices import written
 from planner.services.planning_inputs import no_model
 from planner.storage.database import Database
 from planner.storage.tables import Base, PlanDocumentRow, PlanRow
 
 _INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
 _INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
-_IS_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id == bindparam("plan"))
+_STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id.in_(bindparam("plans", expanding=True)))
 
 _BEYOND = (DataError, OverflowError)
 """What databases and their drivers raise of a value that a column does not hold."""
@@ -52,7 +53,7 @@ class WrittenPlan:
 def write_plan(document: PlanDocument) -> str:
     """The JSON of a plan, as ``model_dump_json`` has it. What it shares with other plans was written for them already."""
     before, after = document.model_dump_json(include=_BEFORE), document.model_dump_json(include=_AFTER)
-    shared = (",".join([part.written for part in parts]) for parts in (document.choices, document.groups))
+    shared = (written(parts) for parts in (document.choices, document.groups))
     return '{},"choices":[{}],"groups":[{}],{}'.format(before[:-1], *shared, after[1:])
 
 
@@ -134,13 +135,36 @@ def plan_json(session: Session, plan_id: str) -> str:
     Raises:
         NotFoundError: no such plan.
     """
-    if session.connection().execute(_IS_STORED, {"plan": plan_id}).first() is None:
-        raise no_plan(plan_id)
+    (found,) = plans_json(session, [plan_id])
+    if isinstance(found, NotFoundError):
+        raise found
+    return found.decode()
 
+
+def read_together(database: Database, plan_ids: Sequence[str]) -> list[bytes | NotFoundError]:
+    """``plan_json`` of several plans, in bytes; an error in place of one that does not exist.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with database.read_session(together=False) as session:
+        return plans_json(session, plan_ids)
+
+
+def plans_json(session: Session, plan_ids: Sequence[str]) -> list[bytes | NotFoundError]:
+    """``plan_json`` of several plans, in bytes: one query asks whether they are still there."""
+    known = set(session.connection().scalars(_STORED, {"plans": list(plan_ids)}))
+    return [_plan_json(session, plan_id) if plan_id in known else no_plan(plan_id) for plan_id in plan_ids]
+
+
+def _plan_json(session: Session, plan_id: str) -> bytes | NotFoundError:
     def pack() -> bytes:
         return zlib.compress(get_plan(session, plan_id).model_dump_json().encode(), _QUICK)
 
-    return zlib.decompress(Database.of(session).memory.recall(("plan", plan_id), pack, size=len)).decode()
+    try:
+        return zlib.decompress(Database.of(session).memory.recall(("plan", plan_id), pack, size=len))
+    except NotFoundError as gone:  # since a moment ago
+        return gone
 
 
 def no_plan(plan_id: str) -> NotFoundError:

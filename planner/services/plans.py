@@ -14,7 +14,7 @@ from planner.services.plan_documents import Answered, Found, found_of, notes_on_
 from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
 from planner.services.planning_inputs import select_layers
 from planner.services.posing import legal_classes, size_of
-from planner.services.preparing import Prepared, prepare
+from planner.services.preparing import Moment, Prepared, prepare
 from planner.solving import Alternative, Smallest, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
 from sensitivity.formats.registry import resolve_format
 
@@ -49,8 +49,13 @@ def create_plan(session: Session, request: PlanRequest) -> PlanDocument:
     return document
 
 
-def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
+def make_plan(session: Session, request: PlanRequest, moment: Moment | None = None) -> PlanDocument:
     """Solve and prove, without storing: needs a reader only, so plans that are made at once do not wait for each other.
+
+    Args:
+        session: where curves are read.
+        request: what is asked for.
+        moment: as of which measurements count, after the request had come; by default now.
 
     Raises:
         NotFoundError: no such model, probe setting or device.
@@ -60,7 +65,7 @@ def make_plan(session: Session, request: PlanRequest) -> PlanDocument:
             other; a loss that no plan keeps.
     """
     stop = solvers.Deadline.after(request.deadline_seconds)
-    return answer(session, prepare(session, request), request, stop)
+    return answer(session, prepare(session, request, moment), request, stop)
 
 
 def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: solvers.Deadline) -> PlanDocument:
@@ -132,7 +137,8 @@ def solve_asked(asked: Asked, stop: solvers.Deadline) -> Found:
 
     def solve_at(bits: int, left: float | None = None) -> Solved:
         seconds = request.deadline_seconds if left is None else left
-        return solve_plan(items, curves, bits, deadline=seconds, rows=rows, caution=request.caution)
+        posed = None if asked.pools or rows else asked.whole.stored_bits
+        return solve_plan(items, curves, bits, deadline=seconds, rows=rows, caution=request.caution, posed=posed)
 
     def solve() -> Found:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, final
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ from planner.services.outside_formats import OutsideFormats
 from planner.services.plan_choices import PlanChoices, most_bytes
 from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose
-from planner.services.whole_problem import WholeProblem, whole_problem
+from planner.services.whole_problem import SOLVER_TABLES, WholeProblem, whole_problem
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.memory import Memory
@@ -101,20 +101,41 @@ class Prepared:
     def bytes(self) -> int:
         """About what this can come to take."""
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
-        tables = 8 * self.classes.sizes.nbytes  # losses and errors, as measured and expected, here and with wider menus
+        tables = (8 + SOLVER_TABLES) * self.classes.sizes.nbytes  # losses and errors, as measured and expected, and wider menus
         others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
         own = 0 if self.caches is None else self.caches.bytes + SOLUTIONS_BYTES
         return sum(part.bytes for part in curves if part is not None) + others + own
 
 
-def prepare(session: Session, question: Question) -> Prepared:
+@final
+class Moment:
+    """What the models' measurements are as of now, asked once for each: for questions that were asked before, all of them."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._versions: dict[str, tuple[tuple[Any, ...], ...]] = {}
+
+    def version(self, session: Session, model: str) -> tuple[tuple[Any, ...], ...]:
+        """As ``measurements_version`` has it."""
+        found = self._versions.get(model)
+        if found is None:
+            found = self._versions[model] = measurements_version(session, model)
+        return found
+
+
+def prepare(session: Session, question: Question, moment: Moment | None = None) -> Prepared:
     """What every budget of a question shares, from memory if nothing was measured since.
+
+    Args:
+        session: where it is read.
+        question: what is asked.
+        moment: after the question was asked; by default now.
 
     Raises:
         NotFoundError: no such model or probe setting.
         InvalidRequestError: rules that contradict each other or the model, curves that nobody measured.
     """
-    version = measurements_version(session, question.model)
+    version = (moment or Moment()).version(session, question.model)
     model = str(version[0][0]) if version else question.model  # a model that is not there is missed where it is read
     return Database.of(session).memory.recall(
         ("question", model, question.model_dump_json(include=set(_FIELDS))),

@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+import solvers
 from planner.build import Classes, GroupCurves
 from planner.services.posing import Posed
+from planner.solving import pose_problem
 from planner.solving.caches import TENSORS, CacheColumn, beside, curves_beside
 from sensitivity.formats.abstract import AbstractFormat
+
+SOLVER_TABLES: Final = 12
+"""About how many tables of the size of ``sizes`` a solver keeps with its problem."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,11 @@ class WholeProblem:
     curves: GroupCurves
     posed: Posed
     caches: Classes[CacheColumn] | None
+
+    @cached_property
+    def stored_bits(self) -> solvers.Problem:
+        """The knapsack of all stored bits, for whatever budget: solvers keep with it what no budget changes."""
+        return pose_problem(self.classes, self.curves, self.classes.largest_bits)
 
     @cached_property
     def weight_groups(self) -> int:
@@ -88,7 +99,13 @@ class WholeProblem:
     def bytes(self) -> int:
         """Memory of the arrays that are not the weights' own."""
         classes, curves = self.classes, self.curves
-        return classes.sizes.nbytes + classes.legal.nbytes + curves.loss.nbytes + curves.standard_error.nbytes
+        return (
+            SOLVER_TABLES * classes.sizes.nbytes
+            + classes.sizes.nbytes
+            + classes.legal.nbytes
+            + curves.loss.nbytes
+            + curves.standard_error.nbytes
+        )
 
 
 def whole_problem(posed: Posed, caches: tuple[Classes[CacheColumn], GroupCurves] | None) -> WholeProblem:

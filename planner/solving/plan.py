@@ -73,6 +73,7 @@ def solve_plan(
     deadline: float | None,
     rows: Sequence[Row] = (),
     caution: float = 0.0,
+    posed: solvers.Problem | None = None,
 ) -> Solved:
     """The assignment of least predicted loss (and caution × standard error) within the budget and all rows, with its proof.
 
@@ -85,6 +86,7 @@ def solve_plan(
         deadline: wall seconds after which the best assignment so far is taken.
         rows: limits to keep besides the budget.
         caution: κ ≥ 0, standard errors of the total that are added to the loss.
+        posed: ``pose_problem`` of these classes and curves for any budget and no rows: what it knows already is not made again.
 
     Raises:
         CountConflictError: no assignment keeps the rows within the budget; ``refuse_conflict`` says which of them.
@@ -92,7 +94,10 @@ def solve_plan(
     """
     binding = [number for number, row in enumerate(rows) if row.can_bind(classes.legal)]
     free = bool(binding) and budget_bits >= classes.largest_bits  # of the stored bits: another row stands first then
-    problem = pose_problem(classes, curves, budget_bits, [rows[number] for number in binding])
+    if posed is not None and not binding:
+        problem = posed.with_budgets([clamped(budget_bits)])
+    else:
+        problem = pose_problem(classes, curves, budget_bits, [rows[number] for number in binding])
     if free:
         problem = solvers.Problem(loss=curves.loss, sizes=problem.sizes[1:], budgets=problem.budgets[1:])
     began = time.perf_counter()

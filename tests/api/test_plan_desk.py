@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from api import plan_desk
 from api.plan_desk import PlanDesk
-from planner.errors import BudgetError, NotFoundError, StorageError
+from planner.errors import BudgetError, InvalidRequestError, NotFoundError, StorageError
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services.plan_store import WrittenPlan, store_together
 from planner.services.plans import make_plan
+from planner.services.preparing import Moment
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow, PlanDocumentRow, PlanRow
 from tests import synthetic
@@ -35,7 +36,7 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many plans each transaction stored."""
     sizes: list[int] = []
 
-    def noting(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+    def noting(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
         sizes.append(len(plans))
         return store_together(database, plans)
 
@@ -61,9 +62,10 @@ def test_a_plan_is_answered_after_its_transaction(
     database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert measured.model
-    may_store = threading.Event()
+    may_store, may_be_stored = threading.Event(), threading.Event()
 
-    def waiting(used: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+    def waiting(used: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
+        may_be_stored.set()
         may_store.wait(30)
         return store_together(used, plans)
 
@@ -73,8 +75,7 @@ def test_a_plan_is_answered_after_its_transaction(
         desk = PlanDesk(database)
         first = asyncio.create_task(desk.plan(asked()))
         others = [asyncio.create_task(desk.plan(asked(number))) for number in range(1, 4)]
-        while len(desk._waiting) < 3:
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(may_be_stored.wait, 30)
         assert not any(task.done() for task in (first, *others))
         may_store.set()
         made = await asyncio.gather(first, *others)
@@ -92,8 +93,7 @@ def test_whoever_left_while_a_plan_waited_keeps_nobody_else_from_theirs(
         desk = PlanDesk(database)
         leaving = asyncio.create_task(desk.plan(asked()))
         staying = asyncio.create_task(desk.plan(asked(1)))
-        while not (desk._waiting or transactions):
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         leaving.cancel()
         return (await staying).id
 
@@ -133,7 +133,7 @@ def test_a_database_that_cannot_be_written_is_told_to_everybody_who_waits(
 ) -> None:
     assert measured.model
 
-    def failing(_database: Database, _plans: Sequence[WrittenPlan]) -> list[NotFoundError | None]:
+    def failing(_database: Database, _plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
         msg = "the disk is full"
         raise StorageError(msg)
 
@@ -156,10 +156,10 @@ def test_a_plan_that_takes_long_lets_others_begin(
     assert measured.model
     release, long = threading.Event(), asked(9)
 
-    def making(session: Session, request: PlanRequest) -> PlanDocument:
+    def making(session: Session, request: PlanRequest, moment: Moment) -> PlanDocument:
         if request == long:
             release.wait(30)
-        return make_plan(session, request)
+        return make_plan(session, request, moment)
 
     monkeypatch.setattr(plan_desk, "make_plan", making)
     monkeypatch.setattr(plan_desk, "LONG_SECONDS", 0.01)
@@ -171,6 +171,6 @@ def test_a_plan_that_takes_long_lets_others_begin(
         assert not first.done()
         release.set()
         await first
-        assert desk._turn.total_tokens == 1
+        assert not desk._turn.locked()
 
     asyncio.run(ask())
