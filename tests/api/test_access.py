@@ -307,3 +307,24 @@ def test_a_header_names_the_caller_before_a_cookie_does(app: FastAPI, opened: Da
     browser.cookies.set("bitplan_key", "nonsense")
     assert browser.get("/v1/models").status_code == 401
     assert browser.get("/v1/models", headers=bearer(make_key(opened, AccessScope.READ))).status_code == 200
+
+
+def test_a_part_of_a_page_takes_the_whole_page_to_the_form_and_back(app: FastAPI) -> None:
+    headers = {"accept": "text/html", "hx-request": "true"}
+    for current, following in (
+        ("http://planner.example/jobs?state=queued&model=x", "/jobs%3Fstate%3Dqueued%26model%3Dx"),
+        ("http://planner.example/jobs", "/jobs"),
+        ("http://evil.example//elsewhere", "//elsewhere"),  # which the form takes for no path of this service
+        ("http://[", "/"),
+    ):
+        answer = elsewhere(app).get("/parts/workers", headers=headers | {"hx-current-url": current})
+        assert (answer.status_code, answer.headers["hx-redirect"]) == (401, f"/sign-in?next={following}")
+
+
+def test_the_form_leads_back_to_the_whole_address(app: FastAPI, opened: Database) -> None:
+    asked = elsewhere(app).get("/models/x?format=INT4&layer=a.b", headers={"accept": "text/html"}, follow_redirects=False)
+    assert asked.headers["location"] == "/sign-in?next=/models/x%3Fformat%3DINT4%26layer%3Da.b"
+    key = make_key(opened, AccessScope.READ).key
+    assert sign_in(elsewhere(app), key, "/models/x?format=INT4&layer=a.b") == "/models/x?format=INT4&layer=a.b"
+    endless = elsewhere(app).get(f"/models/x?layer={'y' * 3000}", headers={"accept": "text/html"}, follow_redirects=False)
+    assert endless.headers["location"] == "/sign-in?next=/models/x"
