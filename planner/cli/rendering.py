@@ -8,7 +8,7 @@ from rich.markup import escape
 from planner.budget import BudgetKind
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference
+from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference, Size
 from planner.schemas.proofs import KeptCount, KeptLimit, Proof
 
 
@@ -20,6 +20,7 @@ def show_plan(document: PlanDocument) -> None:
     rows = [
         ["effective bits", f"{size.effective_bits:.4f}"],
         ["file", f"{in_bytes(size.file_bytes)} ({size.file_bytes:,} bytes)"],
+        *_tensors(size),
         ["resident", f"{in_bytes(size.resident_bytes)} (KV cache {in_bytes(size.kv_bytes)})"],
         ["predicted loss", f"{with_error(predicted.loss, predicted.standard_error)} {predicted.unit}"],
         *_step(predicted),
@@ -137,6 +138,13 @@ def _uniform(reference: Reference, unit: str, *, inverse: bool) -> str:
         return "no single format is allowed and fits"
     size = f", {in_bytes(reference.size.file_bytes)}" if reference.size is not None and inverse else ""
     return f"{reference.loss:.4g} {unit}{size}{'' if reference.keeps_counts else ' (breaks the counts)'}"
+
+
+def _tensors(size: Size) -> list[list[str]]:
+    """How many bytes of a file are tensors, where they are not all."""
+    if size.tensor_bytes is None or not size.container_bytes:
+        return []
+    return [["tensors in it", f"{in_bytes(size.tensor_bytes)} ({size.tensor_bytes:,} bytes)"]]
 
 
 def _step(predicted: Prediction) -> list[list[str]]:
