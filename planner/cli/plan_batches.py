@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from planner.budget import BudgetKind
-from planner.cli.reporting import BAD_INPUT, BUDGET, in_bytes, out, show_json, show_table
+from planner.cli.reporting import BAD_INPUT, BUDGET, in_bytes, out, problem_of, show_json, show_table
 from planner.errors import InvalidRequestError
 from planner.operations import AbstractOperations
 from planner.schemas.plan_batches import MOST_REQUESTS, BatchItem, PlanBatch, PlanBatchAnswer
@@ -88,7 +88,7 @@ def _question(line: str, rest: dict[str, Any], *, where: str) -> PlanRequest:
         return PlanRequest.model_validate(rest | given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        msg = f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        msg = f"{where}: {problem_of(first['loc'], first['msg'])}"
         raise InvalidRequestError(msg) from error
 
 

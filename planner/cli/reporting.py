@@ -20,6 +20,8 @@ from sensitivity.errors import SensitivityError
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 BAD_INPUT, BUDGET, JOB_FAILED = 2, 3, 4
+_VALUE = "Value error, "
+"""What pydantic puts before the words of a check of ours."""
 
 out = Console()
 err = Console(stderr=True)
@@ -39,11 +41,16 @@ class ReportingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except ValidationError as error:
-            message = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+            message = "; ".join(problem_of(one["loc"], one["msg"]) for one in error.errors())
             _fail("invalid-request", message, {}, BAD_INPUT)
         except (PlannerError, SensitivityError) as error:
             fields = error.fields if isinstance(error, PlannerError) else {}
             _fail(problem_code(type(error)), str(error), fields, _exit_code(error), notes=_notes(error))
+
+
+def problem_of(place: Sequence[int | str], message: str) -> str:
+    """What is wrong with a field of a request, or with the whole of it, in the words of whoever checks it."""
+    return ": ".join([*([".".join(str(part) for part in place)] if place else []), message.removeprefix(_VALUE)])
 
 
 def _notes(error: Exception) -> list[str]:

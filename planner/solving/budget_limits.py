@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.budget import Budget, BudgetKind, Footprint
 from planner.build import Classes
@@ -36,41 +37,105 @@ def check_floors(limits: Limits, footprint: Footprint) -> None:
     """Refuse limits that not even the assignment that takes least of each keeps; needs no measurement.
 
     Raises:
-        BudgetBelowFloorError: with the least feasible value of the first such limit, and the layers that make it.
+        BudgetBelowFloorError: with the least feasible value of the first such limit, and the layers that make it; the others
+            are named behind it.
     """
-    for limit in limits:
-        least = limits.least(limit)
-        if least > limit.room:
-            refuse_below_floor(limit, least, limits.classes, footprint)
+    floors = [_alone(limit, limits) for limit in limits if limits.least(limit) > limit.room]
+    if floors:
+        refuse_below_floor(floors[0], limits.classes, footprint, others=floors[1:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Floor:
+    """What a limit must have room for at least.
+
+    Attributes:
+        limit: that is too low.
+        least: whole units that the planned layers take at least.
+        choice: int64 (groups,): an assignment that takes so many.
+    """
+
+    limit: Limit
+    least: int
+    choice: NDArray[np.int64]
+
+    @property
+    def value(self) -> float:
+        """The least feasible limit, in the user's unit."""
+        return self.limit.meter.least(self.least)
+
+    @property
+    def said(self) -> str:
+        """The same in words."""
+        return self.limit.say(_rounded_up(self.limit, self.value))
+
+    def makers(self, classes: Classes[AbstractFormat]) -> list["Maker"]:
+        """The layers that take most of it, those of one kind and format together."""
+        taken = self.limit.table[np.arange(len(self.choice)), self.choice]
+        total = max(1, self.limit.meter.fixed + self.least)
+        names: dict[tuple[str, str], list[str]] = {}
+        sums: Counter[tuple[str, str]] = Counter()
+        for group, (units, column) in enumerate(zip(taken.tolist(), self.choice.tolist(), strict=True)):
+            if not units:
+                continue
+            members = [classes.layers[i] for i in classes.groups[group]]
+            key = ", ".join(dict.fromkeys(layer.kind for layer in members)), classes.formats[column].name
+            names.setdefault(key, []).extend(layer.name for layer in members)
+            sums[key] += units
+        return [
+            Maker(kind, len(names[kind, fmt]), names[kind, fmt][:MOST_LAYERS], fmt, units / total)
+            for (kind, fmt), units in sums.most_common(MOST_NAMED)
+        ]
+
+    def made_of(self, classes: Classes[AbstractFormat], footprint: Footprint) -> str:
+        """These layers, and what is not planned, in words; empty where nothing takes of the limit."""
+        makers = self.makers(classes)
+        named = ", ".join(f"{maker.count} {maker.kind} in {maker.format} ({_share(maker.share)})" for maker in makers)
+        return named + _beside(self.limit, self.limit.meter.fixed + self.least, footprint)
+
+
+def _alone(limit: Limit, limits: Limits) -> Floor:
+    """Of a limit whatever the others are."""
+    table = np.where(limits.classes.legal, limit.table, np.iinfo(np.int64).max)
+    return Floor(limit, limits.least(limit), table.argmin(axis=1) if table.size else np.empty(0, dtype=np.int64))
 
 
 def refuse_below_floor(
-    limit: Limit, least: int, classes: Classes[AbstractFormat], footprint: Footprint, *, keeping: Sequence[str] = ()
+    floor: Floor,
+    classes: Classes[AbstractFormat],
+    footprint: Footprint,
+    *,
+    keeping: Sequence[str] = (),
+    others: Sequence[Floor] = (),
 ) -> NoReturn:
     """Say what the least feasible value of a limit is, for which other limits and counts, and which layers make it.
 
     Args:
-        limit: the one to raise.
-        least: whole units that the planned layers take at least.
+        floor: of the limit to raise.
         classes: layer groups.
         footprint: what is beside the planned layers.
         keeping: what else is kept, in words.
+        others: of limits that are too low as well.
 
     Raises:
         BudgetBelowFloorError: always.
     """
-    value = limit.meter.least(least)
-    makers = _makers(limit, classes)
-    named = ", ".join(f"{maker.count} {maker.kind} in {maker.format} ({maker.share:.0%})" for maker in makers)
-    named += _beside(limit, limit.meter.fixed + least, footprint)
+    limit, least, value = floor.limit, floor.least, floor.value
+    named = floor.made_of(classes, footprint)
     keeps = f" that keeps {'; '.join(keeping)}" if keeping else ""
     loosen = "loosen counts, floors and pins" if keeping else "loosen floors and pins"
     msg = (
         f"the budget of {limit.text} is below the smallest plan{keeps}: the least feasible is "
-        f"{limit.say(_rounded_up(limit, value))}. Raise the budget, add smaller formats, or {loosen}"
+        f"{floor.said}. Raise the budget, add smaller formats, or {loosen}"
         f"{f'. Most of it: {named}' if named else ''}"
     )
-    fields: dict[str, object] = {"floor_layers": [asdict(maker) for maker in makers]}
+    for other in others:
+        msg += f". The budget of {other.limit.text} is too low as well: the least is {other.said}"
+        made_of = other.made_of(classes, footprint)
+        msg += f", most of it: {made_of}" if made_of else ""
+    fields: dict[str, object] = {"floor_layers": [asdict(maker) for maker in floor.makers(classes)]}
+    if others:
+        fields["also_below"] = [below(other, classes) for other in others]
     if limit.budget.kind is BudgetKind.FILE_BYTES:
         fields["floor_fixed_bytes"], fields["floor_container_bytes"] = footprint.fixed_bytes, footprint.container_bytes or 0
     if limit.budget.kind.counts_bits:
@@ -82,8 +147,20 @@ def refuse_below_floor(
     raise BudgetBelowFloorError(msg, smallest_feasible=value, unit=limit.budget.kind.value, **fields)
 
 
+def below(floor: Floor, classes: Classes[AbstractFormat]) -> dict[str, object]:
+    """A limit and its floor, for machines."""
+    budget = floor.limit.budget
+    return {
+        "kind": budget.kind.value,
+        "pool": budget.pool,
+        "limit": budget.value,
+        "smallest_feasible": floor.value,
+        "floor_layers": [asdict(maker) for maker in floor.makers(classes)],
+    }
+
+
 @dataclass(frozen=True, slots=True)
-class _Maker:
+class Maker:
     """Layers of one kind at the floor, the first of them by name, the format that takes least, and their share of all."""
 
     kind: str
@@ -109,25 +186,6 @@ def _share(share: float) -> str:
 
 def _rounded_up(limit: Limit, value: float) -> float:
     return math.ceil(value * SHOWN) / SHOWN if limit.budget.kind.counts_bits else value
-
-
-def _makers(limit: Limit, classes: Classes[AbstractFormat]) -> list[_Maker]:
-    """The layers that take most of the floor, those of one kind and format together."""
-    table = np.where(classes.legal, limit.table, np.iinfo(np.int64).max)
-    least, columns = table.min(axis=1, initial=2**62), table.argmin(axis=1) if table.size else np.empty(0, dtype=np.int64)
-    total = max(1, limit.meter.fixed + int(least.sum()))
-    names: dict[tuple[str, str], list[str]] = {}
-    sums: Counter[tuple[str, str]] = Counter()
-    for group, (taken, column) in enumerate(zip(least.tolist(), columns.tolist(), strict=True)):
-        members = [classes.layers[i] for i in classes.groups[group]]
-        key = ", ".join(dict.fromkeys(layer.kind for layer in members)), classes.formats[column].name
-        names.setdefault(key, []).extend(layer.name for layer in members)
-        sums[key] += taken
-    return [
-        _Maker(kind, len(names[kind, fmt]), names[kind, fmt][:MOST_LAYERS], fmt, taken / total)
-        for (kind, fmt), taken in sums.most_common(MOST_NAMED)
-        if taken
-    ]
 
 
 def check_ceiling(classes: Classes[AbstractFormat], budget: Budget, footprint: Footprint) -> None:

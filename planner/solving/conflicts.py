@@ -9,7 +9,7 @@ import solvers
 from planner.budget import Footprint
 from planner.build import Classes
 from planner.errors import BudgetConflictError, CountConflictError
-from planner.solving.budget_limits import refuse_below_floor
+from planner.solving.budget_limits import Floor, below, refuse_below_floor
 from planner.solving.counts import SEVERAL_LIMITS
 from planner.solving.limits import Limit, Limits
 from planner.solving.rows import Row, clamped
@@ -47,27 +47,31 @@ def refuse_conflict(limits: Limits, counts: Sequence[Row], footprint: Footprint,
         raise CountConflictError(msg, counts=texts)
     least = {limit: _least_beside(limit, limits, counts, stop) for limit in blamed}
     if len(blamed) == 1 and (found := least[blamed[0]]) is not None:
-        refuse_below_floor(blamed[0], found, classes, footprint, keeping=texts)
-    _refuse_together(least, texts)
+        refuse_below_floor(found, classes, footprint, keeping=texts)
+    _refuse_together(least, texts, classes, footprint)
 
 
-def _refuse_together(least: dict[Limit, int | None], counts: Sequence[str]) -> NoReturn:
-    values = {limit: None if whole is None else limit.meter.least(whole) for limit, whole in least.items()}
-    ways = [f"{limit.say(value)}" for limit, value in values.items() if value is not None]
+def _refuse_together(
+    least: dict[Limit, Floor | None], counts: Sequence[str], classes: Classes[AbstractFormat], footprint: Footprint
+) -> NoReturn:
+    floors = [floor for floor in least.values() if floor is not None]
+    ways = [f"{floor.said} (most of it: {floor.made_of(classes, footprint) or 'nothing'})" for floor in floors]
     hint = f"Under the others it would take {' or '.join(ways)}" if ways else "Raise one of them"
     msg = f"no plan keeps together: {'; '.join([*(limit.text for limit in least), *counts])}. {hint}, or add smaller formats"
     limits = [
-        {"kind": limit.budget.kind.value, "limit": limit.budget.value, "smallest_feasible": value}
-        for limit, value in values.items()
+        {"kind": limit.budget.kind.value, "pool": limit.budget.pool, "limit": limit.budget.value, "smallest_feasible": None}
+        if floor is None
+        else below(floor, classes)
+        for limit, floor in least.items()
     ]
     raise BudgetConflictError(msg, limits=limits, counts=list(counts))
 
 
-def _least_beside(limit: Limit, limits: Limits, counts: Sequence[Row], stop: solvers.Deadline) -> int | None:
-    """Whole units that a limit needs room for under all the others; ``None`` if no room helps or it is unknown."""
+def _least_beside(limit: Limit, limits: Limits, counts: Sequence[Row], stop: solvers.Deadline) -> Floor | None:
+    """What a limit needs room for under all the others; ``None`` if no room helps or it is unknown."""
     others = [*(other.row for other in limits if other is not limit), *counts]
     found = _least(limits.classes, limit.row, others, stop)
-    return int(found.sizes[0]) if found.status in DECIDED else None
+    return Floor(limit, int(found.sizes[0]), found.choice) if found.status in DECIDED else None
 
 
 def _smallest_set(classes: Classes[AbstractFormat], rows: Sequence[Row], stop: solvers.Deadline) -> list[Row]:

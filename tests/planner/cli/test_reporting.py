@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.cli.reporting import in_bytes, say, show_table, with_error
+from planner.cli.reporting import in_bytes, problem_of, say, show_table, with_error
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
     assert "[/team] :cat:" in shown
     assert "[bold]" in shown
     assert "keys of [/b]" in shown
+
+
+def test_a_problem_has_its_place_and_no_words_of_the_library() -> None:
+    assert problem_of(("budget", "batch"), "Input should be a valid integer") == "budget.batch: Input should be a valid integer"
+    assert problem_of((), "Value error, a device needs a limit") == "a device needs a limit"
+    assert problem_of(("budget",), "Value error, give one") == "budget: give one"

@@ -135,8 +135,13 @@ def test_the_json_export_says_what_lies_where(database: Database, toy: str) -> N
 
 
 def test_what_pools_cannot_do_is_said(database: Database, toy: str) -> None:
-    with pytest.raises(BudgetConflictError, match=r"in vram; .*in ram\. Under the others"):
+    with pytest.raises(
+        BudgetConflictError, match=r"in vram; .*in ram\. Under the others.*in vram \(most of it: .*_proj in"
+    ) as error:
         _made(database, 170_000, 10_000)
+    for said in error.value.fields["limits"]:  # type: ignore[attr-defined]
+        assert said["pool"] in ("vram", "ram")
+        assert said["floor_layers"][0]["layers"]
     with pytest.raises(InvalidRequestError, match="has the memory pools vram, ram: give bytes of vram"):
         _request_made(database, {"pool_bytes": {"ram": 10**6}, "device": "desk"})
     with pytest.raises(InvalidRequestError, match="caution or alternatives"):

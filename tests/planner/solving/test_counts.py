@@ -99,12 +99,25 @@ def test_a_refusal_names_counts_of_which_none_can_be_left_out(share: float, aske
         assert isinstance(least, float)
         assert within(list(by_text), round(least))
         assert not within(list(by_text), round(least) - 1)
+        makers = error.value.fields["floor_layers"]
+        assert isinstance(makers, list)
+        assert sum(maker["share"] for maker in makers) <= 1 + 1e-12
 
 
 def test_more_layers_than_match_cannot_be_asked_for() -> None:
     rows = rows_of(posed(Count("*.down_proj", None, ("INT8_G64",), at_least=2)))
     with pytest.raises(CountConflictError, match=r"at least 2 of 1 layers that match '\*.down_proj' in INT8_G64"):
         refuse_conflict(limits_at(5), rows, Footprint(1, 0, 0), deadline=5.0)
+
+
+def test_the_layers_of_a_floor_are_those_that_keep_the_counts() -> None:
+    rows = rows_of(posed(Count("*", None, ("INT8_G64",), at_least=6)))
+    with pytest.raises(BudgetBelowFloorError, match=r"that keeps at least 6 of 7 layers.*Most of it: .*in INT8_G64") as error:
+        refuse_conflict(limits_at(CLASSES.smallest_bits), rows, Footprint(1, 0, 0), deadline=5.0)
+    makers = error.value.fields["floor_layers"]
+    assert isinstance(makers, list)
+    assert sum(maker["count"] for maker in makers if maker["format"] == "INT8_G64") >= 6
+    assert sum(maker["share"] for maker in makers) == pytest.approx(1)
 
 
 def test_what_a_count_names_must_exist() -> None:
