@@ -31,10 +31,15 @@ def compressed_tensors(encoded: Encoded) -> dict[str, Tensor]:
     if fmt.num_bits == 8:
         scale = scaling.stored.reshape(1) if fmt.strategy is Strategy.TENSOR else scaling.stored
         return {"weight": encoded.codes, "weight_scale": scale}
-    found = {"weight_packed": _pack_pairs(encoded.codes), "weight_scale": scaling.stored}
+    found = {"weight_packed": pack_pairs(encoded.codes), "weight_scale": scaling.stored}
     if scaling.global_scale is not None:
         found["weight_global_scale"] = scaling.global_scale
     return found
+
+
+def pack_pairs(codes: Tensor) -> Tensor:
+    """Two 4-bit codes a byte, the even element in the low half: uint8 (rows, columns) to (rows, columns/2)."""
+    return codes[:, ::2] | (codes[:, 1::2] << 4)
 
 
 def pack_words(codes: Tensor, num_bits: int) -> Tensor:
@@ -64,7 +69,3 @@ def _packed_integers(encoded: Encoded, scaling: Scaling) -> dict[str, Tensor]:
     if scaling.zero_point is not None:
         found["weight_zero_point"] = pack_words(scaling.zero_point.T.contiguous(), num_bits).T.contiguous()
     return found
-
-
-def _pack_pairs(codes: Tensor) -> Tensor:
-    return codes[:, ::2] | (codes[:, 1::2] << 4)

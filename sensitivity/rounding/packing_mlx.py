@@ -10,7 +10,7 @@ from torch import Tensor
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.packing_mlx import is_mlx_affine, mlx_refusal
 from sensitivity.rounding.codec import Encoded
-from sensitivity.rounding.packing import pack_words
+from sensitivity.rounding.packing import pack_pairs, pack_words
 
 
 def mlx(encoded: Encoded) -> dict[str, Tensor]:
@@ -30,8 +30,7 @@ def mlx(encoded: Encoded) -> dict[str, Tensor]:
         return {"weight": encoded.codes}
     scales = encoded.scaling.stored
     if not is_mlx_affine(encoded.format):
-        pairs = encoded.codes[:, ::2] | (encoded.codes[:, 1::2] << 4)
-        return {"weight": pairs.contiguous().view(torch.uint32), "scales": scales}
+        return {"weight": pack_pairs(encoded.codes).contiguous().view(torch.uint32), "scales": scales}
     num_bits = encoded.format.num_bits
     words = pack_words(encoded.codes, num_bits).view(torch.uint32)
     return {"weight": words, "scales": scales, "biases": scales * -(2.0 ** (num_bits - 1))}

@@ -9,6 +9,7 @@ from torch import Tensor
 from sensitivity.errors import UnsupportedShapeError
 from sensitivity.formats.packing_modelopt import modelopt_refusal
 from sensitivity.rounding.codec import Encoded
+from sensitivity.rounding.packing import pack_pairs
 
 
 def modelopt(encoded: Encoded) -> dict[str, Tensor]:
@@ -26,7 +27,7 @@ def modelopt(encoded: Encoded) -> dict[str, Tensor]:
     if scaling.global_scale is None:
         return {"weight": encoded.codes, "weight_scale": scaling.stored.flatten().to(torch.float32)}
     return {
-        "weight": encoded.codes[:, ::2] | (encoded.codes[:, 1::2] << 4),
+        "weight": pack_pairs(encoded.codes),
         "weight_scale": scaling.stored,
         "weight_scale_2": (1.0 / scaling.global_scale).reshape(()),
     }
