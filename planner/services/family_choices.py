@@ -31,7 +31,7 @@ class Relative:
 def model_names(session: Session) -> dict[str, str]:
     """Id → name of the registered models, the newest first."""
     query = select(ModelRow.id, ModelRow.name).order_by(ModelRow.created_at.desc(), ModelRow.id)
-    return dict(session.execute(query.limit(MOST_NAMES)).tuples().all())
+    return {row.id: row.name for row in session.execute(query.limit(MOST_NAMES))}
 
 
 def relatives(session: Session, model: str) -> Sequence[Relative]:
