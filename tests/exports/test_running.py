@@ -65,6 +65,12 @@ def test_what_fails_is_a_row_of_the_table_and_the_last_line_says_short(
     assert printed[-1] == "short: 1 faults in 1 exports"
 
 
+def test_every_engine_can_be_asked_in_a_process_of_its_own() -> None:
+    engines = Path(__file__).with_name("engines")
+    for target in all_targets().values():
+        assert "main(load, *LIBRARIES)" in (engines / f"{target.engine}.py").read_text()
+
+
 def test_an_unknown_target_is_said_with_those_that_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["mlx", "tensorrt"]) == 2
     line = capsys.readouterr().out.strip()

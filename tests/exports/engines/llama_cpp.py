@@ -7,7 +7,7 @@ import torch
 from gguf import GGUFReader
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.exports.engines.answer import Loaded, fixed_tokens
+from tests.exports.engines.answer import Loaded, fixed_tokens, main
 
 LIBRARIES = ("gguf", "transformers")
 UNQUANTIZED = ("F32", "F16", "BF16")
@@ -27,3 +27,7 @@ def load(directory: Path) -> Loaded:
     model = AutoModelForCausalLM.from_pretrained(directory, gguf_file="model.gguf", config=config, dtype=torch.float32)
     logits = model.eval()(input_ids=torch.from_numpy(fixed_tokens())).logits
     return Loaded(layers, np.asarray(logits.numpy(), np.float32))
+
+
+if __name__ == "__main__":
+    main(load, *LIBRARIES)
