@@ -106,11 +106,26 @@ def _control_character(source: Path) -> str:
 def test_a_bad_source_registers_nothing(
     client: TestClient, database: Database, source: Path, spoil: Callable[[Path], str], kind: str
 ) -> None:
-    answer = client.post("/v1/models", json={"source": spoil(source)})
+    named = spoil(source)
+    answer = client.post("/v1/models", json={"source": named})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == f"urn:bitplan:problem:{kind}"
     assert len(answer.json()["detail"]) > 20
+    seen = client.post("/v1/models/inspect", json={"source": named})
+    assert (seen.status_code, seen.json()["detail"]) == (422, answer.json()["detail"])
     with database.read_session() as session:
         assert session.scalars(select(ModelRow.id)).all() == []
         assert session.scalars(select(LayerRow.id)).all() == []
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_a_source_would_be_is_said_without_registering_it(client: TestClient, source: Path) -> None:
+    seen = client.post("/v1/models/inspect", json={"source": str(source)}).json()
+    assert client.get("/v1/models").json()["items"] == []
+    model = client.post("/v1/models", json={"source": str(source), "name": "by hand"}).json()
+    same = ("id", "kind", "architecture", "dtype", "blocks", "layers", "parameters", "layer_parameters", "unquantized_bytes")
+    assert [seen[name] for name in same] == [model[name] for name in same]
+    assert (seen["name"], seen["registered"]) == ("tiny-llama", None)
+    assert seen["bytes"] == 2 * model["parameters"], "of bfloat16"
+    assert client.post("/v1/models/inspect", json={"source": str(source)}).json()["registered"] == "by hand"

@@ -1,0 +1,116 @@
+"""What a job would be: the same as the job, and nothing of it stays."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from planner.errors import InvalidRequestError, NotFoundError
+from planner.jobs.job import JobState
+from planner.measuring import setting_of
+from planner.schemas.jobs import JobForecast, SubmitSensitivity
+from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
+from planner.services import evaluations, job_previews, jobs, plans
+from planner.storage.database import Database
+from planner.storage.tables import CalibrationSetRow, JobRow, utc_now
+from tests import synthetic
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def forecast(database: Database, **asked: Any) -> JobForecast:
+    with database.session() as session:
+        return job_previews.forecast_sensitivity(session, SubmitSensitivity.model_validate({"model": "toy", **asked}))
+
+
+def count(database: Database, table: type) -> int:
+    with database.read_session() as session:
+        return session.scalars(select(func.count()).select_from(table)).one()
+
+
+def register(database: Database) -> None:
+    with database.session() as session:
+        synthetic.add_model(session)
+
+
+def test_it_is_what_the_job_is_and_nothing_is_queued(database: Database) -> None:
+    register(database)
+    asked = {"probe": "weight_error", "formats": ["INT4_G64", "INT8_G64"], "include": ["*q_proj"]}
+    told = forecast(database, **asked)
+    assert count(database, JobRow) == 0
+    with database.session() as session:
+        job = jobs.submit_sensitivity(session, SubmitSensitivity.model_validate({"model": "toy", **asked}))
+    assert (told.layers, told.formats, told.cells) == (2, ["INT4_G64", "INT8_G64"], 4)
+    assert (told.memory_bytes, told.whole_bytes) == (job.memory_bytes, job.request["memory"]["whole_bytes"])
+    assert told.streamed_bytes == job.request["memory"]["streamed_bytes"]
+    assert (told.seconds, told.waits_for, told.note) == (None, job.waits_for, None)
+    assert told.unfinished is None
+    assert forecast(database, **asked).unfinished == job.id
+    assert count(database, JobRow) == 1
+
+
+def test_only_what_is_missing_is_forecast(database: Database) -> None:
+    register(database)
+    asked = SubmitSensitivity(model="toy", probe="weight_error", formats=["INT4_G64"])
+    with database.session() as session:
+        job = jobs.submit_sensitivity(session, asked)
+        synthetic.add_cells(session, synthetic.description(), setting_of(job.request), formats=("INT4_G64",))
+        ended = {"state": JobState.SUCCEEDED.value, "finished_at": utc_now(), "unit_seconds": 6.0}
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(ended))
+    told = forecast(database, probe="weight_error", formats=["INT4_G64", "INT8_G64"])
+    assert (told.formats, told.cells, told.seconds) == (["INT8_G64"], 14, pytest.approx(6.0))
+    nothing = forecast(database, probe="weight_error", formats=["INT4_G64"])
+    assert (nothing.cells, nothing.layers, nothing.memory_bytes) == (0, 0, None)
+    assert nothing.note is not None
+    assert "measured already" in nothing.note
+
+
+def test_without_a_text_the_built_in_one_is_assumed_and_not_kept(database: Database) -> None:
+    register(database)
+    told = forecast(database, formats=["INT4_G64"])
+    assert (told.sequences, told.tokens) == (48, 48 * 256)
+    assert count(database, CalibrationSetRow) == 0
+    rounded = forecast(database, probe="weight_error", formats=["INT4_G64"], rounding="gptq")
+    assert rounded.sequences == 48
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"), [({"model": "nobody"}, NotFoundError), ({"probe": "marginal"}, InvalidRequestError)], ids=str
+)
+def test_what_would_be_refused_is_refused_in_the_same_words(
+    database: Database, asked: dict[str, Any], error: type[Exception]
+) -> None:
+    register(database)
+    request = SubmitSensitivity.model_validate({"model": "toy", **asked})
+    with pytest.raises(error) as told, database.session() as session:
+        job_previews.forecast_sensitivity(session, request)
+    with pytest.raises(error) as refused, database.session() as session:
+        jobs.submit_sensitivity(session, request)
+    assert str(told.value) == str(refused.value)
+
+
+def test_an_evaluation_takes_as_long_as_the_last_one_in_proportion_to_its_passes(database: Database) -> None:
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+        plan = plans.create_plan(session, PlanRequest(model="toy", budget=BudgetSpec(effective_bits=4.25))).id
+
+    def told(**asked: Any) -> JobForecast:
+        with database.session() as session:
+            return job_previews.forecast_evaluation(session, plan, EvaluateRequest(**asked))
+
+    first = told()
+    assert (first.kind, first.layers, first.cells, first.tokens, first.seconds) == ("evaluation", 14, None, 64, None)
+    assert first.whole_bytes is not None
+    assert first.streamed_bytes == first.memory_bytes
+    assert count(database, JobRow) == 0
+    with database.session() as session:
+        job = evaluations.submit_evaluation(session, plan, EvaluateRequest())
+        ended = {"state": JobState.SUCCEEDED.value, "finished_at": utc_now(), "unit_seconds": 6.0}
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(ended))
+    assert len(job.request["assignments"]) == 2, "the plan and the uniform format"
+    assert told().seconds == pytest.approx(6.0)
+    assert told(baselines=[]).seconds == pytest.approx(6.0 * 2 / 3), "the reference is run too"
+    with database.session() as session:
+        assert evaluations.submit_evaluation(session, plan, EvaluateRequest()).forecast_seconds == pytest.approx(6.0)
