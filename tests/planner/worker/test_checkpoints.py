@@ -157,6 +157,45 @@ def test_a_packed_checkpoint_takes_the_predicted_bytes(database: Database, tmp_p
     assert {f"{choice.layer}.weight_packed" for choice in plan.choices} <= set(names)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "kind", "formats"),
+    [
+        ("llama.cpp", "llama", ("Q4_0", "Q8_0")),
+        ("llama.cpp", "tied", ("Q4_0", "Q8_0")),
+        ("llama.cpp", "gguf", ("Q4_0", "Q8_0")),
+        ("llama.cpp", "tied gguf", ("Q4_0", "Q8_0")),
+        ("mlx", "mixture", ("INT2_G32", "INT8_G32")),
+        ("quanto", "tied gguf", ("INT2_CHANNEL", "INT4_CHANNEL", "INT8_CHANNEL")),
+        ("generic", "gguf", ("INT3_G64", "INT4_G64_ASYM", "INT8_G64")),
+    ],
+)
+def test_a_budget_of_file_bytes_is_kept_by_the_file(
+    database: Database, tmp_path: Path, runtime: str, kind: str, formats: tuple[str, ...]
+) -> None:
+    first = planned(database, SOURCES[kind](tmp_path), runtime=runtime, formats=formats)
+    budget = first.size.file_bytes - 1
+    request = PlanRequest(model=first.model, runtime=runtime, formats=list(formats), budget=BudgetSpec(file_bytes=budget))
+    with database.session() as session:
+        plan = plans.create_plan(session, request)
+    written = write_plan_checkpoint(database, plan.id, tmp_path / "packed")
+    (weights,) = (path for path in written.iterdir() if path.suffix in (".safetensors", ".gguf"))
+    assert plan.size.file_bytes - 7 * (runtime == "generic") <= weights.stat().st_size <= plan.size.file_bytes <= budget
+    assert plan.size.container_bytes is not None
+    if runtime == "llama.cpp" and kind != "tied":  # transformers reads no head_dim of Qwen3 from GGUF
+        loaded = load_model(describe(str(weights)))
+        assert loaded.tokenizer("two words")["input_ids"]
+
+
+def test_a_file_that_would_be_larger_than_its_plan_is_not_written(database: Database, tmp_path: Path) -> None:
+    """The chat template is no part of a model's identity: one that was added later is no tokenizer of the plan's size."""
+    source = tiny_models.tiny_llama(tmp_path / "m")
+    plan = planned(database, source, runtime="llama.cpp", formats=("Q4_0", "Q8_0"))
+    (source / "chat_template.jinja").write_text("{{ messages }}" * 100)
+    with pytest.raises(CheckpointError, match="Register the model again"):
+        write_plan_checkpoint(database, plan.id, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
 def test_what_cannot_be_written(database: Database, tmp_path: Path) -> None:
     source = tiny_models.tiny_gpt2(tmp_path / "m")
     plan = planned(database, source, runtime="vllm", formats=("INT4_G64",))

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from planner.exports import ExportedModel, get_exporter
 from planner.exports.llama_cpp_names import tensor_names
 from planner.runtimes import get_runtime
 from planner.runtimes.rest import Rest
+from planner.services.models import inspect
 from planner.worker.assignment_checkpoints import write_assignment
 from planner.worker.checkpoint_writers.registry import writer_for
 from sensitivity.checkpoint import describe
@@ -305,6 +307,47 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path) -> None:
     model = load_model(describe(str(tiny_gpt2(tmp_path / "source", blocks=1))))
     with pytest.raises(CheckpointError, match=r"no GGUF file is written for gpt2, but for llama, .*without --checkpoint"):
         write(model, mixed_plan(model), tmp_path / "written")
+
+
+def _of_numbers(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    found = json.loads(path.read_text())
+    found["model"]["vocab"] = {"a": "0"}
+    path.write_text(json.dumps(found))
+
+
+def _without_words(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added_tokens": [{"id": 3}]}))
+
+
+def _special_numbers(directory: Path) -> None:
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps(["no", "object"]))
+
+
+@pytest.mark.parametrize("change", [_sentencepiece, _large_tokenizer, _of_numbers, _without_words, _special_numbers])
+def test_a_tokenizer_that_is_not_written_is_refused_before_weights_are_rounded(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    source = tiny_llama(tmp_path / "source", blocks=1)
+    assert inspect(str(source)).tokenizer_bytes is not None
+    change(source)
+    description = inspect(str(source))
+    assert description.tokenizer_bytes is None
+    with pytest.raises(CheckpointError, match="token"):
+        writer_for(RUNTIME, "llama.cpp").check(description)
+
+
+def test_a_gguf_needs_a_token_for_each_row_of_its_embedding(tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "source.gguf", blocks=1)
+    description = describe(str(path))
+    writer_for(RUNTIME, "llama.cpp").check(description)
+    rest = [replace(tensor, shape=(257, 64)) if "embed" in tensor.name else tensor for tensor in description.rest or ()]
+    with pytest.raises(CheckpointError, match="256 tokens, but its embedding has 257 rows"):
+        writer_for(RUNTIME, "llama.cpp").check(replace(description, rest=tuple(rest)))
+    with pytest.raises(CheckpointError, match="no GGUF file is written for gpt2"):
+        writer_for(RUNTIME, "llama.cpp").check(replace(description, architecture="gpt2"))
 
 
 def test_rest_bytes_count_norms_in_float32() -> None:
