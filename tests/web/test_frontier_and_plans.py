@@ -1,0 +1,245 @@
+"""Frontiers and stored plans in the browser: what is drawn is what the service answers, and plans can be worked with."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from planner.storage.database import Database
+from tests import synthetic
+from tests.api.serving import Served, serve
+from tests.planner.services.evaluated_plans import evaluated, made
+from tests.web.chromium import PHONE, Watched, watched_page
+
+BLOCKS = 4
+LAYERS = 7 * BLOCKS
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A service with stored plans.
+
+    Attributes:
+        served: the service.
+        address: of it.
+        plans: ids of two plans of the toy, the first one evaluated beside a uniform format.
+        larger: name of another evaluated model.
+    """
+
+    served: Served
+    address: str
+    plans: tuple[str, str]
+    larger: str
+
+    def get(self, path: str, **parameters: str) -> Any:
+        return self.served.client.get(path, params=parameters).raise_for_status().json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.served.client.post(path, json=body).raise_for_status().json()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    folder: Path = tmp_path_factory.mktemp("plans")
+    with serve(folder, blocks=BLOCKS) as served:
+        database = Database(f"sqlite:///{folder / 'bitplan.db'}")
+        described = synthetic.description(name="larger", blocks=BLOCKS, hidden=512)
+        with database.session() as session:
+            plan, other = made(session), made(session, budget={"effective_bits": 5.25})
+            evaluated(
+                session, plan, {"plan": 1.1 * plan.predicted.loss, plan.references[0].label: 3 * plan.predicted.loss}, error=0.05
+            )
+            synthetic.add_model(session, described)
+            calibration = plan.provenance.calibration
+            synthetic.add_cells(session, described, synthetic.setting(calibration))
+            evaluated(session, made(session, model="larger"), {"plan": 0.1})
+        database.close()
+        yield Kept(served, str(served.client.base_url).rstrip("/"), (plan.id, other.id), "larger")
+
+
+@pytest.fixture
+def watched(browser: Browser, kept: Kept) -> Iterator[Watched]:
+    """A page of this service; the test fails if it did what it should not do."""
+    with watched_page(browser, kept.address, refusals=(422,)) as opened:
+        yield opened
+        assert opened.faults == []
+
+
+def opened(page: Page, path: str) -> None:
+    page.goto(path)
+    page.wait_for_selector("body[data-drawn]")
+
+
+def again(page: Page, act: Any) -> None:
+    """Do something, and wait until the picture is drawn anew."""
+    count = page.evaluate("document.body.dataset.drawn")
+    act()
+    page.wait_for_selector(f'body[data-drawn]:not([data-drawn="{count}"])')
+
+
+def test_the_frontier_is_drawn_with_its_knee_uniform_formats_and_measurements(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    opened(page, "/models/toy/frontier")
+    found = kept.post("/v1/frontiers", {"model": "toy", "points": 60, "proven": True})
+    positive = [point for point in found["points"] if point["predicted_loss"] > 0]
+    assert page.locator("#picture .points circle").count() == len(positive)
+    assert page.locator("#picture .knee circle").count() == 1
+    assert page.locator("#picture .uniforms path").count() == sum(one["predicted_loss"] > 0 for one in found["uniforms"])
+    assert page.locator("#picture .measured-plans circle").count() == 1
+    assert page.locator("#picture .measured-uniforms circle").count() == 1
+    assert page.locator("#picture .error-bars path").count() == 2
+    knee = found["points"][found["knee"]]
+    assert f"{knee['effective_bits']:.2f} bits a weight" in page.inner_text("#knee")
+    assert "Every point is proven best" in page.inner_text("#knee")
+    page.click("#table-of-points summary")
+    assert page.locator("#points tbody tr").count() == len(found["points"])
+    with page.expect_download() as download:
+        page.click("text=CSV")
+    saved = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [float(row["predicted_loss"]) for row in saved] == [point["predicted_loss"] for point in found["points"]]
+
+
+def test_a_point_opens_the_studio_and_a_measurement_its_plan(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    opened(page, "/models/toy/frontier?runtime=vllm&formats=INT4_G64,INT8_G64")
+    point = page.locator("#picture .points a").nth(20)
+    point.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studio?**")
+    for part in ("runtime=vllm", "formats=INT4_G64%2CINT8_G64", "file_bytes="):
+        assert part in page.url
+    opened(page, "/models/toy/frontier")
+    page.locator("#picture .measured-plans a").click()
+    page.wait_for_url(f"**/plans/{kept.plans[0]}")
+
+
+def test_the_controls_ask_anew_and_the_address_keeps_them(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    opened(page, "/models/toy/frontier")
+    again(page, lambda: page.select_option("select[name=runtime]", "vllm"))
+    again(page, lambda: page.select_option("select[name=size]", "resident_bytes"))
+    again(page, lambda: (page.fill("input[name=context]", "4096"), page.press("input[name=context]", "Tab")))
+    found = kept.post("/v1/frontiers", {"model": "toy", "runtime": "vllm", "context": 4096, "points": 60, "proven": True})
+    assert f"{found['points'][found['knee']]['effective_bits']:.2f} bits" in page.inner_text("#knee")
+    assert "memory with the KV cache" in page.inner_text("#picture")
+    for part in ("runtime=vllm", "size=resident_bytes", "context=4096"):
+        assert part in page.url
+    page.reload()
+    page.wait_for_selector("body[data-drawn]")
+    assert page.input_value("input[name=context]") == "4096"
+    again(page, lambda: page.select_option("select[name=runtime]", "exllamav3"))
+    assert "exllamav3" in page.inner_text("#problem")
+    assert not page.is_visible("#picture")
+
+
+def test_other_models_stand_beside_it(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    opened(page, "/models/toy/frontier")
+    page.click("text=Other models")
+    again(page, lambda: page.get_by_label(kept.larger).check())
+    found = kept.post("/v1/families/frontier", {"models": ["toy", kept.larger], "limit": "file_bytes", "points": 60})
+    assert page.locator("#family-picture .points a").count() == sum(len(model["points"]) for model in found["models"])
+    assert page.locator("#crossings li").count() == len(found["crossings"])
+    assert kept.larger in page.inner_text("#family-picture")
+
+
+def test_two_plans_are_ticked_and_compared(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    page.goto("/plans?model=toy")
+    assert page.is_disabled("#compare")
+    for plan in kept.plans:
+        page.check(f'input.pick[value="{plan}"]')
+    page.select_option("#filters select[name=runtime]", "generic")
+    page.wait_for_url("**runtime=generic**")
+    assert page.locator("input.pick:checked").count() == 2  # what is ticked outlives another page of the list
+    page.click("#compare")
+    page.wait_for_selector("#changed-layers")
+    diff = kept.get(f"/v1/plans/{kept.plans[0]}/diff/{kept.plans[1]}")
+    assert page.locator("#changed-layers tbody tr").count() == len(diff["changed"])
+    strips = page.locator(".one-strip svg")
+    assert [strips.nth(side).locator("g.tile").count() for side in (0, 1)] == [LAYERS, LAYERS]
+    assert strips.nth(0).locator("g.tile.changed").count() == len(diff["changed"])
+
+
+def test_a_tile_is_explained_and_layers_are_found(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    plan = kept.get(f"/v1/plans/{kept.plans[0]}")
+    opened(page, f"/plans/{kept.plans[0]}")
+    titles = page.eval_on_selector_all("#strip g.tile title", "titles => titles.map(title => title.textContent)")
+    assert [title.split(": ")[1].split(",")[0] for title in titles] == [choice["format"] for choice in plan["choices"]]
+    tile = page.locator("#strip g.tile").nth(3)
+    tile.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#explanation[data-layer]")
+    layer = plan["choices"][3]
+    explained = kept.get(f"/v1/plans/{kept.plans[0]}/explain", layer=layer["layer"])
+    text = page.inner_text("#explanation")
+    assert f"{layer['layer']}: {layer['format']}" in text
+    assert page.locator("#explanation tbody tr").count() == len(explained["groups"][0]["options"])
+    assert explained["groups"][0]["flip"]["advice"] in text
+    page.select_option("#layer-search select[name=kind]", "v_proj")
+    page.wait_for_selector(f"#layers >> text={BLOCKS} that match")
+    page.fill("#layer-search input[name=text]", "layers.2.")
+    page.wait_for_selector("#layers >> text=1 that match")
+    page.click("#layers button.explain")
+    page.wait_for_selector('#explanation[data-layer="model.layers.2.self_attn.v_proj"]')
+
+
+def test_a_plan_is_named_pinned_exported_and_planned_for_another_runtime(watched: Watched, kept: Kept) -> None:
+    page, plan = watched.page, kept.plans[1]
+    opened(page, f"/plans/{plan}")
+    page.fill("#name input[name=name]", "production")
+    page.fill("#name input[name=why]", "it is better")
+    page.click("text=Give this name")
+    page.wait_for_selector(".names >> text=it is better")
+    page.click("#pin")
+    page.wait_for_selector("#unpin")
+    assert kept.get("/v1/models/toy/plan-names/production")["plan"] == plan
+    assert page.locator("#delete").count() == 0
+    with page.expect_download() as download:
+        page.click("a.export >> text=compressed-tensors")
+    assert json.loads(Path(download.value.path()).read_text()) == kept.get(
+        f"/v1/plans/{plan}/export", target="compressed-tensors"
+    )
+    page.click('button.retarget[data-runtime="exllamav3"]')
+    page.wait_for_selector("#notice:not([hidden])")
+    assert "takes none of the formats" in page.inner_text("#notice")
+    page.click('button.retarget[data-runtime="vllm"]')
+    page.wait_for_url(f"**/plans/{plan}/diff/*")
+    made_id = page.url.rpartition("/")[2]
+    assert kept.get(f"/v1/plans/{made_id}")["runtime"] == "vllm"
+    opened(page, f"/plans/{plan}")
+    page.click("#unpin")
+    page.wait_for_selector("#pin")
+    page.click("text=Take away")
+    page.wait_for_selector("#delete")
+
+
+def test_a_plan_is_measured_from_its_page(watched: Watched, kept: Kept) -> None:
+    page, plan = watched.page, kept.plans[1]
+    opened(page, f"/plans/{plan}")
+    page.wait_for_selector("#forecast:not(:empty)")
+    page.click("text=Measure this plan")
+    page.wait_for_url("**/jobs/*")
+    job = kept.get(f"/v1/jobs/{page.url.rpartition('/')[2]}")
+    assert (job["kind"], job["request"]["plan_id"]) == ("evaluation", plan)
+
+
+def test_pages_of_plans_fit_a_phone(browser: Browser, kept: Kept) -> None:
+    first, second = kept.plans
+    with watched_page(browser, kept.address, size=PHONE, dark=True) as watched:
+        for path, last in (
+            (f"/plans/{first}", "button.retarget"),
+            (f"/plans/{first}/diff/{second}", "#changed-layers"),
+            ("/plans", "table"),
+        ):
+            watched.page.goto(path)
+            watched.page.wait_for_selector(last)
+            assert watched.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert watched.faults == []
