@@ -11,6 +11,11 @@ KV_ELEMENT_BYTES = 2
 DTYPE_BITS = {"bfloat16": 16, "float16": 16, "float32": 32, "float64": 64}
 
 
+def unquantized_kv_bytes(elements_per_token: int, *, context: int, batch: int) -> int:
+    """Bytes of the K and V caches of so many sequences, 16 bits an element."""
+    return elements_per_token * context * batch * KV_ELEMENT_BYTES
+
+
 class BudgetKind(StrEnum):
     """What the limit is a limit of."""
 
@@ -140,7 +145,7 @@ class Budget:
 
     def kv_bytes(self, footprint: Footprint) -> int:
         """Bytes of the KV cache at this context and batch, 16 bits an element."""
-        return footprint.kv_elements_per_token * self.context * self.batch * KV_ELEMENT_BYTES
+        return unquantized_kv_bytes(footprint.kv_elements_per_token, context=self.context, batch=self.batch)
 
     def meter(self, footprint: Footprint, *, caches_planned: bool = False) -> Meter:
         """How the limit counts stored bits.

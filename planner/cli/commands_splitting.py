@@ -1,7 +1,6 @@
 """`bitplan split`: one model over two devices with a link between them."""
 
 from collections import Counter
-from fractions import Fraction
 from typing import Annotated
 
 import typer
@@ -9,7 +8,6 @@ import typer
 from planner.cli import options
 from planner.cli.reporting import AsJson, in_bytes, out, show_json, show_table, with_error
 from planner.cli.workspace import operations
-from planner.errors import InvalidRequestError
 from planner.schemas.splits import SplitDocument, SplitLink, SplitPart, SplitRequest, SplitRow, SplitSide
 
 
@@ -51,8 +49,10 @@ def split(
         model=model,
         front=_side(front, front_memory, front_workspace, front_runtime, front_formats),
         back=_side(back, back_memory, back_workspace, back_runtime, back_formats),
-        link=SplitLink(bytes_per_second=options.read_bytes(link_bandwidth), latency_seconds=_seconds(link_ms, "link-ms")),
-        decode_seconds=None if decode_ms is None else _seconds(decode_ms, "decode-ms"),
+        link=SplitLink(
+            bytes_per_second=options.read_bytes(link_bandwidth), latency_seconds=options.read_milliseconds("--link-ms", link_ms)
+        ),
+        decode_seconds=None if decode_ms is None else options.read_milliseconds("--decode-ms", decode_ms),
         context=context,
         batch=batch,
         formats=options.read_list(formats),
@@ -81,15 +81,6 @@ def _side(device: str, memory: str, workspace: str, runtime: str, formats: str |
         runtime=runtime,
         formats=options.read_list(formats),
     )
-
-
-def _seconds(text: str, option: str) -> float:
-    """Milliseconds as seconds, without the rounding of a division of floats."""
-    try:
-        return float(Fraction(text) / 1000)
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
-        msg = f"cannot read --{option} {text!r}: write a number of milliseconds"
-        raise InvalidRequestError(msg) from error
 
 
 def _show(found: SplitDocument) -> None:

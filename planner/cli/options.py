@@ -226,6 +226,15 @@ def _read_limit(option: str, text: str) -> str | int | float:
         return read_bytes(text)
     if unit == "operations":
         return _read_operations(option, text)
+    return read_milliseconds(option, text)
+
+
+def read_milliseconds(option: str, text: str) -> float:
+    """Milliseconds as seconds, without the rounding of a division of floats.
+
+    Raises:
+        InvalidRequestError: no number.
+    """
     try:
         return float(Fraction(text) / 1000)
     except (ValueError, ZeroDivisionError, OverflowError) as error:

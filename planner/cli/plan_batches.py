@@ -1,19 +1,19 @@
 """Many plans of one command: from a list of budgets or a file of questions, shown as one table."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
 
-from planner.budget import BudgetKind
 from planner.cli.reporting import BAD_INPUT, BUDGET, in_bytes, out, problem_of, show_json, show_table
 from planner.errors import InvalidRequestError
 from planner.operations import AbstractOperations
+from planner.schemas.budget_words import budget_words
 from planner.schemas.plan_batches import MOST_REQUESTS, BatchItem, PlanBatch, PlanBatchAnswer
-from planner.schemas.plans import BudgetSpec, PlanRequest, PlanSummary
+from planner.schemas.plans import PlanRequest, PlanSummary
 
 MOST_BYTES: Final = 16 * 2**20
 """Of a file of questions."""
@@ -106,24 +106,8 @@ def _asked(requests: Sequence[PlanRequest]) -> list[str]:
             [
                 *([request.model] if len(models) > 1 else []),
                 *([request.runtime] if len(runtimes) > 1 else []),
-                _budget(request.budget),
+                budget_words(request.budget, in_bytes),
             ]
         )
         for request in requests
     ]
-
-
-def _budget(spec: BudgetSpec) -> str:
-    return ", ".join(_WORDS[kind](getattr(spec, kind.value), spec.device) for kind in spec.given)
-
-
-_WORDS: Final[dict[BudgetKind, Callable[[Any, str | None], str]]] = {
-    BudgetKind.EFFECTIVE_BITS: lambda value, _: f"{value:g} bits",
-    BudgetKind.FILE_BYTES: lambda value, _: f"file of {in_bytes(int(value))}",
-    BudgetKind.RESIDENT_BYTES: lambda value, _: f"memory of {in_bytes(int(value))}",
-    BudgetKind.DECODE_SECONDS: lambda value, device: f"{1000 * value:g} ms a token on {device}",
-    BudgetKind.PREFILL_SECONDS: lambda value, device: f"{1000 * value:g} ms a prompt on {device}",
-    BudgetKind.BIT_OPERATIONS: lambda value, _: f"{value:g} bit-operations",
-    BudgetKind.POOL_BYTES: lambda pools, _: " and ".join(f"{in_bytes(size)} of {name}" for name, size in pools.items()),
-    BudgetKind.MAX_LOSS: lambda value, _: f"loss of {value:g}",
-}

@@ -47,6 +47,11 @@ class KeptLimit(Schema):
     least: Annotated[float, Field(description="least value that any plan keeps, whatever the other limits")]
     most: Annotated[float, Field(description="value that every plan keeps")]
 
+    @property
+    def name(self) -> str:
+        """Its kind, and the memory pool that it is of."""
+        return self.kind if self.pool is None else f"{self.kind} of {self.pool}"
+
 
 class DeviceUsed(Schema):
     """The device whose seconds were limited."""

@@ -25,7 +25,6 @@ from planner.schemas.explanations import (
 )
 from planner.schemas.plans import PlanDocument
 from planner.services.asking import Asked, ask
-from planner.services.plan_diffs import limit_name
 from planner.services.plan_questions import asked_again, measured_since
 from planner.services.plans import get_plan
 from planner.services.preparing import prepare
@@ -341,7 +340,7 @@ def _finite(value: np.floating) -> float | None:
 
 
 def _prices(document: PlanDocument) -> list[PriceOfLimit]:
-    found = [(limit_name(limit), limit.multiplier) for limit in document.limits]
+    found = [(limit.name, limit.multiplier) for limit in document.limits]
     if not document.limits:
         found = [(document.budget.first.kind.value, document.proof.multiplier)]
     for count in document.proof.counts:

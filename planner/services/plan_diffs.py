@@ -12,7 +12,6 @@ from planner.schemas.base import Schema
 from planner.schemas.choices import Choice
 from planner.schemas.plan_diffs import ComparedPlan, FieldChange, GroupChange, KVChange, LayerChange, LimitChange, PlanDiff
 from planner.schemas.plans import PlanDocument
-from planner.schemas.proofs import KeptLimit
 from planner.services.planning_inputs import load_layers
 from planner.services.plans import get_plan
 
@@ -161,7 +160,7 @@ def _kv_changes(plan: PlanDocument, other: PlanDocument) -> list[KVChange]:
 
 
 def _limit_changes(plan: PlanDocument, other: PlanDocument) -> list[LimitChange]:
-    here, there = ({limit_name(limit): limit for limit in document.limits} for document in (plan, other))
+    here, there = ({limit.name: limit for limit in document.limits} for document in (plan, other))
     return [
         LimitChange(
             kind=kind,
@@ -172,11 +171,6 @@ def _limit_changes(plan: PlanDocument, other: PlanDocument) -> list[LimitChange]
         )
         for kind in dict.fromkeys([*here, *there])
     ]
-
-
-def limit_name(limit: KeptLimit) -> str:
-    """A limit's kind, and the memory pool that it is of."""
-    return limit.kind if limit.pool is None else f"{limit.kind} of {limit.pool}"
 
 
 def _compared(document: PlanDocument) -> ComparedPlan:

@@ -272,7 +272,7 @@ def bit_price(answered: Answered) -> float:
 def binding(answered: Answered, limits: Sequence[KeptLimit]) -> str | None:
     """The limits with a price, if any; a single one unless the plan is the largest; where only counts have a price, these."""
     solved = answered.solved
-    priced = [limit.kind if limit.pool is None else f"{limit.kind} of {limit.pool}" for limit in limits if limit.binds]
+    priced = [limit.name for limit in limits if limit.binds]
     if len(limits) > 1 or not answered.asked.is_plain:
         return ", ".join(priced) or ("counts" if solved.prices.any() else None)
     if solved.price == 0 and solved.prices.any():

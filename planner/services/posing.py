@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.budget import KV_ELEMENT_BYTES, Footprint
+from planner.budget import Footprint, unquantized_kv_bytes
 from planner.build import Classes, GroupCurves, build_classes, group_curves
 from planner.errors import InvalidRequestError
 from planner.grouping import MEASURED_TOGETHER, Tying, merged, ranked, tied
@@ -107,7 +107,9 @@ def size_of(
     bits: int, footprint: Footprint, *, context: int = 0, batch: int = 1, workspace: int = 0, cache_bits: int | None = None
 ) -> Size:
     """Exact sizes of an assignment whose planned layers take so many bits, and planned caches ``cache_bits``."""
-    kv_bits = 8 * footprint.kv_elements_per_token * context * batch * KV_ELEMENT_BYTES if cache_bits is None else cache_bits
+    kv_bits = cache_bits
+    if kv_bits is None:
+        kv_bits = 8 * unquantized_kv_bytes(footprint.kv_elements_per_token, context=context, batch=batch)
     return Size(
         layer_bits=bits,
         effective_bits=bits / footprint.parameters if footprint.parameters else 0.0,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 import solvers
-from planner.budget import DTYPE_BITS, KV_ELEMENT_BYTES, Meter
+from planner.budget import DTYPE_BITS, Meter, unquantized_kv_bytes
 from planner.build import Classes, GroupCurves
 from planner.devices import (
     Device,
@@ -93,6 +93,18 @@ class Part:
     def least_bytes(self) -> int:
         """Bytes of its smallest plan, with everything else."""
         return int(self.meter.value(self.classes.smallest_bits))
+
+    @property
+    def made_of(self) -> str:
+        """What makes these bytes, in words; empty where nothing lies here."""
+        fixed = self.fixed
+        parts = (
+            (-(-self.classes.smallest_bits // 8), f"of its {len(self.classes.layers)} planned layers"),
+            (fixed.unquantized_bytes, "of what is not planned"),
+            (fixed.kv_bytes, "of KV cache"),
+            (fixed.workspace_bytes, "of workspace"),
+        )
+        return ", ".join(f"{size:,} bytes {words}" for size, words in parts if size)
 
     @cached_property
     def least_picoseconds(self) -> int:
@@ -228,7 +240,7 @@ class Side:
         if not blocks:
             return Fixed()
         model = self.prepared.selected.model
-        total = model.kv_elements_per_token * self.context * self.batch * KV_ELEMENT_BYTES
+        total = unquantized_kv_bytes(model.kv_elements_per_token, context=self.context, batch=self.batch)
         kv_bytes = -(-total * blocks // self.blocks)
         whole = blocks == self.blocks
         rest = Remainder(

@@ -203,9 +203,10 @@ def _refuse_memory(nearest: Outcome, rows: list[dict[str, object]]) -> NoReturn:
     point = nearest.point
     front, back = point.parts
     msg = (
-        f"no split fits both memories. The nearest is after {point.split} blocks: the front takes {front.least_bytes:,} bytes at "
+        f"no split fits both memories. The nearest is after block {point.split}: the front takes {front.least_bytes:,} bytes at "
         f"least and has {front.memory_bytes:,}, the back {back.least_bytes:,} and has {back.memory_bytes:,}. Raise the memories, "
-        f"add smaller formats, or loosen floors and pins"
+        f"add smaller formats, or loosen floors and pins. At its least the front has {front.made_of or 'nothing'}; the back has "
+        f"{back.made_of or 'nothing'}"
     )
     raise BudgetBelowFloorError(
         msg,

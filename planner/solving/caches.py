@@ -20,15 +20,14 @@ from planner.runtimes.kv_rules import KVRules
 from planner.solving.rows import MOST_UNITS, refuse_beyond
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.abstract import AbstractFormat
-from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, CachedTensor, KVCacheFormat
+from sensitivity.formats.kv_cache import KV_CACHE_FORMATS, CachedTensor, KVCacheFormat, without_tensor
 
 Entry = TypeVar("Entry", np.int64, np.float64, np.bool_)
 KINDS: Final[Mapping[CachedTensor, str]] = {CachedTensor.KEYS: "k_cache", CachedTensor.VALUES: "v_cache"}
 TENSORS: Final[Mapping[str, CachedTensor]] = {kind: tensor for tensor, kind in KINDS.items()}
 
 _BY_TENSOR: Final[Mapping[CachedTensor, Mapping[str, KVCacheFormat]]] = {
-    tensor: {fmt.name.removeprefix(f"{tensor}_"): fmt for fmt in KV_CACHE_FORMATS if fmt.tensor is tensor}
-    for tensor in CachedTensor
+    tensor: {without_tensor(fmt.name): fmt for fmt in KV_CACHE_FORMATS if fmt.tensor is tensor} for tensor in CachedTensor
 }
 
 
