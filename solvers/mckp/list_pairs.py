@@ -12,14 +12,22 @@ from solvers.arrays import Floats, Integers
 from solvers.mckp.list_search import Core, Found, find_undominated
 from solvers.mckp.moves import Corner
 from solvers.mckp.tracing import Step, trace_moves
+from solvers.solver import Deadline
 
 LENGTH = 100_000  # states of a list
 
 
-def join_lists(corner: Corner, core: Core, gap: float) -> Found:
-    """The best choice below ``gap`` that two lists make; ``chosen`` is ``None`` when they make none."""
+def join_lists(corner: Corner, core: Core, gap: float, *, deadline: Deadline) -> Found:
+    """The best choice below ``gap`` that two lists make; ``chosen`` is ``None`` when they make none.
+
+    Args:
+        corner: the LP choice that the moves start from.
+        core: the moves.
+        gap: gap of the incumbent; only a smaller one counts.
+        deadline: looked at before each class; lists that it ends are joined as they are.
+    """
     classes = core.starts.shape[0] - 1
-    first, second = (_List(corner, core, range(half, classes, 2), gap) for half in (0, 1))
+    first, second = (_List(corner, core, range(half, classes, 2), gap, deadline) for half in (0, 1))
     partner = np.searchsorted(second.size, corner.slack - first.size, side="right") - 1
     loss = np.where(partner >= 0, first.loss(corner) + second.loss(corner)[partner], np.inf)
     best = int(loss.argmin())
@@ -32,13 +40,13 @@ def join_lists(corner: Corner, core: Core, gap: float) -> Found:
 
 
 class _List:
-    """The undominated partial choices of some classes, by size; classes are taken until the list is long."""
+    """The undominated partial choices of some classes, by size; classes are taken until the list is long, or time is up."""
 
-    def __init__(self, corner: Corner, core: Core, classes: range, gap: float) -> None:
+    def __init__(self, corner: Corner, core: Core, classes: range, gap: float, deadline: Deadline) -> None:
         self.size, self.cost = np.zeros(1, dtype=np.int64), np.zeros(1)
         self.steps: list[Step] = []
         for j in classes:
-            if self.size.shape[0] >= LENGTH:
+            if self.size.shape[0] >= LENGTH or deadline.passed():
                 break
             self._extend(corner, core, slice(int(core.starts[j]), int(core.starts[j + 1])), gap)
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -95,10 +94,10 @@ def _search(corner: Corner, core: Core, gap: float, limits: Limits, deadline: De
     families need it.
     """
     found = search_core(corner, core, gap, max_states=min(limits.max_states, LONG_LIST), deadline=deadline)
-    for improve, states in ((partial(_narrowly, deadline=deadline), LONGER_LIST), (join_lists, limits.max_states)):
-        if found.finished or limits.max_states <= LONG_LIST:
+    for improve, states in ((_narrowly, LONGER_LIST), (join_lists, limits.max_states)):
+        if found.finished or limits.max_states <= LONG_LIST or deadline.passed():
             break
-        better = _later(found, improve(corner, core, found.gap))
+        better = _later(found, improve(corner, core, found.gap, deadline=deadline))
         core = gather_core(corner, core.moves, better.gap)
         found = _later(
             better, search_core(corner, core, better.gap, max_states=min(limits.max_states, states), deadline=deadline)

@@ -15,6 +15,7 @@ from solvers.mckp.list_pairs import join_lists
 from solvers.mckp.list_search import gather_core
 from solvers.mckp.moves import moves_within
 from solvers.mckp.one_budget import apply_moves, find_corner
+from solvers.solver import Deadline
 from tests.solvers.contract import recomputed_bound, replace_budget, scale_of
 from tests.solvers.instances import LOSSES, SIZES, adversarial, curves, one_budget, tiny_problem
 
@@ -175,8 +176,11 @@ def test_joined_lists_find_the_best_of_all_choices_of_a_small_core() -> None:
         moves = moves_within(excess, corner, np.inf)
         everything = moves.pick(np.isfinite(moves.cost))
         limit = 2 * float(everything.cost.sum()) + corner.gap + 1
-        joined = join_lists(corner, gather_core(corner, everything, limit), limit)
+        core = gather_core(corner, everything, limit)
+        joined = join_lists(corner, core, limit, deadline=Deadline())
         assert joined.chosen is not None
+        hurried = join_lists(corner, core, limit, deadline=Deadline.after(0))
+        assert (hurried.chosen is None or hurried.chosen.count == 0, hurried.states) == (True, 2)
         choice = apply_moves(corner.choice, joined.chosen)
         judge = solve(problem, BruteForce())
         assert problem.loss[np.arange(problem.classes), choice].sum() == pytest.approx(judge.loss, rel=1e-12)
