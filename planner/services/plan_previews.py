@@ -16,7 +16,7 @@ from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.kept_limits import kept_limits
 from planner.services.plan_documents import Answered, binding, bit_price, notes_on_errors, size_under
-from planner.services.plan_tiles import Tiling
+from planner.services.plan_tiles import Tiling, tiling_of
 from planner.services.plans import solve_asked
 from planner.services.posing import unit_of
 from planner.services.preparing import prepare
@@ -42,6 +42,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
     inputs, setting, choice = prepared.inputs, prepared.inputs.setting, solved.proved.choice
     limits = kept_limits(asked, solved, found.smallest, found.items)
     smallest, largest = _ends(asked)
+    upgrades, downgrades = _changes(asked, solved)
     return PlanPreview(
         model=prepared.selected.model.id,
         model_name=prepared.selected.model.name,
@@ -68,9 +69,9 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
         price_per_megabyte=bit_price(answered) * BITS_PER_MEGABYTE,
         limits=limits,
         references=sorted(_references(answered), key=lambda point: point.size.layer_bits),
-        upgrades=_changes(asked, solved, up=True),
-        downgrades=_changes(asked, solved, up=False),
-        tiles=Tiling(asked.whole, get_runtime(request.runtime)).tiles(choice),
+        upgrades=upgrades,
+        downgrades=downgrades,
+        tiles=_tiling(asked).tiles(choice, get_runtime(request.runtime)),
         ignored=len(prepared.selected.ignored),
         notes=[
             *asked.whole.curves.notes,
@@ -90,28 +91,41 @@ def _ends(asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return smallest, np.where(classes.legal, classes.sizes, -1).argmax(axis=1)
 
 
-def _changes(asked: Asked, solved: Solved, *, up: bool) -> list[Change]:
-    """Groups in a larger format (or in a smaller one), by the loss that a bit of them saves (or costs)."""
+def _tiling(asked: Asked) -> Tiling:
+    """The tiles of the question, remembered with its problems."""
+    budget, problems = asked.request.budget, asked.prepared.problems
+    served = None if asked.whole.caches is None else (budget.context, budget.batch)
+    return problems.recall(("tiles", served), lambda: tiling_of(asked.whole), size=lambda made: made.bytes)
+
+
+def _changes(asked: Asked, solved: Solved) -> tuple[list[Change], list[Change]]:
+    """Groups in a larger format by the loss that a bit of it saves, and groups in a smaller one by the loss that a bit costs."""
     classes, loss, choice = asked.whole.classes, asked.whole.curves.loss, solved.proved.choice
     if not len(choice):
-        return []
+        return [], []
     rows = np.arange(len(choice))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        more = classes.sizes - classes.sizes[rows, choice][:, None]
-        change = loss - loss[rows, choice][:, None]
-        useful = np.isfinite(loss) & ((more > 0) & (change < 0) if up else (more < 0) & (change >= 0))
-        a_bit = np.where(useful, change / more, 0.0 if up else -np.inf)  # negative: more bits, less loss
-    columns = a_bit.argmin(axis=1) if up else a_bit.argmax(axis=1)
-    first = np.argsort(a_bit[rows, columns] if up else -a_bit[rows, columns], kind="stable")[:MOST_CHANGES]
-    return [
-        _change(asked, group, int(choice[group]), int(columns[group]))
-        for group in first.tolist()
-        if useful[group, columns[group]]
-    ]
+    more = classes.sizes - classes.sizes[rows, choice][:, None]
+    change = loss - loss[rows, choice][:, None]
+    legal = np.isfinite(loss)
+    price = np.divide(-change, more, out=np.zeros_like(change), where=legal & (more != 0))
+    saved = np.where(legal & (more > 0) & (change < 0), price, 0.0)
+    cost = np.where(legal & (more < 0) & (change >= 0), price, np.inf)
+    return (
+        [_change(asked, solved, group, column) for group, column in _first(-saved) if saved[group, column] > 0],
+        [_change(asked, solved, group, column) for group, column in _first(cost) if np.isfinite(cost[group, column])],
+    )
 
 
-def _change(asked: Asked, group: int, column: int, other: int) -> Change:
-    whole = asked.whole
+def _first(worth: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """The groups with the least number, the least first, and where they have it."""
+    columns = worth.argmin(axis=1)
+    least = worth[np.arange(len(columns)), columns]
+    groups = np.argsort(least, kind="stable")[:MOST_CHANGES].tolist()
+    return [(group, int(columns[group])) for group in groups]
+
+
+def _change(asked: Asked, solved: Solved, group: int, other: int) -> Change:
+    whole, column = asked.whole, int(solved.proved.choice[group])
     members, sizes, loss = whole.classes.groups[group], whole.classes.sizes[group], whole.curves.loss[group]
     return Change(
         layers=[whole.classes.layers[i].name for i in members[:MOST_NAMES]],

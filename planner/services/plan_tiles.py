@@ -1,7 +1,6 @@
 """A plan by block and kind: what a picture of it shows, however many experts there are."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,72 +11,83 @@ from planner.services.whole_problem import WholeProblem
 from sensitivity.checkpoint.description import Layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tiling:
-    """Layers of a problem, and its caches, by block and kind.
+    """Layers of a problem, and its caches, by block and kind: the same for every assignment.
 
     Attributes:
         whole: the problem.
-        runtime: whose packing counts the bits of weights.
+        of_layer: int64 (layers,): tile of each layer.
+        firsts: first layer of each tile; the others of it have its shape.
+        counts: layers of each tile.
+        patterns: what rules call the layers of each tile.
     """
 
     whole: WholeProblem
-    runtime: RuntimeProfile
+    of_layer: NDArray[np.int64]
+    firsts: tuple[int, ...]
+    counts: tuple[int, ...]
+    patterns: tuple[str, ...]
 
-    def tiles(self, choice: NDArray[np.int64]) -> list[Tile]:
-        """The tiles of an assignment, int64 (groups,), in model order, those of caches behind those of weights."""
-        firsts, of_layer, counts = self._places
-        formats = len(self.whole.classes.formats)
-        columns = choice[self.whole.classes.group_of_layer]
-        taken = np.bincount(of_layer * formats + columns, minlength=len(firsts) * formats).reshape(len(firsts), formats)
-        bits = np.bincount(of_layer, weights=self._bits(columns), minlength=len(firsts)) / self._weights
-        layers, name = self.whole.classes.layers, self.whole.format_name
-        return [
-            Tile(
-                block=layers[first].block,
-                kind=layers[first].kind,
-                pattern=_pattern(layers[first], count),
-                layers=count,
-                bits=float(bits[tile]),
-                formats={name(first, column): int(taken[tile, column]) for column in np.flatnonzero(taken[tile])},
-            )
-            for tile, (first, count) in enumerate(zip(firsts, counts, strict=True))
-        ]
+    @property
+    def bytes(self) -> int:
+        """Memory beside the problem, about."""
+        return self.of_layer.nbytes + 200 * len(self.firsts)
 
-    @cached_property
-    def _places(self) -> tuple[list[int], NDArray[np.int64], list[int]]:
-        """First layer of each tile, tile of each layer, and layers of each tile."""
-        tiles: dict[tuple[int | None, str, bool], int] = {}
-        keys = [(layer.block, layer.kind, layer.expert is None) for layer in self.whole.classes.layers]
-        of_layer = np.fromiter((tiles.setdefault(key, len(tiles)) for key in keys), dtype=np.int64, count=len(keys))
-        _, firsts, counts = np.unique(of_layer, return_index=True, return_counts=True)
-        return firsts.tolist(), of_layer, counts.tolist()
+    def tiles(self, choice: NDArray[np.int64], runtime: RuntimeProfile) -> list[Tile]:
+        """The tiles of an assignment, in model order, those of caches behind those of weights.
 
-    @cached_property
-    def _weights(self) -> NDArray[np.float64]:
-        """Weights of each tile; of a cache its stored bits are told for each element, of which it has one."""
-        firsts, of_layer, _ = self._places
-        weights = [float(layer.parameters) for layer in self.whole.classes.layers]
-        return np.bincount(of_layer, weights=weights, minlength=len(firsts))
-
-    def _bits(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Stored bits of each layer in its column; layers of one kind and shape in one format are computed once."""
+        Args:
+            choice: int64 (groups,): columns of the problem.
+            runtime: whose packing counts the bits of weights.
+        """
+        classes = self.whole.classes
+        shape = len(self.firsts), len(classes.formats)
+        places = self.of_layer * shape[1] + choice[classes.group_of_layer]
+        taken = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+        columns: list[dict[int, int]] = [{} for _ in self.firsts]
+        for tile, column in np.argwhere(taken).tolist():
+            columns[tile][column] = int(taken[tile, column])
         known: dict[tuple[str, tuple[int, int], int], float] = {}
-        layers = self.whole.classes.layers
-        found = np.empty(len(layers))
-        for index, (layer, column) in enumerate(zip(layers, columns.tolist(), strict=True)):
-            key = (layer.kind, layer.shape, column)
-            bits = known.get(key)
-            if bits is None:
-                bits = known[key] = self._bits_of(index, column)
-            found[index] = bits
-        return found
+        return [self._tile(tile, given, runtime, known) for tile, given in enumerate(columns)]
 
-    def _bits_of(self, index: int, column: int) -> float:
-        layer, own = self.whole.classes.layers[index], self.whole.posed.classes.formats
+    def _tile(
+        self, tile: int, given: dict[int, int], runtime: RuntimeProfile, known: dict[tuple[str, tuple[int, int], int], float]
+    ) -> Tile:
+        first = self.firsts[tile]
+        layer, bits = self.whole.classes.layers[first], 0.0
+        for column, count in given.items():
+            key = (layer.kind, layer.shape, column)
+            if key not in known:
+                known[key] = self._bits_a_weight(layer, column, runtime)
+            bits += known[key] * count
+        return Tile(
+            block=layer.block,
+            kind=layer.kind,
+            pattern=self.patterns[tile],
+            layers=self.counts[tile],
+            bits=bits / self.counts[tile],
+            formats={self.whole.format_name(first, column): count for column, count in given.items()},
+        )
+
+    def _bits_a_weight(self, layer: Layer, column: int, runtime: RuntimeProfile) -> float:
+        """Stored bits ÷ weights; of a cache, whose tokens are not known here, bits of an element."""
+        own = self.whole.posed.classes.formats
         if column < len(own):
-            return float(self.runtime.size_bits(own[column], layer.shape))
-        return float(layer.parameters * (self.whole.classes.formats[column].num_bits or 0))
+            return runtime.size_bits(own[column], layer.shape) / layer.parameters
+        return float(self.whole.classes.formats[column].num_bits or 0)
+
+
+def tiling_of(whole: WholeProblem) -> Tiling:
+    """The tiles of a problem: layers of one block, kind and shape, experts apart from those that are none."""
+    layers = whole.classes.layers
+    numbers: dict[tuple[int | None, str, bool, tuple[int, int]], int] = {}
+    keys = [(layer.block, layer.kind, layer.expert is None, layer.shape) for layer in layers]
+    of_layer = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    _, firsts, counts = np.unique(of_layer, return_index=True, return_counts=True)
+    of_layer.setflags(write=False)
+    patterns = tuple(_pattern(layers[first], count) for first, count in zip(firsts.tolist(), counts.tolist(), strict=True))
+    return Tiling(whole, of_layer, tuple(firsts.tolist()), tuple(counts.tolist()), patterns)
 
 
 def _pattern(layer: Layer, count: int) -> str:

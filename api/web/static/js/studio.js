@@ -13,7 +13,10 @@ import { inWords, makeRange } from "/static/js/studio_range.js";
 const USUAL_BITS = 4.5; // where a budget begins that nobody gave
 const LEAST_SHARE = 0.05;
 const CURVE_POINTS = 48;
+const PREVIEW_SECONDS = 0.4; // of the solver; what it has by then is shown with its gap, and is searched longer when it is kept
 const BUSY_AFTER = 250; // milliseconds until a plan that takes its time is said to be under way
+const SLOW = 120; // milliseconds of a plan from which one is asked for where the hand rests, not at every move
+const REST = 100; // milliseconds without a move
 
 const element = (id) => document.getElementById(id);
 const controls = embedded("controls");
@@ -22,6 +25,8 @@ const state = readAddress(location.search);
 let plan = null; // the newest answer
 let share = null; // where the budget stood in its range, for a unit whose range is not known yet
 let dragging = false;
+let taken = 0; // milliseconds that the last plan took
+let resting = null; // timer of a hand that may have come to rest
 let tiles = [];
 let shownQuestion = null; // whose frontier is drawn
 let frontier = [];
@@ -42,10 +47,13 @@ function asked() {
 }
 
 async function preview({ body }, signal) {
+  const began = performance.now();
   const busy = setTimeout(() => element("facts").classList.add("stale"), BUSY_AFTER);
   try {
-    return await ask("/v1/plans/preview?aggregate=true", { method: "POST", body, signal });
+    const limited = { ...body, deadline_seconds: PREVIEW_SECONDS };
+    return await ask("/v1/plans/preview?aggregate=true", { method: "POST", body: limited, signal });
   } finally {
+    taken = performance.now() - began;
     clearTimeout(busy);
   }
 }
@@ -53,7 +61,9 @@ async function preview({ body }, signal) {
 function moved(value, { final }) {
   dragging = !final;
   state.limits[state.unit] = value;
-  replan(asked(), { urgent: final });
+  clearTimeout(resting);
+  if (final || taken < SLOW) replan(asked(), { urgent: final });
+  else resting = setTimeout(() => replan(asked()), REST);
   if (final) remember();
 }
 
@@ -115,6 +125,7 @@ function draw(value) {
   drawings += 1;
   document.body.dataset.shown = String(value);
   document.body.dataset.drawn = String(drawings);
+  if (drawings === 1) performance.mark("first-picture");
 }
 
 // Size against loss for all budgets of the question: asked for once it is still, and only where the question changed.
