@@ -69,6 +69,7 @@ def show_job(request: Request, job: Identity, database: DatabaseOf) -> HTMLRespo
             found = jobs.get_job(session, job)
             model = models.get_model(session, found.model)
             seen = workers.list_workers(session).items
+            asked = _asked(session, found.request)
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
     return render(
@@ -77,7 +78,7 @@ def show_job(request: Request, job: Identity, database: DatabaseOf) -> HTMLRespo
         job=found,
         model=model.name,
         first=_data(found),
-        asked=_asked(found.request),
+        asked=asked,
         result=_result(found),
         workers=seen,
     )
@@ -136,19 +137,28 @@ def _data(job: Job) -> dict[str, Any]:
     return job.model_dump(mode="json", exclude={"request"}) | {"request": {} if memory is None else {"memory": memory}}
 
 
-def _asked(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _asked(session: Session, request: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the worker was told to do, in words."""
     found = [(words, str(request[name])) for name, words in _PLAIN.items() if request.get(name) not in (None, {}, "")]
-    formats, layers, cells = (request.get(name) for name in ("formats", "layers", "cells"))
-    if formats:
-        found.append(("formats", ", ".join(formats)))
-    if layers:
-        found.append(("layers", f"{len(layers):,}"))
-    if cells:
-        found.append(("cells", f"{sum(map(len, cells.values())):,} named one by one"))
+    if request.get("calibration_id"):
+        found.append(("text", _text(session, request["calibration_id"])))
+    if request.get("formats"):
+        found.append(("formats", ", ".join(request["formats"])))
+    if request.get("layers"):
+        found.append(("layers", f"{len(request['layers']):,}"))
+    if request.get("cells"):
+        found.append(("cells", f"{sum(map(len, request['cells'].values())):,} named one by one"))
     if request.get("assignments"):
         found.append(("measured", ", ".join(request["assignments"])))
     return found
+
+
+def _text(session: Session, calibration: str) -> str:
+    """The name of a text; the beginning of its id if it is gone."""
+    try:
+        return calibrations.get_calibration(session, calibration).name
+    except NotFoundError:
+        return calibration[:12]
 
 
 _PLAIN: Mapping[str, str] = {
@@ -156,7 +166,6 @@ _PLAIN: Mapping[str, str] = {
     "probe_parameters": "hyper-parameters",
     "plan_id": "plan",
     "rounding": "rounding",
-    "calibration_id": "text",
     "seed": "seed",
     "streaming": "blocks read one at a time",
 }

@@ -64,23 +64,24 @@ export function drawComparison(figure, { first, second, format }) {
   const positive = pairs.filter((pair) => pair.first > 0 && pair.second > 0);
   const range = d3.extent(positive.flatMap((pair) => [pair.first, pair.second]));
   const sameUnit = first.unit === second.unit && first.unit !== "ranking";
+  const titles = [first, second].map(({ setting, unit }) => `${setting.probe} with ${setting.rounding} (${setting.id.slice(0, 6)}), ${unit}`);
   const kinds = [...new Set(pairs.map((pair) => pair.kind))];
   const svg = plot({
     width: Math.min(680, figure.clientWidth || 600),
     height: 420,
     marginLeft: 60,
     marginBottom: 40,
-    x: { type: "log", label: `${second.setting.probe}, ${second.unit} →`, grid: true, tickFormat: logTick, ticks: 5 },
-    y: { type: "log", label: `↑ ${first.setting.probe}, ${first.unit}`, grid: true, tickFormat: logTick, ticks: 5 },
-    symbol: { domain: kinds },
+    x: { type: "log", label: `${titles[1]} →`, grid: true, tickFormat: logTick, ticks: 5 },
+    y: { type: "log", label: `↑ ${titles[0]}`, grid: true, tickFormat: logTick, ticks: 5 },
+    symbol: { domain: kinds, legend: true },
     marks: [
       ...(sameUnit && positive.length ? [Plot.line([range, range].map(([low, high], at) => [at ? high : low, at ? high : low]), { stroke: "currentColor", strokeOpacity: 0.4, strokeDasharray: "4 3", className: "equal" })] : []),
       Plot.dot(positive, { x: "second", y: "first", symbol: "kind", stroke: "var(--accent)", r: 3.5 }),
-      Plot.tip(positive, Plot.pointer({ x: "second", y: "first", title: (pair) => `${pair.tile}\n${first.setting.probe} ${significant(pair.first)}\n${second.setting.probe} ${significant(pair.second)}` })),
+      Plot.tip(positive, Plot.pointer({ x: "second", y: "first", title: (pair) => `${pair.tile}\n${significant(pair.first)} beside ${significant(pair.second)}` })),
     ],
   });
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${first.setting.probe} over ${second.setting.probe}`);
+  svg.setAttribute("aria-label", `${titles[0]} over ${titles[1]}`);
   figure.replaceChildren(svg);
   const rank = spearman(pairs.map((pair) => pair.first), pairs.map((pair) => pair.second));
   const left = pairs.length - positive.length;

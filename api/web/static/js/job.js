@@ -34,7 +34,7 @@ function show(found) {
   bar.hidden = job.total === null && job.state !== "running";
   const failed = job.failed ? `, ${job.failed} failed` : "";
   write("units", job.total === null ? "" : `${job.done} of ${job.total} units${failed}`);
-  write("rate", job.rate === null ? "–" : `${significant(job.rate)} units a second`);
+  write("rate", speedOf(job.rate));
   write("eta", job.eta_seconds === null ? "–" : duration(job.eta_seconds));
   write("forecast", job.forecast_seconds === null ? "–" : `${duration(job.forecast_seconds)} of one worker`);
   write("memory", memoryOf(job));
@@ -47,6 +47,11 @@ function show(found) {
   showFailures();
   document.body.dataset.state = job.state;
   document.body.dataset.done = job.done;
+}
+
+function speedOf(rate) {
+  if (rate === null || rate === 0) return "–";
+  return rate >= 0.1 ? `${significant(rate)} units a second` : `${duration(1 / rate)} a unit`;
 }
 
 function memoryOf({ request, memory_bytes: forecast }) {
