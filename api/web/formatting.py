@@ -1,10 +1,8 @@
 """How numbers and times are written for people."""
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
 
-from planner.budget import BudgetKind
+from planner.schemas.budget_words import budget_words
 from planner.schemas.plans import BudgetSpec, Measured
 from planner.storage.tables import utc_now
 
@@ -60,21 +58,9 @@ def ago(time: datetime) -> str:
     return f"{duration(max(0.0, (utc_now() - time).total_seconds()))} ago"
 
 
-_LIMITS: Final[dict[BudgetKind, Callable[[Any, str | None], str]]] = {
-    BudgetKind.EFFECTIVE_BITS: lambda value, _: f"{value:g} effective bits",
-    BudgetKind.FILE_BYTES: lambda value, _: f"{in_bytes(value)} file",
-    BudgetKind.RESIDENT_BYTES: lambda value, _: f"{in_bytes(value)} resident",
-    BudgetKind.DECODE_SECONDS: lambda value, device: f"{1000 * value:g} ms a token on {device}",
-    BudgetKind.PREFILL_SECONDS: lambda value, device: f"{1000 * value:g} ms a prompt on {device}",
-    BudgetKind.BIT_OPERATIONS: lambda value, _: f"{value:g} bit-operations",
-    BudgetKind.POOL_BYTES: lambda pools, _: " and ".join(f"{in_bytes(size)} of {name}" for name, size in pools.items()),
-    BudgetKind.MAX_LOSS: lambda value, _: f"loss of {value:g}",
-}
-
-
 def budget(spec: BudgetSpec) -> str:
     """Every limit of a budget in its own unit."""
-    return ", ".join(_LIMITS[kind](getattr(spec, kind.value), spec.device) for kind in spec.given)
+    return budget_words(spec, in_bytes)
 
 
 FILTERS = {

@@ -9,9 +9,9 @@ from planner.budget import BudgetKind
 from planner.schemas.plans import BudgetSpec
 
 LIMITS: dict[BudgetKind, tuple[dict[str, Any], str]] = {
-    BudgetKind.EFFECTIVE_BITS: ({"effective_bits": 4.25}, "4.25 effective bits"),
-    BudgetKind.FILE_BYTES: ({"file_bytes": 56_400_000}, "56.4 MB file"),
-    BudgetKind.RESIDENT_BYTES: ({"resident_bytes": 8_000_000_000, "context": 4096}, "8 GB resident"),
+    BudgetKind.EFFECTIVE_BITS: ({"effective_bits": 4.25}, "4.25 bits"),
+    BudgetKind.FILE_BYTES: ({"file_bytes": 56_400_000}, "file of 56.4 MB"),
+    BudgetKind.RESIDENT_BYTES: ({"resident_bytes": 8_000_000_000, "context": 4096}, "memory of 8 GB"),
     BudgetKind.DECODE_SECONDS: ({"decode_seconds": 0.009, "device": "l4"}, "9 ms a token on l4"),
     BudgetKind.PREFILL_SECONDS: ({"prefill_seconds": 0.4, "device": "l4", "context": 512}, "400 ms a prompt on l4"),
     BudgetKind.BIT_OPERATIONS: ({"bit_operations": 2e12}, "2e+12 bit-operations"),
@@ -31,7 +31,7 @@ def test_a_limit_is_told_in_its_own_unit(kind: BudgetKind) -> None:
 
 
 def test_several_limits_are_all_told() -> None:
-    assert budget(BudgetSpec(effective_bits=4.5, max_loss=0.1)) == "4.5 effective bits, loss of 0.1"
+    assert budget(BudgetSpec(effective_bits=4.5, max_loss=0.1)) == "4.5 bits, loss of 0.1"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_plans_stand_with_what_was_predicted_and_measured(client: TestClient, me
             session.add(_evaluation(measured, plan["id"], job, label, kl))
         session.execute(update(JobRow).where(JobRow.id == job).values(state="succeeded", total=2, done=2, finished_at=utc_now()))
     text = text_of(page(client, "/models/toy"))
-    assert "4.25 effective bits generic" in text
+    assert "4.25 bits generic" in text
     assert f"{plan['predicted']['loss']:.3g} fisher" in text
     assert "0.3456 ± 0.02 0.5678 ± 0.02" in text
     assert "bitplan evaluate" not in text
