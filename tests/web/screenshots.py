@@ -57,7 +57,7 @@ def main() -> int:
     """Take the pictures; 1 if a page did something that it should not do, or a picture is too heavy."""
     for folder in (KEPT, BUILT):
         folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as served, chromium() as browser:
+    with tempfile.TemporaryDirectory() as made, service(Path(made)) as served, chromium() as browser:
         faults = [fault for view in views(served) for fault in take(browser, served, view)]
     heavy = [f"{path.name} has {path.stat().st_size} bytes" for path in kept() if path.stat().st_size > MOST_BYTES]
     problems = [*faults, *heavy]

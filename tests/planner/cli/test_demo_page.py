@@ -1,6 +1,9 @@
 """How the demo ends: the page is served where a person sits at the terminal, and told elsewhere."""
 
 import socket
+import sys
+import time
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,10 +80,15 @@ def test_a_person_gets_the_demo_s_own_database_served_and_a_browser_where_there_
 
 def test_the_browser_waits_until_the_service_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(demo_page.webbrowser, "open", lambda address: opened.append(address) or True)
+
+    def opens(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", opens)
     port = demo_page.free_port("127.0.0.1", 0)
     listening: list[socket.socket] = []
-    monkeypatch.setattr(demo_page.time, "sleep", lambda _seconds: listening.append(socket.create_server(("127.0.0.1", port))))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: listening.append(socket.create_server(("127.0.0.1", port))))
     try:
         assert demo_page.open_when_ready(EVERYWHERE, port, "http://here/")
     finally:
@@ -108,10 +116,10 @@ def test_a_browser_is_sent_where_it_reaches_the_service(host: str, address: str)
 def test_a_display_is_what_a_desktop_has_or_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(demo_page.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     assert not demo_page.has_display()
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     assert demo_page.has_display()
     monkeypatch.delenv("WAYLAND_DISPLAY")
-    monkeypatch.setattr(demo_page.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert demo_page.has_display()

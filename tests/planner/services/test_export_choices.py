@@ -16,7 +16,7 @@ from tests import synthetic
 from tests.planner.services.evaluated_plans import made
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-QUESTIONS = {
+QUESTIONS: dict[str, dict[str, object]] = {
     "any": {},
     "tied": {"runtime": "vllm", "formats": ["INT4_G64", "INT8_G64"], "budget": {"effective_bits": 5.0}},
     "mlx": {"runtime": "mlx", "formats": ["INT4_G64", "INT8_G64"], "budget": {"effective_bits": 5.0}},

@@ -7,7 +7,7 @@ import pytest
 
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanDocument
-from planner.services.plan_views import LayerSearch, find_layers, tiles, view_plan
+from planner.services.plan_views import LayerSearch, PlanLayer, find_layers, tiles, view_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer, ModelDescription
@@ -98,7 +98,8 @@ def test_pages_hold_every_layer_once_in_order(database: Database, order: str) ->
     search = LayerSearch(order=order)  # type: ignore[arg-type]
     with database.read_session() as session:
         view = view_plan(session, plan.id)
-    items, offset = [], 0
+    items: list[PlanLayer] = []
+    offset = 0
     while True:
         page = find_layers(view, search, offset=offset, limit=4)
         items += page.items
