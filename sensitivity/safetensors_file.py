@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sensitivity.checkpoint.safetensors_header import DTYPES
-from sensitivity.checkpoint.safetensors_layout import ALIGNMENT, LENGTH_BYTES, Entry, aligned, header_text
+from sensitivity.checkpoint.safetensors_layout import ALIGNMENT, FILL_LIMIT, LENGTH_BYTES, Entry, aligned, header_text
 from sensitivity.errors import CheckpointError
 
 _WORDS: Final = {getattr(torch, name): word for word, (name, _) in DTYPES.items()}
@@ -27,7 +27,7 @@ def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         tensors: what to write, by name.
         metadata: what the header says beside.
         size: bytes that the file is to have; the header is filled up with spaces. Less by up to seven where it is no multiple of
-            eight more than the data. ``None`` for as few as it takes.
+            eight more than the data, and by what ``FILL_LIMIT`` leaves. ``None`` for as few as it takes.
 
     Returns:
         Bytes of the file.
@@ -44,11 +44,11 @@ def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         end += tensor_bytes(tensor)
         entries[name] = _WORDS[tensor.dtype], tuple(tensor.shape), (start, end)
     text = header_text(entries, metadata)
-    length = aligned(len(text))
+    length = least = aligned(len(text))
     if size is not None:
-        length = (size - LENGTH_BYTES - end) // ALIGNMENT * ALIGNMENT
-    if length < len(text):
-        raise too_large(path.name, LENGTH_BYTES + aligned(len(text)) + end, size or 0)
+        length = min((size - LENGTH_BYTES - end) // ALIGNMENT * ALIGNMENT, least + FILL_LIMIT)
+    if length < least:
+        raise too_large(path.name, LENGTH_BYTES + least + end, size or 0)
     with path.open("wb") as file:
         file.write(length.to_bytes(LENGTH_BYTES, "little"))
         file.write(text.ljust(length))

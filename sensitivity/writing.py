@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sensitivity.checkpoint.safetensors_layout import SHARD_BYTES, SHARD_NAME, index_text
+from sensitivity.checkpoint.safetensors_layout import FILL_LIMIT, SHARD_BYTES, SHARD_NAME, index_text
 from sensitivity.errors import CheckpointError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
@@ -186,9 +186,11 @@ def _write_shards(
 
 def _write_index(path: Path, text: bytes, others: int, file_bytes: int | None) -> None:
     """The index, filled with spaces so that it and the other files have the promised bytes."""
-    length = len(text) + 1 if file_bytes is None else file_bytes - others
-    if length <= len(text):
-        raise too_large("the checkpoint", others + len(text) + 1, file_bytes or 0)
+    length = least = len(text) + 1
+    if file_bytes is not None:
+        length = min(file_bytes - others, least + FILL_LIMIT)
+    if length < least:
+        raise too_large("the checkpoint", others + least, file_bytes or 0)
     path.write_bytes(text.ljust(length - 1) + b"\n")
 
 

@@ -6,7 +6,7 @@ plan of a model.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -119,21 +119,24 @@ class SafetensorsContainer(AbstractContainer):
     def bytes_beside(
         self, model: ContainedModel, planned: Sequence[Layer], ignored: Sequence[Layer], runtime: RuntimeProfile
     ) -> int:
-        units = self._units(planned)
-        kinds = {unit.key: unit for unit in units}
+        units = [(unit.key, unit) for unit in self._units(planned)]
+        kinds = dict(units)
         stored = {key: self._stored(unit, runtime) for key, unit in kinds.items()}
         kept = [(self.named(tensor.name), tensor.shape) for tensor in model.rest]
         kept += [(f"{unit.name}.weight", _stacked_shape(unit)) for unit in self._units(ignored, stacked=self.stacks_all)]
         largest = {key: max(map(stored_bits, found.values())) // 8 for key, found in stored.items()}
         dtype = WORDS.get(model.dtype, "BF16")
-        data = sum(largest[unit.key] for unit in units) + WIDTHS.get(dtype, 2) * sum(math.prod(shape) for _, shape in kept)
+        data = sum(largest[key] for key, _ in units) + WIDTHS.get(dtype, 2) * sum(math.prod(shape) for _, shape in kept)
         files = _Files(most_shards(data, self.shard_bytes), len(str(data)), dtype)
         taken = {
-            key: [self._taken(kinds[key], fmt, parts, files) for fmt, parts in found.items()] for key, found in stored.items()
+            key: _most(self._taken(kinds[key], fmt, parts, files) for fmt, parts in found.items())
+            for key, found in stored.items()
         }
-        total = sum(max(one.names * _name_bytes(unit) + one.beside for one in taken[unit.key]) for unit in units)
         beyond = {key: _packed_beyond(kinds[key], found, runtime) for key, found in stored.items()}
-        total += sum(beyond[unit.key] for unit in units)
+        total = 0
+        for key, unit in units:
+            name = _name_bytes(unit)
+            total += max(names * name + beside for names, beside in taken[key].items()) + beyond[key]
         total += sum(self._kept(name, shape, files) for name, shape in kept)
         total += files.count * self._empty_header() + (empty_index_bytes(data) if files.count > 1 else 0)
         return aligned(total)
@@ -199,10 +202,19 @@ def _packed_beyond(unit: _Unit, stored: Mapping[CandidateFormat, Sequence[Stored
     return max(0, *(-(-(bits - planned) // 8) for bits, planned in counted))
 
 
+def _most(taken: Iterable[_Taken]) -> dict[int, int]:
+    """Of the formats that write names so many times, the most bytes beside."""
+    found: dict[int, int] = {}
+    for one in taken:
+        found[one.names] = max(one.beside, found.get(one.names, 0))
+    return found
+
+
 def _name_bytes(unit: _Unit) -> int:
     """Of the longest name that a tensor of the unit begins with: a layer of a stack that stays apart has one of its own."""
-    names = {unit.name, *(layer.name for layer in unit.layers)} if unit.is_stack else {unit.name}
-    return max(quoted_bytes(name) for name in names) - QUOTES
+    if not unit.is_stack:
+        return quoted_bytes(unit.name) - QUOTES
+    return max(quoted_bytes(name) for name in (unit.name, *(layer.name for layer in unit.layers))) - QUOTES
 
 
 def _stacked_shape(unit: _Unit, shape: tuple[int, ...] | None = None) -> tuple[int, ...]:

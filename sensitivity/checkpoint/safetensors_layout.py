@@ -1,19 +1,23 @@
 """How many bytes a checkpoint of safetensors takes beside its tensors, and the texts that take them. No torch here.
 
 A file is eight bytes of length, a JSON header, and the data. A header may end in spaces, which every reader skips: so a file can
-be given a size that was promised before its weights were rounded. Entries are counted here with offsets of the greatest length
-that they can have; what they come to less is filled with spaces.
+be given a size that was promised before its weights were rounded (unless that takes megabytes: then it stays smaller). Entries
+are counted here with offsets of the greatest length that they can have; what they come to less is filled with spaces.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+_PLAIN: Final = re.compile(r"[\w.-]*", re.ASCII)
 SHARD_BYTES: Final = 5_000_000_000
 """Bytes of tensors that a file has at most; a greater tensor has a file of its own."""
 LENGTH_BYTES: Final = 8
 ALIGNMENT: Final = 8
 """Tensors begin at a multiple of it, whatever their dtype."""
+FILL_LIMIT: Final = 2**24
+"""Bytes of spaces that a file is filled up with at most: readers read them, and refuse headers of more than 100,000,000."""
 SHARD_NAME: Final = "model-{:05}-of-{:05}.safetensors"
 
 Entry = tuple[str, tuple[int, ...], tuple[int, int]]
@@ -42,6 +46,8 @@ def aligned(size: int) -> int:
 
 def quoted_bytes(text: str) -> int:
     """Bytes of a text in JSON, with its quotes."""
+    if _PLAIN.fullmatch(text):
+        return len(text) + 2
     return len(json.dumps(text, ensure_ascii=False).encode())
 
 

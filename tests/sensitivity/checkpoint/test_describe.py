@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFReader
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from sensitivity.checkpoint import Layer, ModelDescription, SourceKind, describe
+from sensitivity.loading.stored_state import StoredState
 from tests.sensitivity.checkpoint.sparse_checkpoints import llama_70b, qwen3_235b
 from tests.tiny_models import BUILDERS, edit_config, shards, tiny_gguf, tiny_gpt2, tiny_llama, tiny_mixtral, tiny_qwen2_moe
 
@@ -30,6 +32,10 @@ def test_parameters_and_bytes_are_those_that_transformers_counts(family: str, tm
     quantizable = sum(layer.parameters for layer in description.layers)
     assert description.parameters == total
     assert description.unquantized_bytes == 2 * (total - quantizable)
+    layers = {f"{layer.name}.weight" for layer in description.layers}
+    rest = {name: tuple(parameter.shape) for name, parameter in StoredState(tmp_path / family).items() if name not in layers}
+    assert {tensor.name: tensor.shape for tensor in description.rest or ()} == rest
+    assert sum(tensor.elements for tensor in description.rest or ()) == total - quantizable
     assert description.blocks == 2
     assert description.vocab_size == 256
     assert description.context_length == 512
@@ -135,6 +141,21 @@ def test_gguf_holds_what_its_safetensors_hold(tied: bool, tmp_path: Path) -> Non
     assert gguf.context_length == original.context_length
     assert gguf.vocab_size == original.vocab_size
     assert gguf.dtype == "bfloat16"
+    assert sorted(gguf.rest or (), key=str) == sorted(original.rest or (), key=str)  # under the same names
+    fields = [field for name, field in GGUFReader(tmp_path / "m.gguf").fields.items() if name.startswith("tokenizer.")]
+    assert gguf.tokenizer_bytes == sum(int(part.nbytes) for field in fields for part in field.parts)
+
+
+def test_what_is_no_layer_counts_in_the_dtype_that_most_weights_have(tmp_path: Path) -> None:
+    """As it is written in a new checkpoint: norms that a checkpoint keeps in float32 are half as large there."""
+    whole = describe(str(tiny_llama(tmp_path / "m")))
+    path = tmp_path / "m" / "model.safetensors"
+    state = {name: tensor.float() if "norm" in name else tensor for name, tensor in load_file(path).items()}
+    save_file(state, path, {"format": "pt"})
+    mixed = describe(str(tmp_path / "m"))
+    assert (mixed.dtype, mixed.unquantized_bytes, mixed.rest) == ("bfloat16", whole.unquantized_bytes, mixed.rest)
+    assert set(mixed.rest or ()) == set(whole.rest or ())
+    assert mixed.embedding_rows == mixed.vocab_size
 
 
 def test_a_70b_directory_is_described_in_seconds(tmp_path: Path) -> None:
