@@ -127,14 +127,19 @@ def plan(
     given = (bits, file, memory, decode_ms, prefill_ms, bit_operations, max_loss)
     asked = dict(zip(options.LIMITS, given, strict=True))
     if batch_file is not None:
-        if any(text is not None for text in given):
-            msg = f"--batch-file has budgets of its own: leave out {', '.join(options.LIMITS)}"
+        if any(text is not None for text in given) or (pool, device, context, batch, workspace) != (None, None, 0, 1, "0"):
+            others = "--pool, --device, --context, --batch, --workspace"
+            msg = f"--batch-file has budgets of its own: leave out {', '.join(options.LIMITS)}, {others}"
             raise InvalidRequestError(msg)
         requests = read_questions(batch_file, question)
     else:
         budgets = options.read_budgets(asked, device=device, context=context, batch=batch, workspace=workspace, pools=pool)
         requests = [PlanRequest.model_validate(question | {"budget": budget}) for budget in budgets]
-    if batch_file is not None or len(requests) > 1:
+    several = batch_file is not None or len(requests) > 1
+    if measured and several:
+        msg = "--measured answers one --max-loss: ask for several one after the other, and without --batch-file"
+        raise InvalidRequestError(msg)
+    if several:
         show_all(requests, make_all(operations(), requests), as_json=as_json)
         return
     if measured:

@@ -48,8 +48,11 @@ def test_a_file_of_questions_is_one_table(monkeypatch: pytest.MonkeyPatch, tmp_p
         file.write_text(text)
         refused = run_json(monkeypatch, "plan", "toy", "--batch-file", str(file), code=2)
         assert what in refused["detail"]
-    refused = run_json(monkeypatch, "plan", "toy", "--batch-file", str(file), "--bits", "4", code=2)
-    assert "budgets of its own" in refused["detail"]
+    for more in (("--bits", "4"), ("--pool", "vram=1GB", "--device", "desk"), ("--context", "9"), ("--workspace", "1MB")):
+        refused = run_json(monkeypatch, "plan", "toy", "--batch-file", str(file), *more, code=2)
+        assert "budgets of its own" in refused["detail"]
+    refused = run_json(monkeypatch, "plan", "toy", "--max-loss", "0.1,0.2", "--measured", code=2)
+    assert "answers one --max-loss" in refused["detail"]
     assert "cannot read questions" in run_json(monkeypatch, "plan", "toy", "--batch-file", str(tmp_path), code=2)["detail"]
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from planner.errors import BudgetConflictError, InvalidRequestError
-from planner.schemas.devices import CreateDevice
+from planner.schemas.devices import CreateDevice, PutLatencies
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import plans
 from planner.services.asking import ask
-from planner.services.devices import create_device
+from planner.services.devices import create_device, put_latencies
 from planner.services.exporting import export_plan
 from planner.services.preparing import prepare
 from planner.storage.database import Database
@@ -87,6 +87,24 @@ def test_what_is_read_from_slow_memory_is_small(database: Database, toy: str) ->
     assert decode.whole_used <= decode.whole_units
     assert plan.placement[1].size_bits < loose.placement[1].size_bits
     assert plan.predicted.loss >= loose.predicted.loss
+
+
+def test_only_what_lies_in_the_first_pool_is_measured(database: Database, toy: str) -> None:
+    """Latencies were measured with the weights there."""
+    shapes = {layer.shape for layer in cached_model.description().layers}
+    rows = [
+        {"out_features": out, "in_features": into, "format": name, "batch": 1, "seconds": 1e-6}
+        for out, into in shapes
+        for name in synthetic.FORMATS
+    ]
+    with database.session() as session:
+        put_latencies(session, "desk", PutLatencies.model_validate({"entries": rows, "method": "made up"}))
+    plan = _made(database, 250_000, 200_000, limits={"decode_seconds": 1.0})
+    vram, ram = plan.placement
+    assert vram.layers
+    assert ram.layers
+    said = f"seconds of {len(vram.layers)} of {len(plan.choices)} layers on desk were measured; the others are the roofline's"
+    assert said in plan.notes
 
 
 def test_places_and_formats_are_the_best_of_all(database: Database) -> None:
