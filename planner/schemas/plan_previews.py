@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from planner.schemas.base import Schema
+from planner.schemas.caveats import Confidence
 from planner.schemas.plans import Prediction, Size
 from planner.schemas.proofs import KeptLimit
 
@@ -32,7 +33,7 @@ class Change(Schema):
 
 
 class ReferencePoint(Schema):
-    """A well-known assignment beside the plan; caches, where they are planned, are in the formats of the plan."""
+    """A well-known assignment beside the plan, without its pins and other rules; planned caches have the formats of the plan."""
 
     label: Annotated[str, Field(description="'uniform INT4_G64', or the name of a stock recipe of the runtime: 'Q4_K_M'")]
     loss: Annotated[float, Field(description="predicted loss, by the same curves")]
@@ -77,6 +78,7 @@ class PlanPreview(Schema):
     ]
     tiles: Annotated[list[Tile], Field(description="what the plan gives the layers of each block and kind, in model order")]
     ignored: Annotated[int, Field(description="layers left unquantized")]
+    confidence: Annotated[Confidence, Field(description="how far losses of the layers may be added")]
     notes: Annotated[list[str], Field(description="what is worth knowing about the curves")]
     choices: Annotated[
         list[int] | None,

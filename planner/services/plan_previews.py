@@ -1,6 +1,5 @@
 """Plans that are only looked at: solved and proven like those that are kept, answered compactly, and forgotten."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -9,13 +8,13 @@ from sqlalchemy.orm import Session
 
 import solvers
 from planner.runtimes import get_runtime
-from planner.runtimes.stock_recipes import STOCK_RECIPES
-from planner.schemas.plan_previews import Change, PlanPreview, PreviewProof, ReferencePoint
+from planner.schemas.plan_previews import Change, PlanPreview, PreviewProof
 from planner.schemas.plans import PlanRequest, Prediction
 from planner.services.asking import Asked, ask
-from planner.services.caveats import notes_on_luck
+from planner.services.caveats import confidence, notes_on_luck
 from planner.services.kept_limits import kept_limits
 from planner.services.plan_documents import Answered, binding, bit_price, notes_on_errors, size_under
+from planner.services.plan_references import references
 from planner.services.plan_tiles import Tiling, tiling_of
 from planner.services.plans import solve_asked
 from planner.services.posing import unit_of
@@ -68,7 +67,8 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
         binding=binding(answered, limits),
         price_per_megabyte=bit_price(answered) * BITS_PER_MEGABYTE,
         limits=limits,
-        references=sorted(_references(answered), key=lambda point: point.size.layer_bits),
+        references=references(session, answered),
+        confidence=confidence(asked.whole.posed.classes, asked.whole.posed.curves, answered.of_weights, setting),
         upgrades=upgrades,
         downgrades=downgrades,
         tiles=_tiling(asked).tiles(choice, get_runtime(request.runtime)),
@@ -134,44 +134,4 @@ def _change(asked: Asked, solved: Solved, group: int, other: int) -> Change:
         to_format=whole.format_name(members[0], other),
         more_bits=int(sizes[other] - sizes[column]),
         loss_change=float(loss[other] - loss[column]),
-    )
-
-
-def _references(answered: Answered) -> Iterator[ReferencePoint]:
-    """Uniform formats that every group may take, and stock recipes of the runtime whose formats are candidates.
-
-    Memory pools leave none: an assignment of formats says nothing of places.
-    """
-    asked, classes = answered.asked, answered.posed.classes
-    if asked.pools or not classes.groups:
-        return
-    for column in np.flatnonzero(classes.legal.all(axis=0)).tolist():
-        yield _reference(
-            answered, f"uniform {classes.formats[column].name}", np.full(len(classes.groups), column, dtype=np.int64)
-        )
-    columns = {fmt.name: column for column, fmt in enumerate(classes.formats)}
-    for recipe in STOCK_RECIPES.get(answered.request.runtime, ()):
-        wanted = recipe.formats(classes.layers)
-        if wanted is None or not columns.keys() >= set(wanted):
-            continue
-        of_layer = np.array([columns[name] for name in wanted], dtype=np.int64)
-        choice = of_layer[[members[0] for members in classes.groups]]
-        is_whole = (choice[classes.group_of_layer] == of_layer).all()  # tied layers agree
-        if is_whole and classes.legal[np.arange(len(choice)), choice].all():
-            yield _reference(answered, recipe.name, choice)
-
-
-def _reference(answered: Answered, label: str, weights: NDArray[np.int64]) -> ReferencePoint:
-    asked = answered.asked
-    choice = answered.solved.proved.choice.copy()
-    choice[: len(weights)] = weights
-    most_loss = answered.request.budget.max_loss
-    loss = float(asked.whole.curves.loss[np.arange(len(choice)), choice].sum())
-    kept = all(limit.row.taken(choice) <= limit.room for limit in asked.limits)
-    counted = all(row.taken(choice) <= row.limit for row in asked.rows)
-    return ReferencePoint(
-        label=label,
-        loss=loss,
-        size=size_under(answered, choice),
-        fits=kept and counted and (most_loss is None or loss <= most_loss),
     )

@@ -11,7 +11,7 @@ from planner.errors import BudgetBelowFloorError, NotFoundError, PinConflictErro
 from planner.runtimes import get_runtime
 from planner.schemas.plan_previews import Change, PlanPreview
 from planner.schemas.plans import PlanDocument, PlanRequest
-from planner.services import plans
+from planner.services import plan_references, plans
 from planner.services.engine_menus import engine_menus
 from planner.services.plan_previews import preview_plan
 from planner.services.planning_inputs import load_layers
@@ -64,7 +64,7 @@ def test_a_preview_is_the_plan_that_would_be_stored(database: Database, request_
     assert preview.limits == plan.limits
     assert (preview.binding, preview.price_per_megabyte) == (plan.binding, plan.price_per_megabyte)
     assert (preview.proof.lower_bound, preview.proof.gap) == (plan.proof.lower_bound, plan.proof.gap)
-    assert preview.formats == plan.formats
+    assert (preview.formats, preview.confidence) == (plan.formats, plan.confidence)
     assert preview.choices is not None
     assert [preview.formats[column] for column in preview.choices] == [choice.format for choice in plan.choices]
     assert preview.ignored == len(plan.ignored) == 1
@@ -187,8 +187,18 @@ def test_stock_recipes_stand_beside_the_plan_where_their_formats_were_measured(d
     assert preview.predicted.loss < preview.references[1].loss < preview.references[0].loss
     elsewhere, _ = _both(database, model="ggml", budget={"effective_bits": 5.5})
     assert "Q4_K_M" not in [point.label for point in elsewhere.references]
-    pinned, _ = _both(database, model="ggml", runtime="llama.cpp", budget={"effective_bits": 7}, pins={"*.k_proj": "Q8_0"})
-    assert "Q4_K_M" not in [point.label for point in pinned.references]
+    fewer, _ = _both(database, model="ggml", runtime="llama.cpp", budget={"effective_bits": 5}, formats=["Q4_K", "Q8_0"])
+    assert [point.label for point in fewer.references] == ["uniform Q4_K", "uniform Q8_0"]
+
+
+def test_references_are_not_bound_by_the_rules_of_a_request(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, _ = _both(database)
+    rules: dict[str, object] = {"pins": {"*.k_proj": "INT8_G64"}, "floors": {"*.q_proj": 4}, "ceilings": {"*.v_proj": 6}}
+    ruled, _ = _both(database, **rules)
+    assert ruled.references == free.references
+    monkeypatch.setattr(plan_references, "MOST_FREED", 10)
+    bound, _ = _both(database, **rules)
+    assert bound.references == []
 
 
 def test_what_cannot_be_planned_is_refused_like_a_plan(database: Database) -> None:

@@ -65,7 +65,7 @@ export function drawStrip(element, { label, onPick } = {}) {
   const blocksGroup = svg.append("g").attr("class", "blocks");
   const kindsGroup = svg.append("g").attr("class", "kinds");
   const tilesGroup = svg.append("g").attr("class", "tiles");
-  let shape = { signature: null };
+  let shape = { signature: null, number: 0 };
 
   function layOut(tiles) {
     const signature = tiles.map(keyOf).join();
@@ -74,7 +74,7 @@ export function drawStrip(element, { label, onPick } = {}) {
     const blocks = [...new Set(tiles.map((tile) => tile.block))].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
     const step = (blocks.length > MANY ? SMALL : LARGE) + GAP;
     const left = 12 + 6.6 * Math.max(...rows.map((row) => row.length));
-    shape = { signature, rows, blocks, step, left, row: new Map(rows.map((row, at) => [row, at])), column: new Map(blocks.map((block, at) => [block, at])) };
+    shape = { signature, number: shape.number + 1, rows, blocks, step, left, row: new Map(rows.map((row, at) => [row, at])), column: new Map(blocks.map((block, at) => [block, at])) };
     const width = left + step * blocks.length + GAP;
     const height = TOP + step * rows.length + GAP;
     svg.attr("viewBox", `0 0 ${width} ${height}`).attr("width", width).attr("height", height);
@@ -101,16 +101,23 @@ export function drawStrip(element, { label, onPick } = {}) {
     const { left, step, row, column } = shape;
     const side = step - GAP;
     const drawn = tilesGroup.selectAll("g.tile").data(tiles, keyOf).join(enter);
-    drawn.attr("transform", (tile) => `translate(${left + step * column.get(tile.block)},${TOP + step * row.get(rowOf(tile))})`);
-    drawn.classed("pinned", (tile) => Boolean(tile.pinned)).classed("changed", (tile) => Boolean(tile.changed));
-    drawn.select("rect").attr("width", side).attr("height", side).attr("fill", (tile) => colourOf(tile.bits));
-    drawn.select("title").text(describe);
-    drawn.select("text").attr("x", side / 2).attr("y", side / 2).text(side < LARGE ? "" : written)
+    if (onPick && tilesGroup.select('g.tile[tabindex="0"]').empty()) drawn.filter((_, at) => at === 0).attr("tabindex", 0);
+    const changed = drawn.filter(isOther);
+    changed.attr("transform", (tile) => `translate(${left + step * column.get(tile.block)},${TOP + step * row.get(rowOf(tile))})`);
+    changed.classed("pinned", (tile) => Boolean(tile.pinned)).classed("changed", (tile) => Boolean(tile.changed));
+    changed.select("rect").attr("width", side).attr("height", side).attr("fill", (tile) => colourOf(tile.bits));
+    changed.select("title").text(describe);
+    changed.select("text").attr("x", side / 2).attr("y", side / 2).text(side < LARGE ? "" : written)
       .attr("class", (tile) => (d3.lab(colourOf(tile.bits)).l > 55 ? "on-light" : "on-dark"));
-    if (onPick) {
-      drawn.attr("aria-label", describe);
-      if (tilesGroup.select('g.tile[tabindex="0"]').empty()) drawn.filter((_, at) => at === 0).attr("tabindex", 0);
-    }
+    if (onPick) changed.attr("aria-label", describe);
+  }
+
+  // Whether a tile says something else than before, or stands elsewhere: most do not while a budget moves a little.
+  function isOther(tile) {
+    const said = `${describe(tile)} ${tile.bits} ${shape.number}`;
+    if (this.said === said) return false;
+    this.said = said;
+    return true;
   }
 
   // One tile at a time is reached by Tab; arrows go to its neighbours.

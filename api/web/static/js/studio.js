@@ -114,6 +114,8 @@ function draw(value) {
   showFacts(element("facts"), factsOf(plan));
   showCounts(element("counts"), tiles, board.bitsOf);
   element("verdict").textContent = verdict(plan);
+  element("caveat").textContent = plan.confidence.reasons.join(". ");
+  element("caveat").hidden = plan.confidence.additivity === "usual";
   element("ratio").textContent = `${plan.size.effective_bits.toFixed(2)} effective bits`;
   showChanges(element("upgrades"), plan.upgrades, "Nothing: every layer has the format that loses least.");
   showChanges(element("downgrades"), plan.downgrades, "Nothing: every layer is in its smallest format.");

@@ -6,6 +6,8 @@ import { colourOf } from "/static/js/strip.js";
 import { UNITS } from "/static/js/studio_question.js";
 import { inWords, shownIn } from "/static/js/studio_range.js";
 
+const FEW_STEPS = 50; // of a power of ten in the largest value of a limit that is not of bytes
+const NEAR = 0.07; // share of the picture's width in which a second label goes below its point
 const LIMITS = { effective_bits: "effective bits", file_bytes: "bytes of the file", resident_bytes: "resident bytes", decode_seconds: "ms a token" };
 
 // Facts of a plan: pairs of a name and what is said, the first one large.
@@ -38,11 +40,11 @@ function binding(plan) {
   return plan.binding.split(", ").map((kind) => LIMITS[kind] ?? kind).join(", ");
 }
 
-// What one more unit of a limit buys, at the margin: of bytes a GB, or a MB for a small model.
+// What a little more of a limit buys, at the margin: of bytes a GB, or a MB for a small model.
 function price(limit, unit) {
   const { factor, name } = shownIn(limit.kind, limit.most);
-  const one = { GB: "one more GB", MB: "one more MB", ms: "one more ms", bits: "one more bit a weight" }[name];
-  return [`${one} saves`, `${significant(limit.price / factor)} ${unit}`];
+  const step = UNITS[limit.kind].inBytes ? 1 : 10 ** Math.floor(Math.log10((factor * limit.most) / FEW_STEPS));
+  return [`${significant(step)} more ${name} saves`, `${significant((step * limit.price) / factor)} ${unit}`];
 }
 
 // Put facts into a <dl>, in place where their names are the same.
@@ -164,6 +166,7 @@ export function makeBeside(figure) {
       const { factor, name } = shownIn("file_bytes", plan.largest.file_bytes);
       const curve = frontier.map((point) => ({ size: factor * point.file_bytes, loss: point.predicted_loss })).filter((point) => point.loss > 0);
       const points = plan.references.map((point) => ({ ...point, size: factor * point.size.file_bytes })).filter((point) => point.loss > 0);
+      apart(points, factor * plan.largest.file_bytes);
       drawing = plot({
         width: 520, height: 300, marginLeft: 56, marginRight: 24,
         x: { label: `file, ${name}`, nice: true },
@@ -171,7 +174,10 @@ export function makeBeside(figure) {
         marks: [
           Plot.line(curve, { x: "size", y: "loss", stroke: "currentColor", strokeOpacity: 0.55 }),
           Plot.dot(points, { x: "size", y: "loss", fill: "#0072b2", r: 4, title: (point) => `${point.label}: ${significant(point.loss)}` }),
-          Plot.text(points, { x: "size", y: "loss", text: (point) => point.label.replace("uniform ", ""), dx: 7, textAnchor: "start", fontSize: 10.5 }),
+          ...[false, true].map((below) => Plot.text(points.filter((point) => point.below === below), {
+            x: "size", y: "loss", text: (point) => point.label.replace("uniform ", ""), fontSize: 10.5,
+            ...(below ? { dy: 12, dx: -7, textAnchor: "end" } : { dx: 7, textAnchor: "start" }),
+          })),
           Plot.dot([plan], { x: (one) => factor * one.size.file_bytes, y: (one) => one.predicted.loss || null, r: 7, symbol: "diamond", className: "now" }),
         ],
       });
@@ -192,6 +198,14 @@ export function makeBeside(figure) {
       { what: "this plan", file_bytes: plan.size.file_bytes, predicted_loss: plan.predicted.loss },
     ],
   };
+}
+
+// Say which labels go below their point: those that would lie on the one before.
+function apart(points, width) {
+  points.forEach((point, at) => {
+    const before = points[at - 1];
+    point.below = before !== undefined && !before.below && point.size - before.size < NEAR * width && Math.abs(Math.log(point.loss / before.loss)) < 1;
+  });
 }
 
 // Words of the options of the unit, for a model of this size.
