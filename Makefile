@@ -13,7 +13,7 @@ ENGINES_PIP    := $(ENGINES)/bin/python -m pip --disable-pip-version-check insta
 PURELIB        := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .PHONY: help install demo test test-fast check audit serve clean bench solver-report sensitivity-report kill-test load-test \
-	export-test screenshots
+	export-test screenshots web-test
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -75,6 +75,9 @@ load-test: $(STAMP) ## plans a second under load, SQLite and PostgreSQL (needs w
 
 export-test: $(STAMP) $(ENGINES)/.all ## every export loaded by its own library (TARGETS='mlx torchao'); ends with ok: or short:
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.exports $(TARGETS)
+
+web-test: $(STAMP) ## the page in headless Chromium, and how fast its slider is; the last line begins ok: or short:
+	$(BIN)/python -m tests.web
 
 screenshots: $(STAMP) ## pictures of every view in build/screenshots, three of them in docs/screenshots; ends with ok: or short:
 	$(BIN)/python -m tests.web.screenshots
