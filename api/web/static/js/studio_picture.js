@@ -81,12 +81,12 @@ export function showCounts(element, tiles, bitsOf) {
 // The sentence that compares the plan with the best that is well known and fits under the same limits.
 export function verdict(plan) {
   const fitting = plan.references.filter((point) => point.fits);
-  if (fitting.length === 0) return "No uniform format fits under this limit.";
+  if (fitting.length === 0) return "No uniform format and no stock recipe fits under this limit.";
   const best = fitting.reduce((one, other) => (other.loss < one.loss ? other : one));
-  const loss = `${best.label}, the best of them that fits, is predicted to lose ${significant(best.loss)}`;
-  if (!(plan.predicted.loss > 0)) return `${loss}.`;
+  const found = `Of uniform formats and stock recipes, the best that fits is ${best.label}: it is predicted to lose ${significant(best.loss)}`;
+  if (!(plan.predicted.loss > 0)) return `${found}.`;
   const times = best.loss / plan.predicted.loss;
-  return times < 1.005 ? `${loss}, as much as this plan.` : `${loss}: ${significant(times)} times as much as this plan.`;
+  return times < 1.005 ? `${found}, as much as this plan.` : `${found}, ${significant(times)} times as much as this plan.`;
 }
 
 // A table of rows of texts; the first row is the head.
