@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.web.formatting import budget
 from planner.schemas.plans import PlanDocument
 from planner.services import plans
 from planner.services.export_choices import export_choices
@@ -127,7 +128,7 @@ def test_one_plan_in_full(client: TestClient, stored: list[PlanDocument], databa
     for fact in (
         f"{plan.predicted.loss:.3g}",
         f"{plan.proof.lower_bound:.3g}",
-        "260 kB file",
+        budget(plan.budget),
         "at most 3",
         "0.1234 ± 0.004",
         "0.2345 ± 0.004",
