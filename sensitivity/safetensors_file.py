@@ -53,7 +53,7 @@ def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         file.write(length.to_bytes(LENGTH_BYTES, "little"))
         file.write(text.ljust(length))
         for name in ordered:
-            file.write(memoryview(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(file)
     return LENGTH_BYTES + length + end
 
 

@@ -11,8 +11,9 @@ from planner.schemas.curves import CurvesDocument, ProbeSettingList
 from planner.schemas.inspections import Inspection
 from planner.schemas.keys import AccessScope
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
-from planner.schemas.plans import Bounds, BoundsRequest, FormatName
+from planner.schemas.plans import BoundsRequest, FormatName
 from planner.schemas.sensitivity_maps import SensitivityMap
+from planner.schemas.sizes import Bounds
 from planner.services import curves, inspections, models, plans, sensitivity_maps
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)

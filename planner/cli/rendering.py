@@ -8,8 +8,9 @@ from rich.markup import escape
 from planner.budget import BudgetKind
 from planner.cli.reporting import in_bytes, out, show_table, with_error
 from planner.schemas.frontiers import FrontierDocument
-from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference, Size
+from planner.schemas.plans import Evaluation, Measured, PlanDocument, Prediction, Reference
 from planner.schemas.proofs import KeptCount, KeptLimit, Proof
+from planner.schemas.sizes import Size
 
 
 def show_plan(document: PlanDocument) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from planner.schemas.base import Schema
-from planner.schemas.plans import BudgetSpec, Prediction, Size
+from planner.schemas.plans import BudgetSpec, Prediction
+from planner.schemas.sizes import Size
 
 
 class ComparedPlan(Schema):

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from planner.schemas.base import Schema
 from planner.schemas.caveats import Confidence
-from planner.schemas.plans import Prediction, Size
+from planner.schemas.plans import Prediction
 from planner.schemas.proofs import KeptLimit
+from planner.schemas.sizes import Size
 
 
 class Tile(Schema):

@@ -10,7 +10,8 @@ from planner.errors import InvalidRequestError, NotFoundError
 from planner.jobs.job import Terms
 from planner.schemas.base import Page
 from planner.schemas.jobs import Job
-from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument, Size
+from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument
+from planner.schemas.sizes import Size
 from planner.services import jobs
 from planner.services.curve_rounding import curve_rounding
 from planner.services.job_forecasts import evaluation_seconds

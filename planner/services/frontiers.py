@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from planner.build import Classes, GroupCurves
 from planner.schemas.frontiers import FrontierDocument, FrontierPoint, FrontierRequest, UniformPoint
-from planner.schemas.plans import Size
+from planner.schemas.sizes import Size
 from planner.services.planning_inputs import Selected
 from planner.services.posing import provenance_of, size_of, unit_of
 from planner.services.preparing import prepare

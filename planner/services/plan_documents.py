@@ -14,8 +14,9 @@ from planner.runtimes import get_runtime
 from planner.schemas.caveats import Correction, MenuLimit
 from planner.schemas.choices import PoolPart
 from planner.schemas.cross_terms import CrossTermsDocument
-from planner.schemas.plans import AlternativePlan, PlanDocument, PlanRequest, Prediction, Reference, Size
+from planner.schemas.plans import AlternativePlan, PlanDocument, PlanRequest, Prediction, Reference
 from planner.schemas.proofs import KeptCount, KeptLimit, Proof, SmallestDocument, StepDocument
+from planner.schemas.sizes import Size
 from planner.services.asking import Asked
 from planner.services.cache_choices import kv_choices, kv_groups, uniform_formats
 from planner.services.caveats import confidence, correction

@@ -4,7 +4,8 @@ from sqlalchemy.orm import Session
 
 import solvers
 from planner.errors import CountConflictError
-from planner.schemas.plans import Bounds, BoundsRequest, PlanDocument, PlanRequest
+from planner.schemas.plans import BoundsRequest, PlanDocument, PlanRequest
+from planner.schemas.sizes import Bounds
 from planner.services.asking import Asked, ask
 from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms

@@ -10,8 +10,9 @@ from planner.build import Classes, GroupCurves, build_classes, group_curves
 from planner.errors import InvalidRequestError
 from planner.grouping import MEASURED_TOGETHER, Tying, merged, ranked, tied
 from planner.runtimes import get_runtime
-from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question, Size
+from planner.schemas.plans import BoundsRequest, CountSpec, Provenance, Question
 from planner.schemas.proofs import DeviceUsed
+from planner.schemas.sizes import Size
 from planner.services.planning_inputs import Inputs, Selected
 from planner.solving import Count, PosedCount, pose_count
 from planner.storage.tables import ProbeSettingRow

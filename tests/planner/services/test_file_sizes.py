@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import BudgetBelowFloorError
-from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest, Size
+from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
+from planner.schemas.sizes import Size
 from planner.services import models, plans
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
@@ -34,9 +35,8 @@ def registered(database: Database, source: Path, runtimes: tuple[str, ...] = tup
 
 
 def plan(database: Database, model: str, runtime: str, **budget: int) -> PlanDocument:
-    request = PlanRequest(
-        model=model, runtime=runtime, formats=list(FORMATS[runtime]), budget=BudgetSpec(**budget), allow_slack=True
-    )
+    limit = BudgetSpec.model_validate(budget)
+    request = PlanRequest(model=model, runtime=runtime, formats=list(FORMATS[runtime]), budget=limit, allow_slack=True)
     with database.session() as session:
         return plans.create_plan(session, request)
 
