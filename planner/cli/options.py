@@ -94,7 +94,8 @@ KV = Annotated[
     ),
 ]
 Setting = Annotated[
-    str | None, typer.Option("--setting", help="Id of the probe setting to plan with (see `bitplan curves list MODEL`), whatever is newer.")
+    str | None,
+    typer.Option("--setting", help="Id of the probe setting to plan with (see `bitplan curves list MODEL`), whatever is newer."),
 ]
 KVSetting = Annotated[
     str | None,
