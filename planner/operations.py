@@ -36,7 +36,6 @@ from planner.schemas.plan_keeping import (
     PlanPin,
 )
 from planner.schemas.plans import (
-    Bounds,
     BoundsRequest,
     EvaluateRequest,
     Evaluation,
@@ -47,6 +46,7 @@ from planner.schemas.plans import (
 )
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.sizes import Bounds
 from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 

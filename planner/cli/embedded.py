@@ -43,7 +43,6 @@ from planner.schemas.plan_keeping import (
     PlanPin,
 )
 from planner.schemas.plans import (
-    Bounds,
     BoundsRequest,
     EvaluateRequest,
     Evaluation,
@@ -54,6 +53,7 @@ from planner.schemas.plans import (
 )
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
+from planner.schemas.sizes import Bounds
 from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 from planner.services import (

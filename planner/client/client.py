@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from planner.client.addresses import path_of
 from planner.client.connection import Connection
+from planner.client.looking_ahead import LookingAhead
 from planner.client.retries import Retries
 from planner.curve_tools.movement import DEFAULT_RATIO
 from planner.errors import InvalidImportError, InvalidRequestError
@@ -28,8 +29,7 @@ from planner.schemas.families import FamilyDocument, FamilyRequest
 from planner.schemas.frontiers import FrontierDocument, FrontierRequest
 from planner.schemas.imports import TEXT_LIMIT as IMPORT_LIMIT
 from planner.schemas.imports import ImportDocument, ImportedFile, ImportRequest
-from planner.schemas.inspections import Inspection
-from planner.schemas.jobs import Job, JobForecast, JobPage, JobState, RoundingName, SubmitSensitivity
+from planner.schemas.jobs import Job, JobPage, JobState, RoundingName, SubmitSensitivity
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.models import LayerList, Model, ModelPage, RegisterModel
 from planner.schemas.plan_batches import PlanBatch, PlanBatchAnswer
@@ -47,9 +47,7 @@ from planner.schemas.plan_keeping import (
     PlanPin,
     StoredPlan,
 )
-from planner.schemas.plan_previews import PlanPreview
 from planner.schemas.plans import (
-    Bounds,
     BoundsRequest,
     EvaluateRequest,
     Evaluation,
@@ -61,7 +59,7 @@ from planner.schemas.plans import (
 from planner.schemas.problems import Health
 from planner.schemas.retargeting import Retargeted, RetargetRequest
 from planner.schemas.searches import SearchRequest
-from planner.schemas.sensitivity_maps import SensitivityMap
+from planner.schemas.sizes import Bounds
 from planner.schemas.splits import SplitDocument, SplitRequest
 from planner.schemas.workers import WorkerList
 
@@ -74,7 +72,7 @@ MOST_BYTES: Final = 2**28
 
 
 @final
-class Client(AbstractOperations):
+class Client(LookingAhead, AbstractOperations):
     """A service at a URL; close it, or use it in a ``with`` statement. Threads may share it.
 
     Requests are asked again after broken connections and where the service says so (``Retries``); a POST carries an
@@ -181,10 +179,6 @@ class Client(AbstractOperations):
     def register_model(self, request: RegisterModel) -> tuple[Model, bool]:
         return self._at.post_new("/v1/models", Model, request)
 
-    def inspect_model(self, request: RegisterModel) -> Inspection:
-        """What registering a checkpoint would store."""
-        return self._at.post("/v1/models/inspect", Inspection, request)
-
     @override
     def list_models(self, *, cursor: str | None = None, limit: int = 50) -> ModelPage:
         return self._at.get("/v1/models", ModelPage, {"cursor": cursor, "limit": limit})
@@ -243,10 +237,6 @@ class Client(AbstractOperations):
     @override
     def submit_job(self, request: SubmitSensitivity) -> Job:
         return self._at.post("/v1/jobs", Job, request)
-
-    def forecast_job(self, request: SubmitSensitivity) -> JobForecast:
-        """What a sensitivity job would be and take."""
-        return self._at.post("/v1/jobs/forecast", JobForecast, request)
 
     @override
     def list_jobs(
@@ -311,12 +301,6 @@ class Client(AbstractOperations):
     ) -> CurvesDocument:
         query = {"probe": probe, "setting": setting, "formats": formats, "layers": layers, "expected": expected}
         return self._at.get(path_of("/v1/models/{model}/curves", model=model), CurvesDocument, query)
-
-    def get_sensitivity(self, model: str, *, probe: str | None = None, setting: str | None = None) -> SensitivityMap:
-        """The losses of one probe setting by block and kind."""
-        return self._at.get(
-            path_of("/v1/models/{model}/sensitivity", model=model), SensitivityMap, {"probe": probe, "setting": setting}
-        )
 
     @override
     def get_fits(
@@ -389,10 +373,6 @@ class Client(AbstractOperations):
     @override
     def create_plan(self, request: PlanRequest) -> PlanDocument:
         return self._at.post("/v1/plans", PlanDocument, request)
-
-    def preview_plan(self, request: PlanRequest, *, aggregate: bool = False) -> PlanPreview:
-        """The answer to a plan request without keeping it; with ``aggregate`` by block and kind alone."""
-        return self._at.post("/v1/plans/preview", PlanPreview, request, {"aggregate": aggregate})
 
     @override
     def create_plans(self, batch: PlanBatch) -> PlanBatchAnswer:
@@ -487,10 +467,6 @@ class Client(AbstractOperations):
     @override
     def evaluate_plan(self, plan: str, request: EvaluateRequest) -> Job:
         return self._at.post(path_of("/v1/plans/{plan}/evaluate", plan=plan), Job, request)
-
-    def forecast_evaluation(self, plan: str, request: EvaluateRequest) -> JobForecast:
-        """What the evaluation of a plan would be and take."""
-        return self._at.post(path_of("/v1/plans/{plan}/evaluate/forecast", plan=plan), JobForecast, request)
 
     @override
     def list_evaluations(self, plan: str) -> Page[Evaluation]:
