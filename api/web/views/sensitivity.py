@@ -1,6 +1,6 @@
 """What each format costs each layer: heat map, error curves, the ends, and two measurements compared."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -32,7 +32,7 @@ def show_sensitivity(
             known = curves.list_settings(session, found.id).items
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
-    context = {"tab": "sensitivity", "model": found, "settings": known}
+    context: dict[str, Any] = {"tab": "sensitivity", "model": found, "settings": known}
     if known:
         chosen = curves.choose_setting(known, setting=setting)
         usual = min(chosen.formats, key=lambda name: abs((get_cell_format(name).num_bits or 0) - USUAL_BITS))
