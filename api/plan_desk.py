@@ -1,10 +1,11 @@
 """Where plans are made for requests: one at a time, in the order in which they came, a few of them a turn, stored together.
 
 A plan is bound by the interpreter, so threads would only take turns at it and drive each other's numbers out of the processor's
-cache. Whoever has the turn makes some plans of those that wait, hands the turn on, stores them in one transaction and tells the
-event loop of all of them at once: what a turn, a transaction and a word to the event loop cost is paid once for all. What the
-models' measurements are is asked once a turn, after all its requests have come. A plan that takes long keeps nobody waiting:
-those of its turn that are made are stored, those that are not begun go to the next one.
+cache. Whoever has the turn makes some plans of those that wait and hands the turn on; then whoever stores already stores them
+too, or they are stored at once, in one transaction, and the event loop is told of all of them at once: what a turn, a transaction
+and a word to the event loop cost is paid once for all. What the models' measurements are is asked once a turn, after all its
+requests have come. A plan that takes long keeps nobody waiting: those of its turn that are made are stored, those that are not
+begun go to the next one.
 """
 
 import asyncio
@@ -34,8 +35,11 @@ MOST_LONG: Final = 3
 LONG_SECONDS: Final = 0.1
 """A plan that is not made by then lets others begin."""
 
-MOST_TOGETHER: Final = 8
-"""Plans of one turn and one transaction: each may wait for those before it, and pays an eighth of what they share."""
+MOST_A_TURN: Final = 8
+"""Plans of one turn: each may wait for those before it, and pays an eighth of what they share."""
+
+MOST_TOGETHER: Final = 64
+"""Plans of one transaction: about 6 MB of documents of 224 layers."""
 
 TURN_SECONDS: Final = 0.03
 """A turn that has lasted so long begins no further plan."""
@@ -130,6 +134,7 @@ class PlanDesk:
         self._plans: deque[_Plan] = deque()
         self._making = _Threads(self._take_turns, most=2)  # one makes plans while the other one stores what it made
         self._turn = threading.Lock()
+        self._made: deque[tuple[_Plan, WrittenPlan]] = deque()
         self._storing = threading.Lock()
         self._turns: list[_Turn] = []
         self._watch: asyncio.TimerHandle | None = None
@@ -174,18 +179,18 @@ class PlanDesk:
             self._make(turn, tell)
             with turn.lock:
                 self._turns.remove(turn)
-                made = turn.take_made()
+                self._made.extend(turn.take_made())
                 self._plans.extendleft(reversed(turn.waiting))
             if not turn.long:
                 self._turn.release()
-            self._store(made, tell)
+            self._store_all(tell)
             if turn.long:
                 tell(self._ended_long)
                 return
 
     def _begin_turn(self) -> _Turn:
         orders: deque[_Plan] = deque()
-        while self._plans and len(orders) < MOST_TOGETHER:
+        while self._plans and len(orders) < MOST_A_TURN:
             orders.append(self._plans.popleft())
         return _Turn(orders, time.monotonic() + TURN_SECONDS)
 
@@ -205,18 +210,25 @@ class PlanDesk:
                     tell(_tell, [(order, error)])
                 order = turn.next()
 
+    def _store_all(self, tell: Callable[..., object]) -> None:
+        """In a thread: store what is made, unless another thread does: it looks again when it is done."""
+        while self._made and self._storing.acquire(blocking=False):
+            try:
+                self._store([self._made.popleft() for _ in range(min(len(self._made), MOST_TOGETHER))], tell)
+            finally:
+                self._storing.release()
+
     def _store(self, made: Sequence[tuple[_Plan, WrittenPlan]], tell: Callable[..., object]) -> None:
         """The statements are traced with the request of the first plan. Whoever left meanwhile has a plan as well."""
         if not made:
             return
         orders, plans = zip(*made, strict=True)
-        with self._storing:  # those who wait in SQLite itself sleep longer than they have to
-            try:
-                kept = orders[0].context.run(store_together, self._database, plans)
-            except Exception as error:  # noqa: BLE001  (as above)
-                tell(_tell, [(order, error) for order in orders])
-                return
-        tell(_tell, [(order, fault or plan) for order, plan, fault in zip(orders, plans, kept, strict=True)])
+        try:
+            kept = orders[0].context.run(store_together, self._database, plans)
+        except Exception as error:  # noqa: BLE001  (as above)
+            tell(_tell, [(order, error) for order in orders])
+        else:
+            tell(_tell, [(order, fault or plan) for order, plan, fault in zip(orders, plans, kept, strict=True)])
 
     def _look_for_long(self) -> None:
         """On the event loop, now and then while plans are made."""
@@ -234,14 +246,14 @@ class PlanDesk:
             if turn.long or turn not in self._turns:
                 return
             turn.long = True
-            made = turn.take_made()
+            self._made.extend(turn.take_made())
             self._plans.extendleft(reversed(turn.waiting))
             turn.waiting.clear()
         self._making.most += 1
         self._turn.release()
         self._making.wake(self._plans)
-        if made:
-            self._making.run(partial(self._store, made))
+        if self._made:
+            self._making.run(self._store_all)
 
     def _ended_long(self) -> None:
         self._making.most -= 1
