@@ -12,7 +12,7 @@ function unitOf(largest) {
   return largest >= 2e9 ? { name: "GB", of: (size) => size / 1e9 } : { name: "MB", of: (size) => size / 1e6 };
 }
 
-// Of two formats of nearly one size, the second has its name below.
+// Of two formats of nearly one size, the second has its name below, on the side where no curve runs.
 function apart(uniforms, range) {
   const sorted = [...uniforms].sort((a, b) => a.size - b.size);
   sorted.forEach((one, at) => {
@@ -62,7 +62,7 @@ export function drawFrontier(figure, { found, limit, links, measured: kept, runt
       Plot.dot(uniforms, { x, y: loss, symbol: "square", r: 5, stroke: "var(--uniform)", strokeWidth: 2, fill: "var(--ground)", title: (one) => `${one.format} for every layer, ${bytes(one.size)}\npredicted ${significant(one.predicted_loss)}`, className: "uniforms" }),
       ...[false, true].map((crowded) =>
         Plot.text(uniforms.filter((one) => one.crowded === crowded), {
-          x, y: loss, text: "format", dy: crowded ? 12 : -10, dx: 7, textAnchor: "start", fill: "var(--uniform)", stroke: "var(--ground)", strokeWidth: 3,
+          x, y: loss, text: "format", dy: crowded ? 13 : -10, dx: crowded ? -6 : 7, textAnchor: crowded ? "end" : "start", fill: "var(--uniform)", stroke: "var(--ground)", strokeWidth: 3,
         }),
       ),
       Plot.dot(points, { x, y: loss, r: 3.5, fill: "var(--curve)", href: "link", title: told, className: "points" }),
@@ -76,6 +76,14 @@ export function drawFrontier(figure, { found, limit, links, measured: kept, runt
   figure.replaceChildren(drawing);
 }
 
+// Losses among which a model is chosen: from the best to one nat above the worst model unquantized. Plans of very few bits lose
+// so much more that all else would lie flat.
+function interesting(found) {
+  const least = Math.min(...found.envelope.map((point) => point.predicted_nll));
+  const most = Math.max(...found.models.map((model) => model.reference_nll)) + 1;
+  return [least - 0.05 * (most - least), most];
+}
+
 // Several models.
 //   found: answer of POST /v1/families/frontier
 //   link:  where a point of a model is opened
@@ -86,6 +94,7 @@ export function drawFamily(figure, { found, link }) {
   const unit = unitOf(Math.max(...points.map((one) => one.bytes)));
   const x = (one) => unit.of(one.bytes);
   const hue = (one) => HUES[one.at % HUES.length];
+  const [least, most] = interesting(found);
   const ends = found.models.map((model, at) => ({ at, name: model.model_name, ...model.points.at(-1) })).filter((one) => one.bytes);
   const drawing = plot({
     ...frame(figure),
@@ -93,11 +102,11 @@ export function drawFamily(figure, { found, link }) {
     ariaLabel: "Predicted loss of several models on one text, by size",
     symbol: { type: "identity" },
     x: { label: `${found.limit === "file_bytes" ? "file" : "memory"}, ${unit.name} →`, nice: true, grid: true },
-    y: { label: "↑ predicted loss on the text, nats/token", grid: true },
+    y: { label: "↑ predicted loss on the text, nats/token", grid: true, domain: [least, most] },
     marks: [
       Plot.ruleX(found.crossings, { x: (one) => unit.of(one.budget_bytes), stroke: "var(--bound)", strokeDasharray: "2,3" }),
-      Plot.line(points, { x, y: "predicted_nll", z: "at", stroke: hue, strokeWidth: 1.5 }),
-      Plot.dot(points, {
+      Plot.line(points, { x, y: "predicted_nll", z: "at", stroke: hue, strokeWidth: 1.5, clip: true }),
+      Plot.dot(points.filter((one) => one.predicted_nll <= most), {
         x, y: "predicted_nll", r: 3.5, symbol: (one) => SYMBOLS[one.at % SYMBOLS.length], fill: hue, href: "link", className: "points",
         title: (one) => `${one.name}, ${bytes(one.bytes)}, ${one.effective_bits.toFixed(2)} bits a weight\npredicted ${measured(one.predicted_nll, one.nll_error)} nats/token`,
       }),
