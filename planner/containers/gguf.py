@@ -29,7 +29,11 @@ _INFO_BYTES: Final = 8 + 4 + 4 + 8
 _DIMENSION_BYTES: Final = 8
 ROTARY_ARCHITECTURE: Final = "llama"
 """The only one whose rotary embedding may be scaled, by factors that are a tensor of their own."""
-ROTARY_INFO_BYTES: Final = _INFO_BYTES + len(TENSOR) + _DIMENSION_BYTES
+
+
+def info_bytes(name: str, dimensions: int) -> int:
+    """Bytes of a tensor's row in the table."""
+    return _INFO_BYTES + len(name.encode()) + _DIMENSION_BYTES * dimensions
 
 
 def padded(size: int) -> int:
@@ -54,9 +58,9 @@ class GgufContainer(AbstractContainer):
         writer = GGUFWriter(None, ARCHITECTURES[model.architecture])
         add_fields(writer, model.architecture, some_config(model.architecture))
         writer.add_name(max(model.names, key=lambda name: len(name.encode())))
-        table = sum(_INFO_BYTES + len(tensor.name.encode()) + _DIMENSION_BYTES * tensor.dimensions for tensor in tensors)
+        table = sum(info_bytes(tensor.name, tensor.dimensions) for tensor in tensors)
         header = HEAD_BYTES + metadata_bytes(writer) + model.tokenizer_bytes + table
-        rotary = ROTARY_INFO_BYTES if model.architecture == ROTARY_ARCHITECTURE else 0
+        rotary = info_bytes(TENSOR, 1) if model.architecture == ROTARY_ARCHITECTURE else 0
         factors = padded(4 * (model.head_size // 2)) if rotary else 0
         return padded(header + rotary) + factors + sum(tensor.padding for tensor in tensors)
 

@@ -8,9 +8,8 @@ from planner.errors import PlannerError
 from planner.logs import configure_service_logs
 from planner.settings import Settings
 from planner.storage.database import Database
+from planner.worker.clerk import Clerk, give_way
 from planner.worker.parent import follow_parent
-
-_NICENESS = 10  # beside a service, requests come first: a measurement takes what they leave of the processor
 
 
 def main() -> None:
@@ -20,7 +19,6 @@ def main() -> None:
     parent_pid: int | None = parser.parse_args().parent_pid
     if parent_pid is not None:
         follow_parent(parent_pid)
-        os.nice(_NICENESS)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         settings = Settings.load()
@@ -32,8 +30,10 @@ def main() -> None:
 
     from planner.worker.process import make_worker  # torch: seconds, after everything that can fail at once
 
-    worker = make_worker(database, settings)
+    worker = make_worker(database, settings, clerk=Clerk())
     worker.stop_on_signals()
+    if parent_pid is not None:  # beside a service people come first
+        give_way(settings.worker_niceness)
     worker.run()
 
 

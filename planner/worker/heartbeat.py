@@ -8,13 +8,17 @@ import structlog
 
 from planner.errors import StorageError
 from planner.jobs.engine import AbstractJobEngine, Lease, WorkerProfile
+from planner.worker.clerk import call_here
+
+Start = Callable[[Callable[[], None]], None]
+"""Calls what starts a thread, in a thread of the priority that the new one is to have."""
 
 _BEATS_PER_LEASE = 6
 _log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def heartbeat(engine: AbstractJobEngine, lease: Lease) -> Iterator[None]:
+def heartbeat(engine: AbstractJobEngine, lease: Lease, *, start: Start = call_here) -> Iterator[None]:
     """Extend the lease six times per lease time until the block ends.
 
     A beat that the database refuses is tried again at the next: five may be missed. A lost lease is only logged; the engine
@@ -22,7 +26,7 @@ def heartbeat(engine: AbstractJobEngine, lease: Lease) -> Iterator[None]:
     """
     ended = threading.Event()
     thread = threading.Thread(target=_beat, args=(engine, lease, ended), name="bitplan-heartbeat", daemon=True)
-    thread.start()
+    start(thread.start)
     try:
         yield
     finally:
@@ -31,7 +35,9 @@ def heartbeat(engine: AbstractJobEngine, lease: Lease) -> Iterator[None]:
 
 
 @contextmanager
-def present(engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable[[], bool]) -> Iterator[None]:
+def present(
+    engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable[[], bool], *, start: Start = call_here
+) -> Iterator[None]:
     """Tell that the worker is there, six times per lease time until the block ends, and then that it goes.
 
     Nothing hangs on it but what people see: a database that is away is only logged.
@@ -45,7 +51,7 @@ def present(engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable
                 return
 
     thread = threading.Thread(target=tell, name="bitplan-presence", daemon=True)
-    thread.start()
+    start(thread.start)
     try:
         yield
     finally:

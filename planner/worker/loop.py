@@ -28,6 +28,7 @@ from planner.errors import PlannerError, StorageError
 from planner.jobs.engine import AbstractJobEngine, Lease, Step, WorkerProfile
 from planner.jobs.errors import LeaseLostError
 from planner.jobs.handler import AbstractJobHandler
+from planner.worker.clerk import Clerk, call_here
 from planner.worker.heartbeat import heartbeat, present
 from sensitivity.errors import SensitivityError
 
@@ -61,6 +62,7 @@ class Worker:
         retention: timedelta | None = None,
         poll_seconds: float = 0.5,
         grace_seconds: float = 30.0,
+        clerk: Clerk | None = None,
     ) -> None:
         """A worker that has not begun.
 
@@ -72,6 +74,7 @@ class Worker:
             retention: how long the units of jobs that have ended are kept; ``None`` keeps them for good.
             poll_seconds: pause after nothing was found to do.
             grace_seconds: after a signal, a step that has not ended by then is given back.
+            clerk: who asks and tells the engine, for a worker that computes at a low priority; by default the worker itself.
         """
         self.engine = engine
         self.handlers = dict(handlers)
@@ -86,6 +89,7 @@ class Worker:
         self.retention = retention
         self.poll_seconds = poll_seconds
         self.grace_seconds = grace_seconds
+        self._call = call_here if clerk is None else clerk.call
         self._stop = threading.Event()
         self._computing = False
         self._next_upkeep = time.monotonic()
@@ -98,7 +102,7 @@ class Worker:
     def run(self, *, until_idle: bool = False) -> None:
         """Work until ``stop`` is called, or, with ``until_idle``, until no job of our kinds is queued or running."""
         _log.info("worker started", worker=self.worker_id, kinds=self.profile.kinds, labels=sorted(self.profile.labels))
-        with present(self.engine, self.profile, self._stop.is_set):
+        with present(self.engine, self.profile, self._stop.is_set, start=self._call):
             self._work_until(idle=until_idle)
         _log.info("worker stopped", worker=self.worker_id)
 
@@ -106,9 +110,9 @@ class Worker:
         failures = 0
         while not self._stop.is_set():
             try:
-                lease = self.engine.claim(self.profile)
+                lease = self._call(partial(self.engine.claim, self.profile))
                 if lease is None:
-                    if idle and not self.engine.has_work(self.profile):
+                    if idle and not self._call(partial(self.engine.has_work, self.profile)):
                         return
                     self._keep_up()
             except StorageError as error:
@@ -127,7 +131,7 @@ class Worker:
         if self.retention is None or time.monotonic() < self._next_upkeep:
             return
         self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS
-        gone = self.engine.purge(older_than=self.retention)
+        gone = self._call(partial(self.engine.purge, older_than=self.retention))
         if gone:
             _log.info("units of old jobs forgotten", worker=self.worker_id, units=gone)
 
@@ -178,9 +182,9 @@ class Worker:
     def _do(self, lease: Lease) -> None:
         handler = self.handlers[lease.job.kind]
         if lease.step is Step.FINISH:  # the engine's lock on the job holds the lease
-            self.engine.finish(lease, handler.finish)
+            self._call(partial(self.engine.finish, lease, handler.finish))
             return
-        with heartbeat(self.engine, lease):
+        with heartbeat(self.engine, lease, start=self._call):
             if lease.unit is None:
                 with self._interruptible():
                     units = handler.enumerate(lease.job)
@@ -216,7 +220,7 @@ class Worker:
         deadline = time.monotonic() + 2 * self.engine.lease_seconds
         for failures in count(1):
             try:
-                what()
+                self._call(what)
             except StorageError as error:
                 wait = _backoff(failures)
                 if self._stop.is_set() or time.monotonic() + wait > deadline:

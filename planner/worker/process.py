@@ -9,6 +9,7 @@ import torch
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.settings import Settings
 from planner.storage.database import Database
+from planner.worker.clerk import Clerk
 from planner.worker.drift_handler import DriftHandler
 from planner.worker.handlers import EvaluationHandler, SensitivityHandler
 from planner.worker.loaded_models import LoadedModels
@@ -17,7 +18,7 @@ from planner.worker.memory import total_bytes
 from planner.worker.refinement_handler import RefinementHandler
 
 
-def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5) -> Worker:
+def make_worker(database: Database, settings: Settings, *, poll_seconds: float = 0.5, clerk: Clerk | None = None) -> Worker:
     """A worker on an upgraded database; all workers of a process, one after the other, share the model in memory."""
     torch.set_num_threads(settings.torch_threads)
     models = _loaded_models(database, settings.model_roots, settings.worker_memory_bytes)
@@ -34,6 +35,7 @@ def make_worker(database: Database, settings: Settings, *, poll_seconds: float =
         memory_bytes=settings.worker_memory_bytes or total_bytes(),
         retention=timedelta(days=settings.job_retention_days),
         poll_seconds=poll_seconds,
+        clerk=clerk,
     )
 
 

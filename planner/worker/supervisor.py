@@ -105,6 +105,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "log_level": settings.log_level,
         "log_format": settings.log_format,
         "torch_threads": str(settings.torch_threads),
+        "worker_niceness": str(settings.worker_niceness),
         "worker_labels": ",".join(sorted(settings.worker_labels)),
         "job_retention_days": str(settings.job_retention_days),
     }

@@ -15,7 +15,9 @@ from gguf import GGUFWriter
 from transformers import AutoConfig
 from typing_extensions import override
 
+from planner.containers.gguf import HEAD_BYTES, info_bytes, padded
 from planner.containers.gguf_fields import add_fields, refuse_architecture
+from planner.containers.gguf_metadata import metadata_bytes
 from planner.containers.gguf_vocabulary import add_vocabulary, copy_vocabulary, refuse_other_vocabulary
 from planner.exports.llama_cpp_names import ARCHITECTURES
 from planner.worker.checkpoint_writers.gguf_tensors import GgufTensor, gguf_tensors
@@ -51,9 +53,10 @@ class GgufCheckpointWriter(AbstractCheckpointWriter):
             add_fields(writer, architecture, whole.config)
             writer.add_name(Path(whole.description.source).name)
             _add_vocabulary(writer, whole.description)
-            _write(writer, gguf_tensors(whole))
+            _write(writer, gguf_tensors(whole), planned.file_bytes)
             writer.close()
-            _fill_up(place / FILE, planned.file_bytes)
+            if planned.file_bytes is not None:
+                os.truncate(place / FILE, planned.file_bytes)  # zeros behind the last tensor, which readers pass over
         return directory
 
 
@@ -73,24 +76,25 @@ def _add_vocabulary(writer: GGUFWriter, description: ModelDescription) -> None:
         add_vocabulary(writer, path, rows)
 
 
-def _write(writer: GGUFWriter, tensors: list[GgufTensor]) -> None:
+def _write(writer: GGUFWriter, tensors: list[GgufTensor], most: int | None) -> None:
+    """Write everything; before any weight is rounded the file is known to have no more than ``most`` bytes.
+
+    Raises:
+        CheckpointError: it would have more.
+    """
+    size = HEAD_BYTES + metadata_bytes(writer)
     for tensor in tensors:
         shape = tensor.byte_shape
         writer.add_tensor_info(tensor.name, shape, np.dtype(np.uint8), int(np.prod(shape)), raw_dtype=tensor.kind)
+        size += info_bytes(tensor.name, len(shape))
+    size = padded(size) + sum(padded(int(np.prod(tensor.byte_shape))) for tensor in tensors)
+    if most is not None and size > most:
+        raise too_large(FILE, size, most)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
         writer.write_tensor_data(tensor.content())
-
-
-def _fill_up(path: Path, size: int | None) -> None:
-    """Zeros behind the last tensor, which readers pass over."""
-    if size is None:
-        return
-    if path.stat().st_size > size:
-        raise too_large(path.name, path.stat().st_size, size)
-    os.truncate(path, size)
 
 
 WRITER = GgufCheckpointWriter()
