@@ -10,7 +10,7 @@ from planner.schemas.jobs import Streaming
 from planner.services.planning_inputs import load_layers
 from planner.storage.tables import CalibrationSetRow, ModelRow
 from sensitivity.checkpoint.description import SourceKind
-from sensitivity.memory_forecast import Work, forecast
+from sensitivity.memory_forecast import Work, forecast, stored_bytes
 from sensitivity.probe_facts import get_facts
 
 
@@ -31,9 +31,8 @@ def memory_of(session: Session, model: ModelRow, payload: Mapping[str, Any], str
     if streaming == "always" and model.kind != SourceKind.SAFETENSORS:
         msg = f"{model.name} is a GGUF file, which is decoded as a whole: register its safetensors, or set streaming to never"
         raise InvalidRequestError(msg)
-    found = forecast(
-        load_layers(session, model.id), parameters=model.parameters, vocab_size=model.vocab_size, work=_work(session, payload)
-    )
+    work = _work(session, model, payload)
+    found = forecast(load_layers(session, model.id), parameters=model.parameters, vocab_size=model.vocab_size, work=work)
     return {"streaming": streaming, "memory": {"whole_bytes": found.whole_bytes, "streamed_bytes": found.streamed_bytes}}
 
 
@@ -51,7 +50,7 @@ def least_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
     return min(ways)
 
 
-def _work(session: Session, payload: Mapping[str, Any]) -> Work:
+def _work(session: Session, model: ModelRow, payload: Mapping[str, Any]) -> Work:
     parameters = get_facts(payload["probe"]).parameters_with(payload["probe_parameters"])
     text = session.get(CalibrationSetRow, payload["calibration_id"]) if payload["calibration_id"] else None
     return Work(
@@ -61,5 +60,7 @@ def _work(session: Session, payload: Mapping[str, Any]) -> Work:
         sequences=text.sequences if text else 0,
         sequence_length=text.sequence_length if text else 0,
         draws=int(parameters.get("draws", parameters.get("levels", 1))),
-        element_bytes=4 if parameters.get("arithmetic") == "float32" else 2,
+        element_bytes=2 if parameters.get("arithmetic") == "bfloat16" else 4,
+        characters=text.characters if text else 0,
+        stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
     )

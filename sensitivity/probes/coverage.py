@@ -1,6 +1,6 @@
 """Damage of a layer's share in quantizing the whole model: the KL's gradient along the way there, under a link that saturates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
@@ -19,7 +19,7 @@ from sensitivity.probes.base import (
     sequence_units,
     with_silent_sequences,
 )
-from sensitivity.probes.kl_gradients import point_products, reference_states
+from sensitivity.probes.kl_gradients import PointProducts, point_products, reference_states
 from sensitivity.probes.label_products import batches
 from sensitivity.saturation import saturating_costs
 from sensitivity.statistics import Statistics
@@ -77,15 +77,18 @@ class Coverage(AbstractProbe):
         references = {batch: reference_states(run, batch) for batch in batches(run, unit.indices)}
         for k in range(len(run.formats)):
             for place, share in zip((places + 1) / 2, shares / 2, strict=True):
-                weights = _on_the_way(run, k, float(place))
-                first = 0
-                for batch, reference in references.items():
-                    found = point_products(run, batch, weights, draws=0, arithmetic=self.arithmetic, reference=reference)
-                    part = slice(first, first + len(batch))
-                    samples[part, :, k] += share * found.slopes[:, :, k].numpy()
-                    reached[part, :, k] |= found.reached.numpy()
-                    first = part.stop
+                found = self._at(run, references, k, float(place))
+                samples[:, :, k] += share * np.concatenate([point.slopes[:, :, k].numpy() for point in found])
+                reached[:, :, k] |= np.concatenate([point.reached.numpy() for point in found])
         return sample_statistics(run, samples, reached)
+
+    def _at(self, run: ProbeRun, references: Mapping[tuple[int, ...], Tensor], k: int, place: float) -> Sequence[PointProducts]:
+        """Products at one point of the way, batch by batch; its weights are let go of before those of the next are made."""
+        weights = _on_the_way(run, k, place)
+        return [
+            point_products(run, batch, weights, draws=0, arithmetic=self.arithmetic, reference=reference)
+            for batch, reference in references.items()
+        ]
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Costs that add up under the saturating link, from shares; each cell is scaled, with its error."""

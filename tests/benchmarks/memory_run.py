@@ -1,52 +1,124 @@
-"""One probe run in a process of its own; prints its peak beside the forecast as JSON. Started by ``test_streaming_memory``."""
+"""Probe runs in processes of their own, forked from one that has everything imported: the peak of each beside its forecast.
 
-import argparse
+``python -m tests.benchmarks.memory_run JSON``: a list of objects with the fields of ``Run``; a line of JSON for each. A forked
+process shares the pages of libraries and counts them anew as it touches them, so that only its own memory is taken from it: the
+peak that is printed is all that the first process has, and what the fork had more of its own at its highest point.
+"""
+
 import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from planner.worker.memory import peak_bytes
+from planner.worker import handlers  # noqa: F401  (what a worker has in memory)
+from planner.worker.memory import reset_peak
 from sensitivity.checkpoint.reading import describe
-from sensitivity.formats.registry import get_format
+from sensitivity.formats.families import get_cell_format
 from sensitivity.loading import load_model
-from sensitivity.memory_forecast import Work, forecast
+from sensitivity.memory_forecast import Work, forecast, stored_bytes
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.registry import get_probe
 
-FORMATS = [get_format(f"INT{bits}_G64") for bits in (2, 3, 4, 6)]
+FORMATS = ("INT2_G64", "INT3_G64", "INT4_G64", "INT6_G64")
+CACHE_FORMATS = ("K_INT8", "V_INT8", "K_INT4", "V_INT4")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is run.
+
+    Attributes:
+        model: path of a checkpoint.
+        probe: its name.
+        parameters: of the probe.
+        rounding: name of the rounding method.
+        whole: with the whole model in memory.
+        formats: names; the first ones of the usual formats if it is a number.
+        sequences: of random tokens.
+        length: tokens of each.
+        units: how many of the run's units; all if not given.
+    """
+
+    model: str
+    probe: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    rounding: str = "rtn"
+    whole: bool = False
+    formats: int = 4
+    sequences: int = 16
+    length: int = 128
+    units: int | None = None
 
 
 def main() -> None:
-    """Measure every unit of a probe, or with ``--units`` the first ones."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("probe")
-    parser.add_argument("--rounding", default="rtn")
-    parser.add_argument("--whole", action="store_true")
-    parser.add_argument("--sequences", type=int, default=16)
-    parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--units", type=int)
-    asked = parser.parse_args()
+    """Run one after the other, each in a fork."""
     torch.set_num_threads(1)
+    asked_for = [Run(**asked) for asked in json.loads(sys.argv[1])]
+    load_model(describe(asked_for[0].model))  # which imports the architecture
+    program = _resident("VmRSS")
+    for asked in asked_for:
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            print(json.dumps(_measured(asked, program=program)), flush=True)  # noqa: T201
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            sys.exit(f"{asked} failed")
+
+
+def _resident(which: str) -> int:
+    """A figure of this process's memory in bytes (``VmRSS``, ``VmHWM``, ``RssAnon``, ``RssFile``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+
+def _measured(asked: Run, *, program: int) -> dict[str, int]:
+    """Peak and forecast in bytes."""
+    inherited = _resident("RssAnon")
+    reset_peak()
     description = describe(asked.model)
-    probe = get_probe(asked.probe)
-    run = ProbeRun(
-        model=load_model(description, streamed=not asked.whole),
-        layers=[layer.name for layer in description.layers if layer.kind != "lm_head"],
-        formats=FORMATS,
-        rounding=asked.rounding,
-        tokens=torch.randint(
-            0, description.vocab_size, (asked.sequences, asked.length), generator=torch.Generator().manual_seed(0)
-        ),
-        seed=0,
-    )
+    probe = get_probe(asked.probe, **asked.parameters)
+    run = _prepared(asked)
     units = probe.units if asked.whole else probe.streamed_units
     for unit in units(blocks=description.blocks, sequences=asked.sequences)[: asked.units]:
         probe.run(run, unit)
-    work = Work(asked.probe, asked.rounding, len(FORMATS), asked.sequences, asked.length)
+    work = Work(
+        asked.probe,
+        asked.rounding,
+        asked.formats,
+        asked.sequences,
+        asked.length,
+        draws=int(probe.parameters.get("draws", probe.parameters.get("levels", 1))),
+        element_bytes=2 if probe.parameters.get("arithmetic") == "bfloat16" else 4,
+        stored_bytes=stored_bytes(description.kind, description.dtype),
+    )
     found = forecast(description.layers, parameters=description.parameters, vocab_size=description.vocab_size, work=work)
-    expected = found.whole_bytes if asked.whole else found.streamed_bytes
-    print(json.dumps({"peak": peak_bytes(), "forecast": expected}))  # noqa: T201
+    expected = found.whole if asked.whole else found.streamed
+    own = _resident("VmHWM") - _resident("RssFile") - inherited
+    return {"peak": program + own, "forecast": sum(expected.values()), "program": program}
+
+
+def _prepared(asked: Run) -> ProbeRun[Any]:
+    description = describe(asked.model)
+    names = [layer.name for layer in description.layers if layer.kind != "lm_head"]
+    known = FORMATS
+    if asked.probe == "kv_cache":
+        names, known = [name for name in names if name.endswith(("k_proj", "v_proj"))], CACHE_FORMATS
+    formats = [get_cell_format(name) for name in known[: asked.formats]]
+    shape, generator = (asked.sequences, asked.length), torch.Generator().manual_seed(0)
+    return ProbeRun(
+        model=load_model(description, streamed=not asked.whole),
+        layers=names,
+        formats=formats,
+        rounding=asked.rounding,
+        tokens=torch.randint(0, description.vocab_size, shape, generator=generator),
+        seed=0,
+        around=dict.fromkeys(names, formats[0]) if get_probe(asked.probe).facts.around_plan else {},
+    )
 
 
 if __name__ == "__main__":
