@@ -9,7 +9,7 @@ from planner.cli.reporting import AsJson, in_bytes, out, say, show_json
 from planner.cli.workspace import open_database
 from planner.errors import InvalidRequestError
 
-WEIGHTS = ("*.safetensors", "*.gguf")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.gguf")
 
 
 def apply(
