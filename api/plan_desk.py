@@ -47,7 +47,8 @@ TURN_SECONDS: Final = 0.03
 READ_TOGETHER: Final = 32
 """Stored plans that are looked up at once."""
 
-Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 @final

@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     torch_threads: Annotated[
         int, Field(ge=1, le=1024, description="threads of a worker's arithmetic; the machine's cores by default")
     ] = Field(default_factory=lambda: os.cpu_count() or 1)
+    worker_niceness: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=19,
+            description="how far the worker beside the service gives way to whoever else wants the processor: 0 not at all; "
+            "19: it measures with what requests leave",
+        ),
+    ] = 19
     worker_labels: Annotated[
         frozenset[Annotated[str, Field(pattern=LABEL_PATTERN)]],
         NoDecode,

@@ -10,15 +10,15 @@ from planner.errors import StorageError
 from planner.jobs.engine import AbstractJobEngine, Lease, WorkerProfile
 from planner.worker.clerk import call_here
 
-Start = Callable[[Callable[[], None]], None]
-"""Calls what starts a thread, in a thread of the priority that the new one is to have."""
+Call = Callable[[Callable[[], None]], None]
+"""Calls a function in a thread of the priority that it, and a thread that it starts, are to have."""
 
 _BEATS_PER_LEASE = 6
 _log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def heartbeat(engine: AbstractJobEngine, lease: Lease, *, start: Start = call_here) -> Iterator[None]:
+def heartbeat(engine: AbstractJobEngine, lease: Lease, *, call: Call = call_here) -> Iterator[None]:
     """Extend the lease six times per lease time until the block ends.
 
     A beat that the database refuses is tried again at the next: five may be missed. A lost lease is only logged; the engine
@@ -26,7 +26,7 @@ def heartbeat(engine: AbstractJobEngine, lease: Lease, *, start: Start = call_he
     """
     ended = threading.Event()
     thread = threading.Thread(target=_beat, args=(engine, lease, ended), name="bitplan-heartbeat", daemon=True)
-    start(thread.start)
+    call(thread.start)
     try:
         yield
     finally:
@@ -36,7 +36,7 @@ def heartbeat(engine: AbstractJobEngine, lease: Lease, *, start: Start = call_he
 
 @contextmanager
 def present(
-    engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable[[], bool], *, start: Start = call_here
+    engine: AbstractJobEngine, worker: WorkerProfile, draining: Callable[[], bool], *, call: Call = call_here
 ) -> Iterator[None]:
     """Tell that the worker is there, six times per lease time until the block ends, and then that it goes.
 
@@ -51,13 +51,13 @@ def present(
                 return
 
     thread = threading.Thread(target=tell, name="bitplan-presence", daemon=True)
-    start(thread.start)
+    call(thread.start)
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        _try(lambda: engine.leave(worker), worker)
+        call(lambda: _try(lambda: engine.leave(worker), worker))
 
 
 def _try(what: Callable[[], None], worker: WorkerProfile) -> None:

@@ -102,7 +102,7 @@ class Worker:
     def run(self, *, until_idle: bool = False) -> None:
         """Work until ``stop`` is called, or, with ``until_idle``, until no job of our kinds is queued or running."""
         _log.info("worker started", worker=self.worker_id, kinds=self.profile.kinds, labels=sorted(self.profile.labels))
-        with present(self.engine, self.profile, self._stop.is_set, start=self._call):
+        with present(self.engine, self.profile, self._stop.is_set, call=self._call):
             self._work_until(idle=until_idle)
         _log.info("worker stopped", worker=self.worker_id)
 
@@ -184,7 +184,7 @@ class Worker:
         if lease.step is Step.FINISH:  # the engine's lock on the job holds the lease
             self._call(partial(self.engine.finish, lease, handler.finish))
             return
-        with heartbeat(self.engine, lease, start=self._call):
+        with heartbeat(self.engine, lease, call=self._call):
             if lease.unit is None:
                 with self._interruptible():
                     units = handler.enumerate(lease.job)
