@@ -186,6 +186,19 @@ def test_a_budget_of_file_bytes_is_kept_by_the_file(
         assert loaded.tokenizer("two words")["input_ids"]
 
 
+def test_what_is_not_planned_is_written_in_the_dtype_that_it_is_counted_in(database: Database, tmp_path: Path) -> None:
+    """Whatever the configuration names, and though some norms are wider than the weights."""
+    source = tiny_models.tiny_llama(tmp_path / "m")
+    path = source / "model.safetensors"
+    stored = {name: tensor.float() if "norm" in name else tensor for name, tensor in load_file(path).items()}
+    save_file(stored, path, {"format": "pt"})
+    tiny_models.edit_config(source, dtype="float32")
+    plan = planned(database, source, runtime="vllm", formats=("INT4_G64", "INT8_G64"))
+    written = write_plan_checkpoint(database, plan.id, tmp_path / "packed") / "model.safetensors"
+    assert written.stat().st_size == plan.size.file_bytes
+    assert {tensor.dtype for name, tensor in load_file(written).items() if "norm" in name or "embed" in name} == {torch.bfloat16}
+
+
 def test_a_file_that_would_be_larger_than_its_plan_is_not_written(database: Database, tmp_path: Path) -> None:
     """The chat template is no part of a model's identity: one that was added later is no tokenizer of the plan's size."""
     source = tiny_models.tiny_llama(tmp_path / "m")
