@@ -91,17 +91,17 @@ def test_the_list_is_what_its_filters_ask_for(client: TestClient, stored: list[P
     ("query", "said"),
     [
         ("model=nobody", "no model 'nobody'"),
-        ("kind=colour", "budget_kind"),
+        ("kind=colour", "one of effective_bits, file_bytes"),
         ("since=yesterday", "'yesterday' is no day"),
-        ("name=a%20b", "name"),
-        ("pinned=perhaps", "pinned"),
+        ("name=a%20b", "letters, digits, dots"),
+        ("pinned=perhaps", "true or false"),
         ("cursor=zz", "this cursor was not given"),
     ],
 )
 def test_what_cannot_be_asked_is_told_beside_the_form(
     client: TestClient, stored: list[PlanDocument], query: str, said: str
 ) -> None:
-    html = page(client, f"/plans?{query}", status=422)
+    html = page(client, f"/plans?{query}")
     assert said in words(html)
     assert '<form id="filters"' in html
 
@@ -240,7 +240,7 @@ def test_text_of_others_is_never_taken_for_markup(client: TestClient, stored: li
     html = page(client, f"/plans/{stored[0].id}")
     assert evil not in html
     assert "&lt;img src=x" in html
-    assert evil not in page(client, f"/plans?model={evil}", status=422)
+    assert evil not in page(client, f"/plans?model={evil}")
 
 
 def test_old_plans_without_what_was_added_later_are_shown(

@@ -45,7 +45,7 @@ def watched(browser: Browser, empty: Served) -> Iterator[Watched]:
 def work(served: Served, folder: Path) -> None:
     """What a worker does until no job is left."""
     database = Database(served.url)
-    make_worker(database, Settings(data_dir=folder, database_url=served.url)).run(until_idle=True)
+    make_worker(database, Settings(data_dir=folder, database_url=served.url), poll_seconds=0.05).run(until_idle=True)
     database.close()
 
 

@@ -39,6 +39,12 @@ _CHANGES: Final = 200
 _WORDS: Final = 200
 _IN_STUDIO: Final = (BudgetKind.FILE_BYTES, BudgetKind.RESIDENT_BYTES, BudgetKind.EFFECTIVE_BITS, BudgetKind.DECODE_SECONDS)
 Words = Annotated[str, Field(max_length=_WORDS)]
+_WORDS_OF: Final = {
+    "name": "letters, digits, dots, dashes and underscores, and no more than 100 of them",
+    "budget_kind": f"one of {', '.join(BudgetKind)}",
+    "pinned": "true or false",
+}
+"""What a filter may be, by the field of ``PlanFilters``."""
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
@@ -79,18 +85,17 @@ class LayerQuery(BaseModel):
 def list_plans(request: Request, query: Annotated[PlanQuery, Query()], database: DatabaseOf) -> HTMLResponse:
     """Stored plans, newest first."""
     asked = query.asked()
-    found, problem, status = None, None, 200
+    found, problem = None, None
     with database.read_session() as session:
         names = model_names(session)
         try:
             found = plan_listing.list_plans(session, _filters(asked), cursor=query.cursor, limit=_ON_A_PAGE)
         except (InvalidRequestError, NotFoundError) as error:
-            problem, status = str(error), 422
+            problem = str(error)  # told where the list would be: htmx puts no page of a failed request there
     following = None if found is None or found.next is None else urlencode(asked | {"cursor": found.next})
     return render(
         request,
         "plans.html",
-        status_code=status,
         plans=[] if found is None else found.items,
         problem=problem,
         following=following,
@@ -229,7 +234,8 @@ def _filters(asked: dict[str, str]) -> PlanFilters:
         return PlanFilters.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        msg = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        field = str(first["loc"][0]) if first["loc"] else ""
+        msg = f"{field}: {_WORDS_OF.get(field, first['msg'])}"
         raise InvalidRequestError(msg) from error
 
 
