@@ -7,7 +7,7 @@ import { askLatest } from "/static/js/latest.js";
 import { describe, drawStrip, nameOf, rowsOf } from "/static/js/strip.js";
 import { makeControls } from "/static/js/studio_controls.js";
 import { factsOf, makeBeside, showChanges, showCounts, showFacts, showReferences, verdict } from "/static/js/studio_picture.js";
-import { planRequest, question, readAddress, UNITS, writeAddress } from "/static/js/studio_question.js";
+import { planRequest, question, readAddress, serving, UNITS, writeAddress } from "/static/js/studio_question.js";
 import { inWords, makeRange } from "/static/js/studio_range.js";
 
 const USUAL_BITS = 4.5; // where a budget begins that nobody gave
@@ -24,7 +24,6 @@ const model = controls.model.id;
 const state = readAddress(location.search);
 let plan = null; // the newest answer
 let share = null; // where the budget stood in its range, for a unit whose range is not known yet
-let dragging = false;
 let taken = 0; // milliseconds that the last plan took
 let resting = null; // timer of a hand that may have come to rest
 let tiles = [];
@@ -33,12 +32,12 @@ let frontier = [];
 let drawings = 0;
 
 const range = makeRange({ slider: element("slider"), amount: element("amount"), least: element("least"), most: element("most"), changed: moved });
-const board = makeControls(controls, state, rethink);
+const board = makeControls(controls, state, { changed: rethink, measureAnew });
 const strip = drawStrip(element("strip"), { label: "Bits of each layer, by block and kind", onPick: pick });
 const beside = makeBeside(element("beside"));
 const replan = askLatest(preview, show, refuse);
 
-// A question as it is asked: its request, what its answer is for, and when it was final.
+// A question as it is asked: its request, and the value of which limit it is about; without one it asks for the ends alone.
 function asked() {
   const value = state.limits[state.unit];
   const probing = value === null;
@@ -51,15 +50,15 @@ async function preview({ body }, signal) {
   const busy = setTimeout(() => element("facts").classList.add("stale"), BUSY_AFTER);
   try {
     const limited = { ...body, deadline_seconds: PREVIEW_SECONDS };
-    return await ask("/v1/plans/preview?aggregate=true", { method: "POST", body: limited, signal });
-  } finally {
+    const found = await ask("/v1/plans/preview?aggregate=true", { method: "POST", body: limited, signal });
     taken = performance.now() - began;
+    return found;
+  } finally {
     clearTimeout(busy);
   }
 }
 
 function moved(value, { final }) {
-  dragging = !final;
   state.limits[state.unit] = value;
   clearTimeout(resting);
   if (final || taken < SLOW) replan(asked(), { urgent: final });
@@ -67,14 +66,20 @@ function moved(value, { final }) {
   if (final) remember();
 }
 
-// The question itself is another one. After another unit or device the budget stays at its place between the ends.
-function rethink({ other } = {}) {
-  if (other) {
-    share = plan === null ? null : range.share(state.limits[state.unit] ?? 0);
-    if (other === "device") state.limits.decode_seconds = null;
-  }
+// The question itself is another one.
+function rethink() {
   replan(asked(), { urgent: true });
   remember();
+}
+
+// The budget is one of another unit, or of another device: it stays at its place between the ends, which are not known yet.
+function measureAnew(unit) {
+  share = plan === null ? null : range.share(state.limits[state.unit] ?? 0);
+  state.limits[state.unit] = null;
+  state.unit = unit;
+  state.limits[unit] = null;
+  board.showUnits(plan?.largest.file_bytes ?? 0);
+  replan(asked(), { urgent: true });
 }
 
 function remember() {
@@ -95,7 +100,7 @@ function show(answer, { unit, value, probing }) {
   const first = plan === null;
   plan = answer;
   if (first) board.showUnits(answer.largest.file_bytes);
-  range.set(unit, ends, state.limits[unit], { dragging });
+  range.set(unit, ends, state.limits[unit]);
   draw(value);
   drawFrontier();
 }
@@ -124,7 +129,7 @@ function draw(value) {
   element("notes").replaceChildren(...plan.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
   board.showPins();
   element("keep").disabled = false;
-  drawings += 1;
+  drawings += 1; // for whoever waits for the picture of a budget: tests, and what measures how long it takes
   document.body.dataset.shown = String(value);
   document.body.dataset.drawn = String(drawings);
   if (drawings === 1) performance.mark("first-picture");
@@ -132,8 +137,7 @@ function draw(value) {
 
 // Size against loss for all budgets of the question: asked for once it is still, and only where the question changed.
 async function drawFrontier() {
-  const served = UNITS[state.unit].served ? { context: state.context, batch: state.batch } : {};
-  const body = { ...question(model, state), ...served, points: CURVE_POINTS };
+  const body = { ...question(model, state), ...serving(state), points: CURVE_POINTS };
   const key = JSON.stringify(body);
   if (key === shownQuestion) return;
   shownQuestion = key;
@@ -184,14 +188,7 @@ function pick(tile) {
 
 element("studio").addEventListener("submit", (event) => event.preventDefault());
 
-element("unit").addEventListener("change", (event) => {
-  share = plan === null ? null : range.share(state.limits[state.unit]);
-  state.limits[state.unit] = null;
-  state.unit = event.target.value;
-  state.limits[state.unit] = null;
-  board.showUnits(plan?.largest.file_bytes ?? 0);
-  replan(asked(), { urgent: true });
-});
+element("unit").addEventListener("change", (event) => measureAnew(event.target.value));
 
 element("keep").addEventListener("click", async () => {
   element("keep").disabled = true;

@@ -31,8 +31,9 @@ function check(name, words, { checked, why, type = "checkbox", group }) {
   return label;
 }
 
-// Build the controls over a state, which they change; `changed()` hears of it.
-export function makeControls(given, state, changed) {
+// Build the controls over a state, which they change: `changed()` hears of it, and `measureAnew(unit)` of another device where the
+// budget is one of its milliseconds.
+export function makeControls(given, state, { changed, measureAnew }) {
   const runtimeOf = () => given.runtimes.find((one) => one.runtime === state.runtime) ?? given.runtimes[0];
   const settingOf = () => given.settings.find((one) => one.id === state.setting) ?? given.settings[0];
 
@@ -68,7 +69,8 @@ export function makeControls(given, state, changed) {
   element("device").value = state.device;
   element("device").addEventListener("change", (event) => {
     state.device = event.target.value;
-    changed({ other: "device" });
+    if (state.unit === "decode_seconds") measureAnew(state.unit);
+    else changed();
   });
 
   function showMenus() {

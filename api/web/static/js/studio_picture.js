@@ -26,9 +26,11 @@ export function factsOf(plan) {
   for (const limit of plan.limits) {
     if (limit.kind === "decode_seconds") facts.push([`a token on ${limit.device}`, inWords(limit.kind, limit.used)]);
   }
-  facts.push(["solved in", `${significant(1000 * proof.solve_seconds, 2)} ms`]);
+  facts.push(["solved in", milliseconds(1000 * proof.solve_seconds)]);
   return facts;
 }
+
+const milliseconds = (time) => `${time < 10 ? significant(time, 2) : Math.round(time)} ms`;
 
 function proven(proof) {
   if (proof.gap === 0) return "proven best";
@@ -132,10 +134,10 @@ function layersOf({ layers, count }) {
   const named = layers.map((layer) => ({ kind: layer.split(".").at(-1), block: /\.(\d+)\./.exec(layer)?.[1] }));
   const { kind, block } = named[0];
   if (block === undefined) return count > 1 ? `${layers[0]} and ${count - 1} more` : layers[0];
+  const expert = /\.experts\.(\d+)\./.exec(layers[0])?.[1];
+  if (count === 1 && expert !== undefined) return `${kind} of block ${block}, expert ${expert}`;
   const kinds = [...new Set(named.map((one) => one.kind))];
   if (count === kinds.length) return `${kinds.join(", ")} of block ${block}`;
-  const expert = /\.experts\.(\d+)\./.exec(layers[0])?.[1];
-  if (count === 1) return `${kind} of block ${block}${expert === undefined ? "" : `, expert ${expert}`}`;
   return `${kind} of block ${block} and ${count - 1} more`;
 }
 
@@ -157,19 +159,23 @@ export function showReferences(table, plan) {
   fill(table, ["", "file", "bits", "predicted loss", "of the plan’s", "fits"], rows);
 }
 
+// What sizes are compared by: with a KV cache all that is resident, for the cache takes of it what the weights leave.
+const countedBytes = (plan) => (plan.size.kv_bytes > 0 ? "resident_bytes" : "file_bytes");
+
 // Size against predicted loss: the frontier, what is well known, and the plan as a dot that moves along.
 export function makeBeside(figure) {
   let drawing = null;
   let place = null;
   return {
     draw(plan, frontier) {
-      const { factor, name } = shownIn("file_bytes", plan.largest.file_bytes);
-      const curve = frontier.map((point) => ({ size: factor * point.file_bytes, loss: point.predicted_loss })).filter((point) => point.loss > 0);
-      const points = plan.references.map((point) => ({ ...point, size: factor * point.size.file_bytes })).filter((point) => point.loss > 0);
-      apart(points, factor * plan.largest.file_bytes);
+      const counted = countedBytes(plan);
+      const { factor, name } = shownIn(counted, plan.largest[counted]);
+      const curve = frontier.map((point) => ({ size: factor * point[counted], loss: point.predicted_loss })).filter((point) => point.loss > 0);
+      const points = plan.references.map((point) => ({ ...point, size: factor * point.size[counted] })).filter((point) => point.loss > 0);
+      apart(points, factor * plan.largest[counted]);
       drawing = plot({
         width: 520, height: 300, marginLeft: 56, marginRight: 24,
-        x: { label: `file, ${name}`, nice: true },
+        x: { label: `${UNITS[counted].words}, ${name}`, nice: true },
         y: { label: `predicted loss, ${plan.predicted.unit}`, type: "log", grid: true, tickFormat: (value) => significant(value, 2) },
         marks: [
           Plot.line(curve, { x: "size", y: "loss", stroke: "currentColor", strokeOpacity: 0.55 }),
@@ -178,13 +184,13 @@ export function makeBeside(figure) {
             x: "size", y: "loss", text: (point) => point.label.replace("uniform ", ""), fontSize: 10.5,
             ...(below ? { dy: 12, dx: -7, textAnchor: "end" } : { dx: 7, textAnchor: "start" }),
           })),
-          Plot.dot([plan], { x: (one) => factor * one.size.file_bytes, y: (one) => one.predicted.loss || null, r: 7, symbol: "diamond", className: "now" }),
+          Plot.dot([plan], { x: (one) => factor * one.size[counted], y: (one) => one.predicted.loss || null, r: 7, symbol: "diamond", className: "now" }),
         ],
       });
       drawing.setAttribute("role", "img");
-      drawing.setAttribute("aria-label", "Size of the file against predicted loss: the best plans, uniform formats, and this plan");
+      drawing.setAttribute("aria-label", "Size against predicted loss: the best plans, uniform formats, and this plan");
       const [x, y] = [drawing.scale("x"), drawing.scale("y")];
-      place = (one) => `translate(${x.apply(factor * one.size.file_bytes)},${y.apply(one.predicted.loss)})`;
+      place = (one) => `translate(${x.apply(factor * one.size[counted])},${y.apply(one.predicted.loss)})`;
       figure.replaceChildren(drawing);
     },
     move(plan) {
@@ -193,12 +199,14 @@ export function makeBeside(figure) {
       dot.setAttribute("transform", place(plan));
     },
     rows: (plan, frontier) => [
-      ...frontier.map((point) => ({ what: "frontier", file_bytes: point.file_bytes, predicted_loss: point.predicted_loss })),
-      ...plan.references.map((point) => ({ what: point.label, file_bytes: point.size.file_bytes, predicted_loss: point.loss })),
-      { what: "this plan", file_bytes: plan.size.file_bytes, predicted_loss: plan.predicted.loss },
+      ...frontier.map((point) => lineOf("frontier", point, point.predicted_loss)),
+      ...plan.references.map((point) => lineOf(point.label, point.size, point.loss)),
+      lineOf("this plan", plan.size, plan.predicted.loss),
     ],
   };
 }
+
+const lineOf = (what, size, loss) => ({ what, file_bytes: size.file_bytes, resident_bytes: size.resident_bytes, predicted_loss: loss });
 
 // Say which labels go below their point: those that would lie on the one before.
 function apart(points, width) {

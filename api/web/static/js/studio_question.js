@@ -1,6 +1,6 @@
 // What the studio asks: its state, the address that opens it again, and the request that it stands for.
 
-// Units of the budget, by the name of the limit in a request. `of` gives the size of a plan in the limit's own unit.
+// Units of the budget, by the name of the limit in a request. `factor` times the limit is what is shown, `huge` binds nothing.
 export const UNITS = {
   file_bytes: { words: "file", inBytes: true, huge: 1e18 },
   resident_bytes: { words: "resident", inBytes: true, huge: 1e18, served: true },
@@ -17,8 +17,9 @@ export function readAddress(search) {
     const value = Number(given.get(name));
     return given.get(name) !== null && Number.isFinite(value) && value > 0 ? value : null;
   };
+  const whole = (value) => (value === null ? null : Math.round(value));
   const list = (name) => (given.get(name) ? given.get(name).split(",").filter(Boolean) : null);
-  const limits = Object.fromEntries(KINDS.map((kind) => [kind, number(kind)]));
+  const limits = Object.fromEntries(KINDS.map((kind) => [kind, UNITS[kind].inBytes ? whole(number(kind)) : number(kind)]));
   const asked = given.get("unit");
   return {
     unit: KINDS.includes(asked) ? asked : (KINDS.find((kind) => limits[kind] !== null) ?? "file_bytes"),
@@ -58,14 +59,17 @@ function splitPin(text) {
   return at > 0 && at < text.length - 1 ? [text.slice(0, at), text.slice(at + 1)] : null;
 }
 
-const isServed = (state) => KINDS.some((kind) => UNITS[kind].served && state.limits[kind] !== null);
+// Context and batch, where a limit depends on them.
+export function serving(state) {
+  return KINDS.some((kind) => UNITS[kind].served && state.limits[kind] !== null) ? { context: state.context, batch: state.batch } : {};
+}
+
 const usesDevice = (state) => KINDS.some((kind) => UNITS[kind].device && state.limits[kind] !== null);
 
 // The body of POST /v1/plans (and of its preview).
 export function planRequest(model, state) {
   const limits = Object.fromEntries(Object.entries(state.limits).filter(([, value]) => value !== null));
-  const budget = { ...limits };
-  if (isServed(state)) Object.assign(budget, { context: state.context, batch: state.batch });
+  const budget = { ...limits, ...serving(state) };
   if (usesDevice(state)) budget.device = state.device;
   return { ...question(model, state), budget, allow_slack: true };
 }

@@ -22,6 +22,7 @@ export function inWords(kind, value, digits = 4) {
 // The elements of the range: `changed(value, { final })` hears of every move.
 export function makeRange({ slider, amount, least, most, changed }) {
   let range = { kind: "file_bytes", least: 0, most: 0 };
+  let held = false; // by the pointer
 
   const rounded = (value) => (UNITS[range.kind].inBytes ? Math.round(value) : Number(value.toPrecision(6)));
   const atStep = (step) => {
@@ -33,6 +34,8 @@ export function makeRange({ slider, amount, least, most, changed }) {
   const write = (value) => { amount.value = significant(value * shown().factor, 6); };
 
   slider.max = STEPS;
+  slider.addEventListener("pointerdown", () => { held = true; });
+  for (const end of ["pointerup", "pointercancel"]) slider.addEventListener(end, () => { held = false; });
   slider.addEventListener("input", () => {
     const value = atStep(slider.valueAsNumber);
     write(value);
@@ -50,13 +53,13 @@ export function makeRange({ slider, amount, least, most, changed }) {
   }
 
   return {
-    // Set the ends of the range and where the budget stands in it. A slider that is being dragged stays where the hand is.
-    set(kind, ends, value, { dragging }) {
+    // Set the ends of the range and where the budget stands in it. A slider that is held stays where the hand is.
+    set(kind, ends, value) {
       range = { kind, least: ends.least, most: ends.most };
       least.textContent = `smallest plan ${inWords(kind, ends.least)}`;
       most.textContent = `largest plan ${inWords(kind, ends.most)}`;
       tellSlider(value);
-      if (dragging) return;
+      if (held) return;
       slider.value = ends.most > ends.least ? (STEPS * (value - ends.least)) / (ends.most - ends.least) : STEPS;
       if (document.activeElement !== amount) write(value);
     },
