@@ -116,6 +116,7 @@ def test_what_another_did_meanwhile_is_told_in_words(watched: Watched, served: S
 def test_a_measurement_says_what_it_would_be_before_it_starts(watched: Watched, served: Served, worker: str) -> None:
     page = watched.page
     page.goto("/jobs")
+    page.get_by_text("Start a measurement").click()
     expect(page.locator("#worker-list")).to_contain_text(worker)
     form = page.locator("#measure-form")
     form.get_by_label("Model").select_option(label="toy")
@@ -139,7 +140,7 @@ def test_a_measurement_says_what_it_would_be_before_it_starts(watched: Watched, 
 
 def test_a_text_of_ones_own_is_measured_on(watched: Watched, served: Served, worker: str) -> None:
     page = watched.page
-    page.goto("/jobs")
+    page.goto("/jobs#measure")
     form = page.locator("#measure-form")
     form.get_by_label("Model").select_option(label="toy")
     form.get_by_label("Text", exact=True).select_option("file")

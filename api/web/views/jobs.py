@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import Cursor, DatabaseOf, Identity
+from api.dependencies import Cursor, DatabaseOf, Identity, Limit
 from api.web.rendering import render
 from planner.errors import NotFoundError
 from planner.jobs.job import JobState
@@ -44,11 +44,10 @@ def list_jobs(
                 "has_builtin": any(text.source == BUILTIN for text in texts),
                 "plans": plan_listing.list_plans(session, PlanFilters(model=found.id if found else None), limit=_OFFERED).items,
                 "workers": workers.list_workers(session).items,
-                **part_of(session, model=found.id if found else None, state=_state(state), cursor=cursor),
+                **part_of(session, model=found.id if found else None, state=_state(state), cursor=cursor, named=True),
             }
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
-    context["names"] = {item.id: item.name for item in known}
     return render(
         request,
         "jobs.html",
@@ -91,14 +90,13 @@ def job_part(
     model: OfModel = None,
     state: InState = None,
     cursor: Cursor = None,
-    limit: int = _SHOWN,
+    limit: Limit = _SHOWN,
+    named: bool = False,
 ) -> HTMLResponse:
     """The rows of a list, for a page that has them already."""
     with database.read_session() as session:
-        context = part_of(session, model=model or None, state=_state(state), cursor=cursor, limit=limit)
-        known = models.list_models(session, limit=_OFFERED).items
-    names = {} if model else {item.id: item.name for item in known}
-    return render(request, "job_part.html", **(context | {"names": names}))
+        context = part_of(session, model=model, state=_state(state), cursor=cursor, limit=limit, named=named)
+    return render(request, "job_part.html", **context)
 
 
 @router.get("/parts/workers")
@@ -109,11 +107,26 @@ def worker_part(request: Request, database: DatabaseOf) -> HTMLResponse:
 
 
 def part_of(
-    session: Session, *, model: str | None = None, state: JobState | None = None, cursor: str | None = None, limit: int = _SHOWN
+    session: Session,
+    *,
+    model: str | None = None,
+    state: JobState | None = None,
+    cursor: str | None = None,
+    limit: int = _SHOWN,
+    named: bool = False,
 ) -> dict[str, Any]:
-    """What ``job_part.html`` shows: jobs, newest first, of one model or in one state if asked for."""
-    found = jobs.list_jobs(session, model=model, state=state, cursor=cursor, limit=min(max(limit, 1), _OFFERED))
-    asked = {"model": model, "state": state, "cursor": cursor, "limit": limit}
+    """What ``job_part.html`` shows: jobs, newest first, of one model or in one state if asked for.
+
+    Args:
+        session: where to read.
+        model: of which model.
+        state: in which state.
+        cursor: what the previous page gave.
+        limit: jobs of the page.
+        named: with the names of the models.
+    """
+    found = jobs.list_jobs(session, model=model, state=state, cursor=cursor, limit=limit)
+    asked = {"model": model, "state": state, "cursor": cursor, "limit": limit, "named": named or None}
     given = {name: str(value) for name, value in asked.items() if value is not None}
     return {
         "jobs": found.items,
@@ -121,7 +134,7 @@ def part_of(
         "live": any(not job.state.is_final for job in found.items),
         "query": urlencode(given),
         "query_without_cursor": urlencode({name: value for name, value in given.items() if name in ("model", "state")}),
-        "names": {},
+        "names": {item.id: item.name for item in models.list_models(session, limit=_OFFERED).items} if named else {},
         "nothing": "No job is in this state." if state else "No job was submitted yet.",
     }
 

@@ -15,6 +15,7 @@ from planner.services.sensitivity_maps import _pattern, sensitivity_map
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer
+from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
@@ -106,6 +107,21 @@ def test_what_has_no_number_has_a_reason_and_no_place_in_the_order(database: Dat
     (tile,), (ends,) = found.tiles, found.extremes
     assert (tile.loss, tile.measured, tile.status, tile.pattern) == ([None], [0], ["no_tokens"], layer)
     assert ends.most == ends.least == ends.most_per_megabyte == []
+
+
+@pytest.mark.parametrize(("probe", "name", "unit"), [("kurtosis", "ANY", "ranking"), ("kv_cache", "K_INT4", "nats/token")])
+def test_numbers_of_no_weight_format_have_a_place_too(database: Database, probe: str, name: str, unit: str) -> None:
+    layer, fmt = "model.layers.1.self_attn.k_proj", get_cell_format(name)
+    cell = Cell(layer, name, fmt.identity, CellStatus.MEASURED, 4.5, None, 1.0, 4.5, 20.25)
+    with database.session() as session:
+        store_cells(session, synthetic.add_model(session), synthetic.setting(probe=probe), [cell])
+    with database.read_session() as session:
+        found = sensitivity_map(session, "toy")
+    (tile,), (ends,) = found.tiles, found.extremes
+    assert (found.unit, found.formats[0].bits) == (unit, fmt.num_bits)
+    assert (tile.loss, tile.bytes, tile.standard_error) == ([4.5], [None], [None])
+    assert [item.layer for item in ends.most] == [layer]
+    assert ends.most_per_megabyte == []
 
 
 def test_what_is_measured_later_is_in_the_next_map(database: Database) -> None:

@@ -58,7 +58,7 @@ export function drawHeatMap(figure, scaleBox, { map, at, onChoose }) {
     y: { domain: kinds, label: null, tickSize: 0, padding: 0 },
     color,
     marks: [
-      Plot.cell(shown, { x: blockOf, y: "kind", fill: (tile) => Math.max(tile.loss[at], least), inset: 0.75, rx: 2 }),
+      Plot.cell(shown, { x: blockOf, y: "kind", fill: (tile) => (positive.length ? Math.max(tile.loss[at], least) : domain[0]), inset: 0.75, rx: 2 }),
       Plot.text(without, { x: blockOf, y: "kind", text: () => "×", fill: "currentColor", className: "no-number" }),
       Plot.tip(map.tiles, Plot.pointer({ x: blockOf, y: "kind", title: (tile) => describe(tile, at, map.unit), lineWidth: 26, maxRadius: 30 })),
     ],

@@ -38,12 +38,14 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
       button.disabled = true;
     }
   };
+  const part = form.closest("details");
   const soon = () => {
     clearTimeout(waiting);
     delete form.dataset.forecast;
-    waiting = setTimeout(forecast, PAUSE);
+    if (part.open) waiting = setTimeout(forecast, PAUSE);
   };
   form.addEventListener("input", soon);
+  part.addEventListener("toggle", soon);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -58,7 +60,6 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
       button.disabled = false;
     }
   });
-  soon();
 }
 
 function wordsOf(told) {
@@ -169,3 +170,14 @@ if (evaluating !== null) {
   };
   attend(evaluating, { request: asked, forecastPath: () => `${address()}/forecast` });
 }
+
+// A link to a form opens it.
+function openLinked() {
+  const part = document.getElementById(location.hash.slice(1));
+  if (part instanceof HTMLDetailsElement) {
+    part.open = true;
+    part.scrollIntoView();
+  }
+}
+window.addEventListener("hashchange", openLinked);
+openLinked();
