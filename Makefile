@@ -37,7 +37,7 @@ $(ENGINES)/.all: $(ENGINES)/.tested
 install: $(STAMP) ## build .venv with the pinned dependencies
 
 demo: $(STAMP) ## measure, plan and evaluate a real language model (SmolLM2-135M), embedded SQLite, no server
-	$(BIN)/bitplan demo
+	$(BIN)/bitplan demo --no-page
 
 test: $(STAMP) $(ENGINES)/.tested ## linters, types, import contracts, and the whole test suite (real model included)
 	$(MAKE) --no-print-directory check
