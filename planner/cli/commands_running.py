@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -68,11 +68,12 @@ def _answer(host: str, port: int, processes: int) -> None:
         if not server.started:
             sys.exit(STARTUP_FAILURE)
         return
-    try:
-        shared = dealt_port(host, port)
-    except OSError as error:
-        sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror or error}; name another --port")
-    Multiprocess(config, [shared or config.bind_socket()]).run()
+    with ExitStack() as ends:
+        try:
+            shared = ends.enter_context(dealt_port(host, port))
+        except OSError as error:
+            sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror or error}; name another --port")
+        Multiprocess(config, [shared or config.bind_socket()]).run()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -1,59 +1,115 @@
-"""One port of several processes: everyone listens, nobody takes all, and no other service has it too."""
+"""One port of several processes: connections are dealt out in turn to those that listen, and no other service has it too."""
 
 import pickle
 import socket
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from planner.cli.ports import dealt_port
+from planner.cli.ports import DealtPort, dealt_port
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="connections are dealt out on Linux alone")
 
+CLIENTS = 50
+PATIENCE_SECONDS = 30
 
-def opened(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    found = dealt_port(host, port)
-    assert found is not None
+
+@contextmanager
+def opened(host: str = "127.0.0.1", port: int = 0) -> Iterator[DealtPort]:
+    with dealt_port(host, port) as found:
+        assert found is not None
+        yield found
+
+
+def share(parent: DealtPort) -> DealtPort:
+    """What another process gets, listening."""
+    found: DealtPort = pickle.loads(pickle.dumps(parent))  # noqa: S301  (as multiprocessing sends it)
+    try:
+        found.listen(100)
+    except OSError:
+        found.close()
+        raise
+    found.settimeout(PATIENCE_SECONDS)
     return found
 
 
-def accepted(listening: socket.socket) -> int:
-    listening.setblocking(False)
-    count = 0
-    while True:
-        try:
-            listening.accept()[0].close()
-        except BlockingIOError:
-            return count
-        count += 1
+def echo(process: DealtPort) -> None:
+    """Answer one client."""
+    connection, address = process.accept()
+    with connection:
+        assert address == connection.getpeername()
+        connection.sendall(connection.recv(10))
 
 
-def test_every_process_gets_a_socket_of_its_own_and_a_share_of_the_connections() -> None:
+def accepted(*processes: DealtPort) -> list[int]:
+    """How many connections each has, once all have come."""
+    counts, end = [0] * len(processes), time.monotonic() + PATIENCE_SECONDS
+    for process in processes:
+        process.setblocking(False)
+    while sum(counts) < CLIENTS and time.monotonic() < end:
+        for number, process in enumerate(processes):
+            try:
+                process.accept()[0].close()
+            except BlockingIOError:
+                time.sleep(0.001)
+            else:
+                counts[number] += 1
+    return counts
+
+
+def test_connections_are_dealt_out_evenly_to_those_that_listen() -> None:
     with opened() as parent:
         address = parent.getsockname()
-        first, second = (pickle.loads(pickle.dumps(parent)) for _ in range(2))  # noqa: S301  (as multiprocessing sends it)
-        with first, second:
-            assert {first.getsockname(), second.getsockname()} == {address}
-            assert len({parent.fileno(), first.fileno(), second.fileno()}) == 3
-            for child in (first, second):
-                child.listen(100)
-            clients = [socket.create_connection(address) for _ in range(64)]
-            counts = accepted(first), accepted(second)
-            assert sum(counts) == 64
-            assert min(counts) > 8
+        early = socket.create_connection(address)  # waits until somebody listens
+        with share(parent) as first, share(parent) as second:
+            assert first.getsockname() == second.getsockname() == address
+            clients = [early, *(socket.create_connection(address) for _ in range(CLIENTS - 1))]
+            counts = accepted(first, second)
+            assert sum(counts) == CLIENTS
+            assert abs(counts[0] - counts[1]) <= 2  # the early one, and the turn
             for client in clients:
                 client.close()
 
 
+def test_a_process_that_is_gone_gets_nothing_and_a_new_one_takes_part() -> None:
+    with opened() as parent:
+        first = share(parent)
+        with share(parent) as second:
+            first.close()
+            for _ in range(4):
+                with socket.create_connection(parent.getsockname()) as client:
+                    client.sendall(b"hello")
+                    echo(second)
+                    assert client.recv(10) == b"hello"
+        with socket.create_connection(parent.getsockname()) as client, share(parent) as third:  # while nobody listens it waits
+            client.sendall(b"again")
+            echo(third)
+            assert client.recv(10) == b"again"
+
+
+def test_a_client_that_is_gone_again_and_a_parent_that_is_gone_end_no_process() -> None:
+    with opened() as parent:
+        process = share(parent)
+    with process, pytest.raises(ConnectionAbortedError):
+        process.accept()
+    with pytest.raises(OSError, match="No such file"):
+        share(parent)
+
+
 def test_a_port_of_another_service_is_refused_even_if_it_is_dealt_out_too() -> None:
-    with opened() as mine, pickle.loads(pickle.dumps(mine)) as child:  # noqa: S301
-        child.listen()
-        with pytest.raises(OSError, match="in use"):
-            opened(port=mine.getsockname()[1])
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
-        opened(port=other.getsockname()[1])
+    with opened() as mine, share(mine), pytest.raises(OSError, match="in use"), opened(port=mine.getsockname()[1]):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"), opened(port=taken):
+            pass
 
 
 def test_an_address_of_version_6_is_one() -> None:
-    with opened("::1") as found:
-        assert found.family == socket.AF_INET6
+    with opened("::1") as found, share(found) as process, socket.create_connection(found.getsockname()[:2]) as client:
+        client.sendall(b"six")
+        echo(process)
+        assert client.recv(10) == b"six"
