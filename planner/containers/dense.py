@@ -14,6 +14,6 @@ def dense_file_bytes(description: ModelDescription, dtype: str) -> int | None:
     """Bytes of the files of weights when every parameter has one dtype; ``None`` where the parameters are not known."""
     if description.rest is None:
         return None
-    model = replace(ContainedModel.of(description), dtype=dtype)
+    model = replace(ContainedModel.of(description, description.rest), dtype=dtype)
     data = description.parameters * BYTES_OF_DTYPE.get(dtype, 2)
     return data + FAKE.bytes_beside(model, (), description.layers, get_runtime(FIRST))

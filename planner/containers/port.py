@@ -1,12 +1,34 @@
 """The port of every container of weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from planner.runtimes.profile import RuntimeProfile
-from sensitivity.checkpoint.description import Layer, ModelDescription, RestTensor
+from sensitivity.checkpoint.description import Layer, RestTensor
+
+
+class RegisteredFacts(Protocol):
+    """What a description of a checkpoint and its row in the database have in common."""
+
+    @property
+    def architecture(self) -> str: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def blocks(self) -> int: ...  # noqa: D102
+    @property
+    def kv_heads(self) -> int | None: ...  # noqa: D102
+    @property
+    def kv_elements_per_token(self) -> int: ...  # noqa: D102
+    @property
+    def tokenizer_bytes(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +54,17 @@ class ContainedModel:
     tokenizer_bytes: int | None
 
     @staticmethod
-    def of(description: ModelDescription) -> "ContainedModel":
-        """The facts of a checkpoint whose parameters are known."""
-        heads = 2 * max(1, description.blocks) * (description.kv_heads or 1)
+    def of(facts: RegisteredFacts, rest: Iterable[RestTensor]) -> "ContainedModel":
+        """A checkpoint by what was registered of it."""
+        heads = 2 * max(1, facts.blocks) * (facts.kv_heads or 1)
         return ContainedModel(
-            architecture=description.architecture,
-            dtype=description.dtype,
-            names=(Path(description.source).name, Path(description.path).name),
-            blocks=description.blocks,
-            head_size=description.kv_elements_per_token // heads,
-            rest=description.rest or (),
-            tokenizer_bytes=description.tokenizer_bytes,
+            architecture=facts.architecture,
+            dtype=facts.dtype,
+            names=(Path(facts.source).name, Path(facts.path).name),
+            blocks=facts.blocks,
+            head_size=facts.kv_elements_per_token // heads,
+            rest=tuple(rest),
+            tokenizer_bytes=facts.tokenizer_bytes,
         )
 
 

@@ -1,7 +1,6 @@
 """What the files of weights of a plan hold beside its tensors, and what is said where that is not known."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -41,8 +40,10 @@ def container_bytes(
         return None
 
     def count() -> int | None:
-        rest = row.rest
-        return None if rest is None else container.bytes_beside(_contained(row, rest), planned, left, runtime)
+        if row.rest is None:
+            return None
+        rest = (RestTensor(name, tuple(shape)) for name, shape in row.rest)
+        return container.bytes_beside(ContainedModel.of(row, rest), planned, left, runtime)
 
     ignored = None if request.ignore is None else tuple(request.ignore)
     key = "container", row.id, row.tokenizer_bytes, runtime.name, ignored
@@ -58,16 +59,3 @@ def note_on_files(row: ModelRow, runtime: RuntimeProfile, budget: BudgetSpec, *,
     if row.rest is None:
         return ["file bytes count the tensors alone, until the model is registered again (bitplan models add)"]
     return ["no file of this model is written for this runtime: file bytes count the tensors alone, no header and no tokenizer"]
-
-
-def _contained(row: ModelRow, rest: Sequence[tuple[str, Sequence[int]]]) -> ContainedModel:
-    heads = 2 * max(1, row.blocks) * (row.kv_heads or 1)
-    return ContainedModel(
-        architecture=row.architecture,
-        dtype=row.dtype,
-        names=(Path(row.source).name, Path(row.path).name),
-        blocks=row.blocks,
-        head_size=row.kv_elements_per_token // heads,
-        rest=tuple(RestTensor(name, tuple(shape)) for name, shape in rest),
-        tokenizer_bytes=row.tokenizer_bytes,
-    )

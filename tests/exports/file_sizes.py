@@ -31,7 +31,7 @@ def promised_bytes(model: ModelDescription, plan: Mapping[str, CandidateFormat],
     assert container is not None
     planned = [layer for layer in model.layers if layer.name in plan]
     left = [layer for layer in model.layers if layer.name not in plan]
-    beside = container.bytes_beside(ContainedModel.of(model), planned, left, runtime)
+    beside = container.bytes_beside(ContainedModel.of(model, model.rest or ()), planned, left, runtime)
     assert beside is not None
     return tensor_bytes(model, plan, runtime) + beside
 

@@ -172,8 +172,8 @@ def test_the_bytes_beside_do_not_depend_on_the_plan(sources: dict[str, LoadedMod
     for runtime in RUNTIMES.values():
         container = container_of(runtime)
         if container is not None:
-            whole = container.bytes_beside(ContainedModel.of(found), found.layers, (), runtime)
-            some = container.bytes_beside(ContainedModel.of(found), found.layers[4:], found.layers[:4], runtime)
+            whole = container.bytes_beside(ContainedModel.of(found, found.rest or ()), found.layers, (), runtime)
+            some = container.bytes_beside(ContainedModel.of(found, found.rest or ()), found.layers[4:], found.layers[:4], runtime)
             assert whole is not None
             assert some is not None
             assert 0 < some <= whole
