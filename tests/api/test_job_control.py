@@ -44,18 +44,18 @@ def test_a_job_says_which_workers_it_waits_for(client: TestClient, measured: Mea
 
 
 def test_a_queued_job_says_what_no_worker_has(client: TestClient, measured: Measured, database: Database) -> None:
-    job, engine = submit(client, label="gpu")["id"], SqlJobEngine(database)
+    submitted, engine = submit(client, label="gpu"), SqlJobEngine(database)
     said = []
     for there in (None, replace(WORKER, labels=frozenset()), replace(WORKER, memory_bytes=1), WORKER):
         if there is not None:
             engine.beat(replace(there, id=str(there)[-80:]), draining=False)
         (listed,) = client.get("/v1/jobs").json()["items"]
-        assert listed == client.get(f"/v1/jobs/{job}").json()
+        assert listed == client.get(f"/v1/jobs/{submitted['id']}").json()
         said.append(listed["waits_for"])
     assert [text and text.split(":")[0][:40] for text in said[:3]] == [
         "no worker is there",
         "no worker that is there has the label 'g",
-        "it is forecast to need 421,199,872 bytes"[:40],
+        f"it is forecast to need {submitted['memory_bytes']:,} bytes"[:40],
     ]
     assert said[3] is None
 
