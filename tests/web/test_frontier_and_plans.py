@@ -215,6 +215,7 @@ def test_a_plan_is_named_pinned_exported_and_planned_for_another_runtime(watched
     assert "takes none of the formats" in page.inner_text("#notice")
     page.click('button.retarget[data-runtime="vllm"]')
     page.wait_for_url(f"**/plans/{plan}/diff/*")
+    assert "layers that share a format now had several" in page.inner_text("#reasons")
     made_id = page.url.rpartition("/")[2]
     assert kept.get(f"/v1/plans/{made_id}")["runtime"] == "vllm"
     opened(page, f"/plans/{plan}")

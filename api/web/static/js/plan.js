@@ -2,6 +2,7 @@
 
 import { asCurl, offerCopy } from "/static/js/curl.js";
 import { explain } from "/static/js/explanation.js";
+import { keepReasons } from "/static/js/retarget_reasons.js";
 import { offerSaving } from "/static/js/saving.js";
 import { ask, embedded, submit, tell } from "/static/js/service.js";
 import { drawStrip, rowsOf } from "/static/js/strip.js";
@@ -43,7 +44,7 @@ function listenToNames() {
   const why = () => form.elements.why.value;
   const nameOf = (name) => `/v1/models/${plan.model.id}/plan-names/${encodeURIComponent(name)}`;
   const reason = () => `why=${encodeURIComponent(why())}`;
-  const bearer = (name) => plan.names[name] ?? null;
+  const bearer = (name) => (Object.hasOwn(plan.names, name) ? plan.names[name] : null);
   form.elements.name.addEventListener("input", (event) => {
     const current = bearer(event.target.value);
     at("moves").textContent = current === null || current === plan.id ? "" : `${event.target.value} is on plan ${current.slice(0, 8)} now and will be moved to this one.`;
@@ -93,13 +94,13 @@ function listenToEvaluation() {
 }
 
 // What comes later by htmx: exports, and other pages of the layers.
-document.addEventListener("click", async (event) => {
+document.addEventListener("click", (event) => {
   const layer = event.target.closest("button.explain");
   if (layer) explain(at("explanation"), plan.id, layer.dataset.layer);
   const other = event.target.closest("button.retarget");
   if (other) retarget(other);
   const file = event.target.closest("a.export");
-  if (file) {
+  if (file && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     download(file);
   }
@@ -110,6 +111,7 @@ async function retarget(button) {
   tell("");
   try {
     const made = await submit(`${here}/retarget`, { runtime: button.dataset.runtime });
+    keepReasons(plan.id, made);
     location.assign(`/plans/${plan.id}/diff/${made.plan.id}`);
   } catch (error) {
     tell(error.message);
@@ -120,15 +122,20 @@ async function retarget(button) {
 // A file that the service refuses to write would replace the page by a problem document: its words are told instead.
 async function download(link) {
   tell("");
-  const answer = await fetch(link.href);
-  if (!answer.ok) {
-    tell((await answer.json()).detail);
-    return;
+  const words = link.textContent;
+  link.textContent = "writing …"; // seconds, where a plan has tens of thousands of layers
+  try {
+    const answer = await fetch(link.href);
+    if (!answer.ok) throw new Error((await answer.json()).detail);
+    const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "export";
+    const saved = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
+    saved.click();
+    setTimeout(() => URL.revokeObjectURL(saved.href), 10_000);
+  } catch (error) {
+    tell(error.message);
+  } finally {
+    link.textContent = words;
   }
-  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "export";
-  const saved = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
-  saved.click();
-  setTimeout(() => URL.revokeObjectURL(saved.href), 10_000);
 }
 
 drawStrip(at("strip"), { label: "Bits of each layer of the plan", onPick: pick }).update(plan.tiles);

@@ -1,5 +1,6 @@
 // Two plans as two strips; tiles whose layers differ are outlined in both.
 
+import { showReasons } from "/static/js/retarget_reasons.js";
 import { offerSaving } from "/static/js/saving.js";
 import { embedded } from "/static/js/service.js";
 import { drawStrip, rowsOf } from "/static/js/strip.js";
@@ -11,4 +12,5 @@ document.querySelectorAll(".one-strip").forEach((figure, side) => {
   drawStrip(figure, { label: `Bits of each layer of plan ${name}` }).update(tiles[side]);
   offerSaving(figure, `plan-${name}`, () => rowsOf(tiles[side]));
 });
+showReasons(document.getElementById("reasons"), ...ids);
 document.body.dataset.drawn = "1";
