@@ -132,10 +132,20 @@ def test_a_measurement_says_what_it_would_be_before_it_starts(watched: Watched, 
     form.locator("summary").click()
     form.get_by_role("checkbox", name="NVFP4").check()
     expect(forecast).to_contain_text("224 cells in 1 format.")
+    form.get_by_label("measure again").check()
     form.get_by_role("button", name="Start measuring").click()
     expect(page.get_by_role("heading", name="Measure weight_error")).to_be_visible()
     asked = served.client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["request"]
     assert asked["formats"] == ["NVFP4"]
+    page.goto("/jobs#measure")
+    form.get_by_label("Model").select_option(label="toy")
+    form.get_by_label("Probe").select_option("weight_error")
+    for name in ("INT2_G64", "INT3_G64", "INT4_G64", "INT5_G64", "INT6_G64", "INT8_G64"):
+        form.get_by_role("checkbox", name=f"{name} ").uncheck()
+    form.locator("summary").click()
+    form.get_by_role("checkbox", name="NVFP4").check()
+    form.get_by_label("measure again").check()
+    expect(forecast).to_contain_text("The same job is queued already; starting leads to it.")
 
 
 def test_a_text_of_ones_own_is_measured_on(watched: Watched, served: Served, worker: str) -> None:

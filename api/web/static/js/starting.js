@@ -64,7 +64,7 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
 
 function wordsOf(told) {
   const parts = [];
-  if (told.kind === "sensitivity" && !told.cells) parts.push(`Nothing to do: ${told.note ?? "every cell is measured"}.`);
+  if (told.kind === "sensitivity" && !told.cells) parts.push("Nothing to do: every cell asked for is measured already, or taken over.");
   else {
     const what = told.cells === null ? `${told.layers.toLocaleString("en")} layers` : `${told.cells.toLocaleString("en")} cells`;
     const text = told.sequences ? ` on ${told.sequences} sequence${told.sequences === 1 ? "" : "s"}, ${count(told.tokens)} tokens` : "";
@@ -132,6 +132,7 @@ if (measuring !== null) {
       body.formats = given.getAll("formats");
       if (body.formats.length === 0) return { missing: "Choose at least one format." };
     }
+    if (given.has("force")) body.force = true;
     if (facts.formats === "weights") body.rounding = given.get("rounding");
     if (needsText() && !["builtin", "file"].includes(calibration.value)) body.calibration = calibration.value;
     if (needsText() && calibration.value === "file" && file.files.length === 0) return { missing: "Choose a text file." };
