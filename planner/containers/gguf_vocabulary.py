@@ -19,6 +19,8 @@ from sensitivity.errors import CheckpointError
 
 Json = Mapping[str, Any]
 
+MOST_TOKENS: Final = 2**22
+"""Of a vocabulary: each takes some hundred bytes of memory while it is counted. The largest known have some 300,000."""
 _WORDS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _ENDS: Final = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLITS: Final[Mapping[str, str]] = {
@@ -53,12 +55,12 @@ def refuse_other_vocabulary(path: Path, rows: int) -> None:
 
 
 def tokenizer_bytes(directory: Path, vocab_size: int) -> int | None:
-    """Bytes of the fields that ``add_vocabulary`` writes; ``None`` where it refuses the tokenizer."""
+    """Bytes of the fields that ``add_vocabulary`` writes; ``None`` where it refuses the tokenizer, or it cannot be read."""
     writer = GGUFWriter(None, "")
     before = metadata_bytes(writer)
     try:
         add_vocabulary(writer, directory, vocab_size)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return None
     return metadata_bytes(writer) - before
 
@@ -72,8 +74,18 @@ def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None
         vocab_size: rows of the embedding: tokens that the tokenizer does not have are written as unused.
 
     Raises:
-        CheckpointError: there is no tokenizer, it is no byte-level BPE, or it has more tokens than the embedding.
+        CheckpointError: there is no tokenizer, it is no byte-level BPE, it has more tokens than the embedding, or its files are
+            not what they should be.
+        OSError: a file cannot be read.
     """
+    try:
+        _add_vocabulary(writer, directory, vocab_size)
+        metadata_bytes(writer)  # a text that is no Unicode is found before anything is written
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _unreadable(directory, f"{type(error).__name__}: {error}") from error
+
+
+def _add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None:
     path = directory / "tokenizer.json"
     if not path.is_file():
         msg = f"{directory} holds no tokenizer.json, without which no GGUF is written; put the model's beside its weights"
@@ -82,6 +94,8 @@ def add_vocabulary(writer: GGUFWriter, directory: Path, vocab_size: int) -> None
     if not _is_byte_level(tokenizer):
         msg = f"{path} is no byte-level BPE, the only kind that is written to GGUF; use llama.cpp's converter for this model"
         raise CheckpointError(msg)
+    if vocab_size > MOST_TOKENS:
+        raise _unreadable(path, f"the embedding has {vocab_size:,} rows, and vocabularies have less than {MOST_TOKENS:,} tokens")
     tokens, types = _tokens(tokenizer, vocab_size, path)
     writer.add_tokenizer_model("gpt2")
     if (split := split_name(tokenizer.get("pre_tokenizer") or {})) is not None:
@@ -109,13 +123,10 @@ def split_name(pre_tokenizer: Json) -> str | None:
 
 def _special(directory: Path, vocab_size: int, *, with_merges: bool) -> SpecialVocab:
     """Merges, special tokens and chat templates, as the ``gguf`` package reads them from a directory."""
-    for path in tokenizer_files(directory):
+    for path in (*tokenizer_files(directory), *directory.glob("chat_template*"), *directory.glob("*chat_templates/*")):
         if path.stat().st_size > INDEX_LIMIT:
             raise _unreadable(path, f"it has more than {INDEX_LIMIT:,} bytes")
-    try:
-        return SpecialVocab(directory, load_merges=with_merges, n_vocab=vocab_size)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _unreadable(directory, f"{type(error).__name__}: {error}") from error
+    return SpecialVocab(directory, load_merges=with_merges, n_vocab=vocab_size)
 
 
 def _read(path: Path) -> Json:

@@ -23,7 +23,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from planner.containers.gguf_vocabulary import SPLITS, split_name
+from planner.containers.gguf_vocabulary import SPLITS, split_name, tokenizer_bytes
 from planner.exports import ExportedModel, get_exporter
 from planner.exports.llama_cpp_names import tensor_names
 from planner.runtimes import get_runtime
@@ -326,7 +326,19 @@ def _special_numbers(directory: Path) -> None:
     path.write_text(json.dumps(["no", "object"]))
 
 
-@pytest.mark.parametrize("change", [_sentencepiece, _large_tokenizer, _of_numbers, _without_words, _special_numbers])
+def _no_table(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": ["BPE"]}))
+
+
+def _no_unicode(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added_tokens": [{"id": 3, "content": "\ud800"}]}))
+
+
+@pytest.mark.parametrize(
+    "change", [_sentencepiece, _large_tokenizer, _of_numbers, _without_words, _special_numbers, _no_table, _no_unicode]
+)
 def test_a_tokenizer_that_is_not_written_is_refused_before_weights_are_rounded(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
@@ -337,6 +349,10 @@ def test_a_tokenizer_that_is_not_written_is_refused_before_weights_are_rounded(
     assert description.tokenizer_bytes is None
     with pytest.raises(CheckpointError, match="token"):
         writer_for(RUNTIME, "llama.cpp").check(description)
+
+
+def test_a_vocabulary_beyond_all_bounds_is_not_listed(tmp_path: Path) -> None:
+    assert tokenizer_bytes(tiny_llama(tmp_path / "source", blocks=1), 2**31) is None
 
 
 def test_a_gguf_needs_a_token_for_each_row_of_its_embedding(tmp_path: Path) -> None:
