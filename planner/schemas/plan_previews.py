@@ -63,7 +63,7 @@ class PlanPreview(Schema):
     size: Annotated[Size, Field(description="exact sizes of the plan")]
     smallest: Annotated[Size, Field(description="every layer group, and every cache that is planned, in its smallest format")]
     largest: Annotated[Size, Field(description="every one of them in its largest format")]
-    predicted: Annotated[Prediction, Field(description="what the curves say the plan costs; cross terms are not looked up")]
+    predicted: Annotated[Prediction, Field(description="what the curves say the plan costs, without cross terms and steps")]
     proof: Annotated[PreviewProof, Field(description="how good it is among all plans of this problem")]
     binding: Annotated[
         str | None, Field(description="the limits that stop the plan from getting better, if any, comma-separated")

@@ -13,6 +13,7 @@ from planner.schemas.plans import PlanRequest, Prediction
 from planner.services.asking import Asked, ask
 from planner.services.caveats import confidence, notes_on_luck
 from planner.services.kept_limits import kept_limits
+from planner.services.metering import note_on_seconds
 from planner.services.plan_documents import Answered, binding, bit_price, notes_on_errors, size_under
 from planner.services.plan_references import references
 from planner.services.plan_tiles import Tiling, tiling_of
@@ -77,6 +78,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
             *asked.whole.curves.notes,
             *notes_on_errors(inputs.curves, request.caution),
             *notes_on_luck(inputs),
+            *note_on_seconds(asked.meters, request.budget.budgets(), answered.of_weights, found.places),
         ],
         choices=None if aggregate else asked.whole.of_weights(choice)[asked.whole.posed.classes.group_of_layer].tolist(),
     )

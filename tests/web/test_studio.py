@@ -30,7 +30,8 @@ def opened(page: Page, query: str = "") -> None:
 
 def drawn(page: Page) -> list[str]:
     """What every tile says."""
-    return page.eval_on_selector_all("#strip g.tile title", "titles => titles.map(title => title.textContent)")
+    titles: list[str] = page.eval_on_selector_all("#strip g.tile title", "titles => titles.map(title => title.textContent)")
+    return titles
 
 
 def said(plan: dict[str, Any]) -> list[str]:

@@ -82,6 +82,12 @@ def test_a_preview_is_the_plan_that_would_be_stored(database: Database, request_
         assert tile.bits == get_cell_format(cache.format).num_bits
 
 
+def test_seconds_of_a_device_are_estimates_unless_they_were_measured(database: Database) -> None:
+    preview, plan = _both(database, budget={"decode_seconds": 1.0, "device": "l4"}, allow_slack=True)
+    assert preview.notes == [note for note in plan.notes if note in preview.notes]
+    assert any("of 14 layers on l4 were measured" in note for note in preview.notes)
+
+
 def test_the_ends_are_those_of_the_bounds(database: Database) -> None:
     preview, plan = _both(database)
     (limit,) = plan.limits

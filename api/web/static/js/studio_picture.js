@@ -38,7 +38,7 @@ function proven(proof) {
 }
 
 function binding(plan) {
-  if (plan.binding === null) return "nothing: this is the largest plan";
+  if (plan.binding === null) return "nothing: more room would not help";
   return plan.binding.split(", ").map((kind) => LIMITS[kind] ?? kind).join(", ");
 }
 
