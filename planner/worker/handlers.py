@@ -27,6 +27,7 @@ from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
+from sensitivity.heap import give_back
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from sensitivity.probe_facts import get_facts
@@ -56,6 +57,7 @@ class SensitivityHandler(AbstractJobHandler):
         """Result of one unit, shape (layers, formats, 3 and what the probe adds)."""
         if job.id not in self._runs:
             self._runs = {}  # what another job holds is let go of before the model is loaded
+            give_back()
             reset_peak()
             self._runs = {job.id: self._prepare(job)}
         return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))

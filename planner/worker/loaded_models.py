@@ -16,6 +16,7 @@ from planner.worker.memory import available_bytes
 from planner.worker.registered_files import registered_files
 from sensitivity.calibration import CalibrationSpec
 from sensitivity.checkpoint import SourceKind
+from sensitivity.heap import give_back
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.tokens import CalibrationTokens, cut
 
@@ -90,8 +91,10 @@ class LoadedModels:
             return row.kind == SourceKind.SAFETENSORS and needed > allowed
 
     def _forget(self) -> None:
-        self._model, self._model_id = None, None
+        held, self._model, self._model_id = self._model is not None, None, None
         self._tokens.clear()
+        if held:
+            give_back()
 
     def tokens(self, model_id: str, calibration_id: str) -> CalibrationTokens:
         """Tokens of a calibration set for a model.

@@ -1,7 +1,5 @@
 """The weights of one transformer block at a time, read from safetensors when the block is asked for."""
 
-import ctypes
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from sensitivity.checkpoint.safetensors_header import read_directory
 from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.checkpoint.weights import stored_bytes
 from sensitivity.errors import CorruptCheckpointError
+from sensitivity.heap import give_back
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,15 +100,7 @@ class BlockStream:
 def _drop(places: Sequence[Place]) -> None:
     for place in places:
         place.drop()
-    if sys.platform == "linux":
-        _give_back()
-
-
-def _give_back() -> None:
-    """Have glibc return freed memory to the system: the holes that tensors of many sizes leave in its heap add up over blocks."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # other C libraries have none
-        trim(0)
+    give_back()
 
 
 def read_tensor(stored: StoredTensor) -> Tensor:
