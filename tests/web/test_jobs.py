@@ -185,5 +185,13 @@ def test_a_list_comes_again_while_a_job_runs(watched: Watched, served: Served, d
     expect(row).to_contain_text("1/16 units")
     change(database, job, done=9)
     expect(row).to_contain_text("9/16 units")
+    watched.refusals = (503,)
+    problem = '{"title": "Too busy", "status": 503, "detail": "the service is too busy; ask again"}'
+    busy: dict[str, Any] = {"status": 503, "content_type": "application/problem+json", "body": problem}
+    page.route("**/parts/jobs?*", lambda route: route.fulfill(**busy))
+    expect(page.get_by_role("alert")).to_have_text("the service is too busy; ask again")
+    expect(row).to_contain_text("9/16 units")
+    page.unroute("**/parts/jobs?*")
+    expect(page.get_by_role("alert")).to_be_hidden()
     change(database, job, state="cancelled", finished_at=utc_now())
     expect(row).to_have_count(0)

@@ -2,23 +2,24 @@
 
 import { tell } from "./service.js";
 
-let told = false;
+const failing = new Set(); // ids of the parts that could not be had when they were asked for last
 
-function say(text) {
-  told = text !== "";
+function fail(part, text) {
+  failing.add(part);
   tell(text);
 }
 
 document.addEventListener("htmx:response:error", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status === 401) return; // the page is on its way to the sign-in form
-  say(wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`);
+  fail(event.target.id, wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`);
 });
 document.addEventListener("htmx:error", (event) => {
-  if (event.detail.error?.name !== "AbortError") say("The service does not answer; is it running?");
+  if (event.detail.error?.name !== "AbortError") fail(event.target.id, "The service does not answer; is it running?");
 });
-document.addEventListener("htmx:after:swap", () => {
-  if (told) say("");
+document.addEventListener("htmx:after:swap", (event) => {
+  const { ctx } = event.detail; // also of an answer that was not swapped in
+  if (ctx.response?.status < 400 && failing.delete(ctx.target?.id) && failing.size === 0) tell("");
 });
 
 function wordsOf(text) {

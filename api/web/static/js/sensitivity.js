@@ -15,6 +15,7 @@ const maps = new Map(); // documents by the id of their setting
 const asked = new URLSearchParams(location.search);
 
 let map; // the document that is shown
+let wantedSetting; // id of the setting that was chosen last
 let at = 0; // which of its formats
 let heat; // what drawHeatMap gave
 let tile; // the chosen tile
@@ -159,8 +160,11 @@ async function compare() {
 }
 
 async function show(setting, format) {
+  wantedSetting = setting;
   try {
-    map = await fetchMap(setting);
+    const found = await fetchMap(setting);
+    if (wantedSetting !== setting) return; // another one was chosen meanwhile
+    map = found;
   } catch (error) {
     tell(error.message);
     return;
