@@ -1,5 +1,6 @@
 """Stored plans: the list, one in full, two side by side."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -30,7 +31,7 @@ from planner.services import (
 )
 from planner.services.export_choices import export_choices
 from planner.services.family_choices import model_names
-from planner.services.plan_views import LayerSearch, Order, PlanView, find_layers, tiles, tiles_json, view_plan
+from planner.services.plan_views import LayerSearch, Order, PlanView, bits_of, find_layers, tiles, tiles_json, view_plan
 
 _ON_A_PAGE: Final = 25
 _LAYERS: Final = 100
@@ -138,7 +139,6 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         names=names,
         own_names=[item for item in names if item.plan == plan],
         pin=pin,
-        runtimes=[one for one in RUNTIMES if one != facts.runtime],
         kinds=list(dict.fromkeys(choice["kind"] for choice in view.choices)),
         studio=_studio(facts),
         page=find_layers(view, LayerSearch(), limit=_LAYERS),
@@ -263,8 +263,7 @@ def _studio(plan: PlanDocument) -> str:
 
 
 def _counts(view: PlanView) -> dict[str, int]:
-    """Layers of each format, in the order of the plan's candidates."""
-    counts = dict.fromkeys(view.facts.formats, 0)
-    for choice in view.choices:
-        counts[choice["format"]] += 1
-    return {name: count for name, count in counts.items() if count}
+    """Layers of each format, the fewest bits first."""
+    counts = Counter(choice["format"] for choice in view.choices)
+    bits = bits_of(counts)
+    return {name: counts[name] for name in sorted(counts, key=lambda name: (bits[name], name))}
