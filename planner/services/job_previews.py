@@ -12,7 +12,7 @@ from planner.services.evaluations import submit_evaluation
 from planner.services.planning_inputs import load_layers
 from planner.storage.tables import CalibrationSetRow, JobRow, ModelRow
 from sensitivity.checkpoint.description import SourceKind
-from sensitivity.memory_forecast import Work, forecast
+from sensitivity.memory_forecast import Work, forecast, stored_bytes
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
@@ -95,6 +95,9 @@ def _of_evaluation(session: Session, job: Job) -> JobForecast:
         formats=1,
         sequences=min(_HELD_AT_ONCE, text.held_out_sequences),
         sequence_length=text.held_out_length,
+        element_bytes=4,
+        characters=text.characters,
+        stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
     )
     known = load_layers(session, model.id)
     streams = model.kind == SourceKind.SAFETENSORS

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,16 +19,18 @@ CELLS = '#map g[aria-label="cell"] rect'
 
 
 @pytest.fixture(scope="module")
-def second(served: Served) -> str:
-    """A second measurement of the same model, in four of the formats; its id."""
+def twice(served: Served) -> tuple[str, str]:
+    """A model that was measured with two probes, the second in four of the formats of the first; both ids."""
+    described = synthetic.description(blocks=6, name="twice")
+    few = ("INT2_G64", "INT3_G64", "INT4_G64", "INT8_G64")
     database = Database(served.url)
     with database.session() as session:
-        described = synthetic.description(blocks=32, hidden=256)
-        how = synthetic.setting(synthetic.add_calibration(session, seed=1), probe="kl")
-        formats = ("INT2_G64", "INT3_G64", "INT4_G64", "INT8_G64")
-        found = synthetic.add_cells(session, described, how, formats=formats, seed=0)
+        synthetic.add_model(session, described)
+        text = synthetic.add_calibration(session)
+        first = synthetic.add_cells(session, described, synthetic.setting(text))
+        second = synthetic.add_cells(session, described, synthetic.setting(text, probe="kl"), formats=few, seed=1)
     database.close()
-    return found
+    return first, second
 
 
 def drawn(page: Page, path: str) -> None:
@@ -41,11 +44,6 @@ def curves(served: Served, **query: str) -> list[dict[str, object]]:
     return items
 
 
-def setting_of(served: Served, probe: str) -> str:
-    items = served.client.get("/v1/models/toy/settings").json()["items"]
-    return str(next(item["id"] for item in items if item["probe"] == probe))
-
-
 def lightness_of(fill: str) -> float:
     """Relative luminance of ``rgb(r, g, b)`` (WCAG 2.2)."""
     channels = [int(channel) / 255 for channel in fill.removeprefix("rgb(").removesuffix(")").split(",")]
@@ -55,7 +53,7 @@ def lightness_of(fill: str) -> float:
 
 def test_there_is_a_tile_for_every_layer_and_the_most_sensitive_is_chosen(watched: Watched, served: Served) -> None:
     page = watched.page
-    drawn(page, f"/models/toy/sensitivity?format=INT3_G64&setting={setting_of(served, 'fisher')}")
+    drawn(page, "/models/toy/sensitivity?format=INT3_G64")
     cells = curves(served, formats="INT3_G64")
     assert page.locator(CELLS).count() == len(cells) == 224
     worst = max(cells, key=lambda cell: float(str(cell["loss"])))
@@ -69,7 +67,7 @@ def test_there_is_a_tile_for_every_layer_and_the_most_sensitive_is_chosen(watche
 
 def test_colours_rise_in_lightness_with_the_loss(watched: Watched, served: Served) -> None:
     page = watched.page
-    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={setting_of(served, 'fisher')}")
+    drawn(page, "/models/toy/sensitivity?format=INT4_G64")
     losses = [float(str(cell["loss"])) for cell in curves(served, formats="INT4_G64")]
     fills = page.locator(CELLS).evaluate_all("all => all.map((one) => one.getAttribute('fill'))")
     lightness = [lightness_of(fill) for _, fill in sorted(zip(losses, fills, strict=True))]
@@ -100,7 +98,7 @@ def test_keys_and_clicks_choose_a_layer_which_a_link_opens_again(watched: Watche
 
 def test_order_by_size_is_another_order(watched: Watched, served: Served) -> None:
     page = watched.page
-    drawn(page, f"/models/toy/sensitivity?format=INT2_G64&setting={setting_of(served, 'fisher')}")
+    drawn(page, "/models/toy/sensitivity?format=INT2_G64")
     page.get_by_label("order by").select_option("loss per stored megabyte")
     ends = served.client.get("/v1/models/toy/sensitivity", params={"probe": "fisher"}).json()["extremes"][0]
     shown = page.locator("#most tbody button").all_text_contents()
@@ -108,24 +106,27 @@ def test_order_by_size_is_another_order(watched: Watched, served: Served) -> Non
 
 
 def test_two_measurements_have_the_rank_correlation_that_the_service_computes(
-    watched: Watched, served: Served, second: str
+    watched: Watched, served: Served, twice: tuple[str, str]
 ) -> None:
     page = watched.page
-    first = setting_of(served, "fisher")
-    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={first}")
+    first, second = twice
+    drawn(page, f"/models/twice/sensitivity?format=INT4_G64&setting={first}")
     page.get_by_label("beside").select_option(second)
     query = {"first": first, "second": second, "formats": "INT4_G64"}
-    expected = served.client.get("/v1/models/toy/curves/comparison", params=query).json()["overall"]
+    expected = served.client.get("/v1/models/twice/curves/comparison", params=query).json()["overall"]
     expect(page.locator("#agreement")).to_contain_text(f"{expected['cells']} tiles in INT4_G64")
     expect(page.locator("#agreement")).to_contain_text(f"rank correlation {expected['spearman']:.3f}")
-    assert page.locator('#comparison g[aria-label="dot"] path').count() == expected["cells"]
+    assert page.locator('#comparison g[aria-label="dot"] path').count() == expected["cells"] == 42
     page.locator("[name=format]").select_option("INT5_G64")
     expect(page.locator("#agreement")).to_contain_text("no number of INT5_G64 in common")
+    page.locator("[name=setting]").select_option(second)
+    expect(page.locator("[name=format] option")).to_have_count(4)
+    expect(page.locator("#all-csv")).to_have_attribute("href", re.compile(f"setting={second}&format=csv"))
 
 
 def test_a_picture_and_its_numbers_are_saved(watched: Watched, served: Served) -> None:
     page = watched.page
-    drawn(page, f"/models/toy/sensitivity?format=INT4_G64&setting={setting_of(served, 'fisher')}")
+    drawn(page, "/models/toy/sensitivity?format=INT4_G64")
     kept: dict[str, bytes] = {}
     for kind in ("SVG", "PNG", "CSV"):
         with page.expect_download() as download:
