@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 
 from planner.errors import InvalidRequestError
 
@@ -176,6 +177,7 @@ class Budget:
         return self.meter(footprint).least(bits)
 
 
+@lru_cache(maxsize=1024)
 def _least_quotient(whole: int, units: int) -> float:
     """Least number that, as it is printed and read again, times ``units`` is no less than ``whole``."""
     quotient = whole / units

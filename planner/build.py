@@ -46,6 +46,12 @@ class Classes(Generic[ColumnT_co]):
         return _group_of_layer(self.groups, len(self.layers))
 
     @cached_property
+    def group_weights(self) -> NDArray[np.float64]:
+        """Weights of each group's layers, float64 (groups,)."""
+        of_layers = np.array([layer.out_features * layer.in_features for layer in self.layers], dtype=np.float64)
+        return np.bincount(self.group_of_layer, weights=of_layers, minlength=len(self.groups)).astype(np.float64)
+
+    @cached_property
     def smallest_bits(self) -> int:
         """Bits of the smallest assignment."""
         return int(np.where(self.legal, self.sizes, np.iinfo(np.int64).max).min(axis=1, initial=2**62).sum())

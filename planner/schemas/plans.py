@@ -20,6 +20,7 @@ KVFormatName = Annotated[str, Field(min_length=1, max_length=60, examples=["INT8
 PoolName = Annotated[str, Field(min_length=1, max_length=40, examples=["vram"])]
 PoolBytes = Annotated[int, Field(gt=0, le=2**60)]
 Bits = Annotated[int, Field(ge=1, le=32)]
+_LIMITS = tuple((kind, kind.value) for kind in BudgetKind)
 STEP_ERRORS = 2.0
 """Standard errors that a change has to be better by. With none, changes are chosen for their luck, and what many of them do
 together undoes the gain. `make sensitivity-report` measures steps with two; one and none are from a one-off script (ADR 15)."""
@@ -103,7 +104,7 @@ class BudgetSpec(Schema):
     @property
     def given(self) -> list[BudgetKind]:
         """The kinds of limits that are given, in their order."""
-        return [kind for kind in BudgetKind if getattr(self, kind.value) is not None]
+        return [kind for kind, name in _LIMITS if getattr(self, name) is not None]
 
     @property
     def first(self) -> Budget:

@@ -62,10 +62,8 @@ def confidence(classes: Classes, curves: GroupCurves, choice: NDArray[np.int64],
 
 def _shares(classes: Classes, curves: GroupCurves, choice: NDArray[np.int64], part: NDArray[np.bool_]) -> tuple[float, float]:
     """What some groups have of the weights and of the predicted loss."""
-    of_layers = np.array([layer.out_features * layer.in_features for layer in classes.layers], dtype=np.float64)
-    weights = np.bincount(classes.group_of_layer, weights=of_layers, minlength=len(choice)).astype(np.float64)
     losses = np.maximum(curves.loss[np.arange(len(choice)), choice], 0.0)
-    return _share(weights, part), _share(losses, part)
+    return _share(classes.group_weights, part), _share(losses, part)
 
 
 def _share(amounts: NDArray[np.float64], part: NDArray[np.bool_]) -> float:

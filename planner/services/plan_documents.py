@@ -236,9 +236,11 @@ def _cross_terms(answered: Answered) -> CrossTermsDocument | None:
 
 def notes_on_errors(curves: Curves, caution: float) -> list[str]:
     """What a cautious plan should know of the standard errors; nothing without caution."""
+    if caution == 0:
+        return []
     measured = curves.status == CellStatus.MEASURED
     unknown = int((measured & ~np.isfinite(curves.standard_error)).sum())
-    if caution == 0 or unknown == 0:
+    if unknown == 0:
         return []
     whole = "all of them: caution changes nothing" if unknown == int(measured.sum()) else "caution takes them as sure"
     return [f"{unknown} cells have no standard error; {whole}"]
