@@ -1,6 +1,6 @@
 """Rounding of the layers of a loaded model by any method: the one place that gives a method the data that it needs."""
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
@@ -117,6 +117,15 @@ class LayerRounding:
         if not self._keeps(fmt) and len(self._shards(layer, fmt)) == 1:
             return self.method.fake_quantize(self._model.weight(layer), fmt)
         return decode(self.encode(layer, fmt))
+
+    def fake_quantize_each(self, layer: str, formats: Sequence[CandidateFormat]) -> Iterator[Tensor]:
+        """What ``fake_quantize`` gives in each format, one after the other: each is the caller's until the next is asked for.
+
+        Raises as ``fake_quantize`` does.
+        """
+        if any(self._keeps(fmt) or len(self._shards(layer, fmt)) > 1 for fmt in formats):
+            return (self.fake_quantize(layer, fmt) for fmt in formats)
+        return self.method.fake_quantize_each(self._model.weight(layer), formats)
 
     @torch.no_grad()
     def encode(self, layer: str, fmt: CandidateFormat) -> Encoded:

@@ -20,7 +20,7 @@ PROGRAM_BYTES: Final = 470 << 20
 
 HEAP: Final = 1.3
 """Memory of the heap ÷ bytes of the tensors in it, where a graph of a whole model and ΔW are made in turn. With a threshold above
-which glibc maps each tensor by itself it is 1.0, at a fifth more time of the processor."""
+which glibc maps each tensor by itself it is 1.0, at a quarter more time of the processor."""
 
 LOGIT_BYTES: Final = 1 << 25
 """Logits that exist at once (``sensitivity.next_token``)."""

@@ -30,7 +30,7 @@ def squared_errors(run: ProbeRun, layer: str) -> NDArray[np.float64]:
     if layer not in known:
         rounding, weight = LayerRounding.of(run), run.model.weight(layer)
         formats = [run.formats[k] for k in run.storable(layer)]
-        known[layer] = np.array([squared_norm(rounding.fake_quantize(layer, fmt).sub_(weight)) for fmt in formats])
+        known[layer] = np.array([squared_norm(found.sub_(weight)) for found in rounding.fake_quantize_each(layer, formats)])
     return known[layer]
 
 

@@ -76,9 +76,8 @@ class RoundingErrors:
     @torch.no_grad()
     def _round(self, layer: str) -> Tensor:
         weight = self.run.model.weight(layer)
-        rounding = LayerRounding.of(self.run)
-        storable = self.run.storable(layer)
-        stack = torch.empty((len(storable), *weight.shape), dtype=self.dtype)
-        for target, k in zip(stack, storable, strict=True):
-            target.copy_(rounding.fake_quantize(layer, self.run.formats[k]).sub_(weight))
+        formats = [self.run.formats[k] for k in self.run.storable(layer)]
+        stack = torch.empty((len(formats), *weight.shape), dtype=self.dtype)
+        for target, rounded in zip(stack, LayerRounding.of(self.run).fake_quantize_each(layer, formats), strict=True):
+            target.copy_(rounded.sub_(weight))
         return stack

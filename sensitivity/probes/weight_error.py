@@ -40,8 +40,10 @@ class WeightError(AbstractProbe):
         for index, name in (found for block in unit.indices for found in run.layers_of_block(block)):
             weight = run.model.weight(name)
             energy = _energy(weight)
-            for k in run.storable(name):
-                error = _energy(rounding.fake_quantize(name, run.formats[k]) - weight)
+            storable = run.storable(name)
+            each = rounding.fake_quantize_each(name, [run.formats[k] for k in storable])
+            for k, rounded in zip(storable, each, strict=True):
+                error = _energy(rounded.sub_(weight))
                 loss = error / energy if error else 0.0
                 result[index, k] = 1.0, loss, loss * loss
         return result

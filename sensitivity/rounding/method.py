@@ -1,7 +1,7 @@
 """The port of every rounding method: how the weights of a matrix reach the grid of a format."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -66,6 +66,10 @@ class AbstractRounding(ABC):
     def fake_quantize(self, weight: Tensor, fmt: CandidateFormat, inputs: InputMoments | None = None) -> Tensor:
         """What the codes decode to: a new float32 tensor of shape (out, in). Raises as ``encode_many`` does."""
         return decode(self.encode(weight, fmt, inputs))
+
+    def fake_quantize_each(self, weight: Tensor, formats: Sequence[CandidateFormat]) -> Iterator[Tensor]:
+        """``fake_quantize`` in each format, one after the other: each is the caller's until the next is asked for."""
+        return (self.fake_quantize(weight, fmt) for fmt in formats)
 
     def _required(self, inputs: InputMoments | None) -> InputMoments:
         if inputs is None:

@@ -6,7 +6,7 @@ every format that it has, except the sign of a zero. The block formats of GGUF h
 searched where ggml's are (``sensitivity.rounding.gguf``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -136,6 +136,19 @@ class RoundToNearest(AbstractRounding):
     def fake_quantize(self, weight: Tensor, fmt: CandidateFormat, inputs: InputMoments | None = None) -> Tensor:
         """What the codes decode to, without making codes."""
         return fake_quantize(weight, fmt)
+
+    @torch.no_grad()
+    def fake_quantize_each(self, weight: Tensor, formats: Sequence[CandidateFormat]) -> Iterator[Tensor]:
+        """In memory that is used again for the next format; extremes of groups are found once for each group size."""
+        known: dict[int, Extremes] = {}
+        matrix = weight.float()
+        found = torch.empty_like(matrix)
+        for fmt in formats:
+            if isinstance(fmt, BlockFormat):
+                yield decode_blocks(encode_blocks(matrix, fmt))
+            else:
+                round_into(found, matrix, fmt, plain_scaling(matrix, fmt, known))
+                yield found
 
 
 METHODS = (RoundToNearest(),)

@@ -79,6 +79,15 @@ def test_many_formats_at_once_equal_one_by_one_and_fill_the_given_tensor() -> No
             assert torch.equal(one, fake_quantize(matrix, fmt)), fmt.name
 
 
+def test_each_format_in_turn_is_as_alone_whatever_is_done_to_the_one_before() -> None:
+    weight = MATRICES["random"]
+    formats = [fmt for fmt in SCALED if fmt.refusal((weight.shape[0], weight.shape[1])) is None]
+    for fmt, found in zip(formats, get_rounding("rtn").fake_quantize_each(weight, formats), strict=True):
+        assert torch.equal(found, fake_quantize(weight, fmt)), fmt.name
+        found.sub_(weight)
+    assert torch.equal(weight, nasty_matrices()["random"])
+
+
 def test_the_weights_themselves_are_never_written() -> None:
     weight = MATRICES["random"].clone()
     fake_quantize_many(weight, SCALED)
