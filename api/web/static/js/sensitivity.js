@@ -48,7 +48,7 @@ function drawAll() {
   byId("map-title").textContent = `Loss of each layer alone in ${map.formats[at].name}`;
   heat = drawHeatMap(byId("map"), byId("map-scale"), { map, at, onChoose: choose });
   drawRanks();
-  choose(tile ?? mostSensitive());
+  choose(tile ?? mostSensitive(), tile ? expert : null);
   compare();
 }
 
@@ -69,7 +69,7 @@ function choose(next, nextExpert = null) {
   byId("experts-part").hidden = tile.layers === 1;
   cells = [];
   remember();
-  drawCurve(pointsOf(tile, map));
+  if (expert === null) drawCurve(pointsOf(tile, map));
   if (tile.layers > 1) showExperts();
   drawn();
 }
@@ -174,8 +174,11 @@ async function show(setting, format) {
   select.replaceChildren(...map.formats.map((item) => new Option(item.name)));
   at = Math.max(0, map.formats.findIndex((item) => item.name === format));
   select.value = map.formats[at].name;
-  const wanted = tile ? map.tiles.find((item) => item.pattern === tile.pattern) : asked.has("layer") ? find(asked.get("layer")) : undefined;
-  tile = wanted;
+  if (tile) tile = map.tiles.find((item) => item.pattern === tile.pattern);
+  else if (asked.has("layer")) {
+    tile = find(asked.get("layer"));
+    expert = tile && tile.pattern !== asked.get("layer") ? asked.get("layer") : null;
+  }
   byId("all-csv").href = path(`curves?setting=${setting}&format=csv`);
   byId("all-json").href = path(`curves?setting=${setting}`);
   drawAll();
