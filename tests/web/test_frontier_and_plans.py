@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from planner.storage.database import Database
 from tests import synthetic
@@ -160,7 +160,9 @@ def test_two_plans_are_ticked_and_compared(watched: Watched, kept: Kept) -> None
         page.check(f'input.pick[value="{plan}"]')
     page.select_option("#filters select[name=runtime]", "generic")
     page.wait_for_url("**runtime=generic**")
-    assert page.locator("input.pick:checked").count() == 2  # what is ticked outlives another page of the list
+    page.go_back()
+    page.wait_for_url("**/plans?model=toy")
+    expect(page.locator("input.pick:checked")).to_have_count(2)  # what is ticked outlives another page of the list
     page.click("#compare")
     page.wait_for_selector("#changed-layers")
     diff = kept.get(f"/v1/plans/{kept.plans[0]}/diff/{kept.plans[1]}")
