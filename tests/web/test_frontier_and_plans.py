@@ -230,6 +230,7 @@ def test_a_plan_is_named_pinned_exported_and_planned_for_another_runtime(watched
 def test_a_plan_is_measured_from_its_page(watched: Watched, kept: Kept) -> None:
     page, plan = watched.page, kept.plans[1]
     opened(page, f"/plans/{plan}")
+    page.locator("#evaluate button").focus()
     page.wait_for_selector("#forecast:not(:empty)")
     page.click("text=Measure this plan")
     page.wait_for_url("**/jobs/*")

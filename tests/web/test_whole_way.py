@@ -112,6 +112,7 @@ def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_pat
     second = keep(page)
     assert page.locator("#strip g.tile title").first.text_content() == "q_proj of block 0: INT2_G64, 2.25 bits"
 
+    page.locator("#evaluate").hover()
     page.wait_for_selector("#forecast:not(:empty)")
     page.get_by_role("button", name="Measure this plan").click()
     page.wait_for_url("**/jobs/*")

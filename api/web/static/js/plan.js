@@ -90,7 +90,12 @@ function listenToEvaluation() {
     }
   };
   form.addEventListener("change", forecast);
-  forecast();
+  let isAsked = false;
+  const begin = () => {
+    if (!isAsked) forecast();
+    isAsked = true;
+  };
+  for (const sign of ["pointerenter", "focusin"]) form.addEventListener(sign, begin); // nobody's forecast is computed unasked
 }
 
 // What comes later by htmx: exports, and other pages of the layers.
