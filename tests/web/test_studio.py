@@ -2,16 +2,24 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.api.serving import Served
+from tests.api.serving import Served, serve
 from tests.web.chromium import Watched, watched_page
 
 STUDIO = "/models/toy/studio"
 LAYERS = 224
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service of its own, in which nobody else measures."""
+    with serve(tmp_path_factory.mktemp("studio")) as running:
+        yield running
 
 
 def preview(served: Served, budget: dict[str, Any], **request: Any) -> dict[str, Any]:
@@ -185,9 +193,8 @@ def test_a_plan_is_kept_and_copied_as_a_request(watched: Watched, served: Served
     assert again["choices"] == plan["choices"]
 
 
-@pytest.mark.parametrize("path", ["/models/nobody/studio"])
-def test_an_unknown_model_is_a_page_of_its_own(browser: Browser, served: Served, path: str) -> None:
+def test_an_unknown_model_is_a_page_of_its_own(browser: Browser, served: Served) -> None:
     with watched_page(browser, str(served.client.base_url).rstrip("/"), refusals=(404,)) as watched:
-        watched.page.goto(path)
+        watched.page.goto("/models/nobody/studio")
         assert "nobody" in watched.page.inner_text("main")
     assert watched.faults == []

@@ -7,6 +7,7 @@ import { askLatest } from "/static/js/latest.js";
 import { describe, drawStrip, nameOf, rowsOf } from "/static/js/strip.js";
 import { makeControls } from "/static/js/studio_controls.js";
 import { factsOf, makeBeside, showChanges, showCounts, showFacts, showReferences, verdict } from "/static/js/studio_picture.js";
+import { askPin, showPins } from "/static/js/studio_pins.js";
 import { planRequest, question, readAddress, serving, UNITS, writeAddress } from "/static/js/studio_question.js";
 import { inWords, makeRange } from "/static/js/studio_range.js";
 
@@ -127,7 +128,7 @@ function draw(value) {
   showReferences(element("references"), plan);
   beside.move(plan);
   element("notes").replaceChildren(...plan.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
-  board.showPins();
+  showPins(state.pins, unpin);
   element("keep").disabled = false;
   drawings += 1; // for whoever waits for the picture of a budget: tests, and what measures how long it takes
   document.body.dataset.shown = String(value);
@@ -172,18 +173,29 @@ function refuse(error, { unit }) {
     };
   }
   if (plan === null) board.showUnits(0);
-  board.showPins();
+  showPins(state.pins, unpin);
   document.body.dataset.refused = error.problem?.type ?? "error";
 }
 
 function pick(tile) {
-  board.askPin(tile, nameOf(tile), (format) => {
-    strip.focus(tile);
-    if (format === undefined) return;
-    if (format === null) state.pins.delete(tile.pattern);
-    else state.pins.set(tile.pattern, format);
-    rethink();
+  const given = Object.keys(tile.formats);
+  askPin({
+    name: nameOf(tile),
+    formats: board.formatsFor(tile),
+    now: given.length === 1 ? given[0] : state.pins.get(tile.pattern),
+    chosen(format) {
+      strip.focus(tile);
+      if (format === undefined) return;
+      if (format === null) state.pins.delete(tile.pattern);
+      else state.pins.set(tile.pattern, format);
+      rethink();
+    },
   });
+}
+
+function unpin(pattern) {
+  state.pins.delete(pattern);
+  rethink();
 }
 
 element("studio").addEventListener("submit", (event) => event.preventDefault());

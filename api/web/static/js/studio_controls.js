@@ -1,4 +1,4 @@
-// The studio's question beside its budget: engine, curves, menus of formats, context, further limits, pins.
+// The studio's question beside its budget: engine, curves, menus of formats, context, further limits.
 
 import { duration, significant } from "/static/js/words.js";
 import { UNITS } from "/static/js/studio_question.js";
@@ -15,14 +15,13 @@ function option(value, text) {
 }
 
 // A box with its words; `why` it cannot be chosen, if so.
-function check(name, words, { checked, why, type = "checkbox", group }) {
+function check(name, words, { checked, why }) {
   const label = document.createElement("label");
   const box = document.createElement("input");
-  box.type = type;
+  box.type = "checkbox";
   box.value = name;
   box.checked = checked && !why;
   box.disabled = Boolean(why);
-  if (group) box.name = group;
   if (why) {
     label.className = "refused";
     label.title = why;
@@ -31,11 +30,22 @@ function check(name, words, { checked, why, type = "checkbox", group }) {
   return label;
 }
 
+// Formats of caches with their tensor: INT8 stands for K_INT8 and V_INT8. Names that are none stay, for the service to tell.
+function ofTensors(names, known) {
+  if (names === null) return null;
+  return names.flatMap((name) => {
+    const found = known.filter((one) => one.name === name || one.name.slice(2) === name).map((one) => one.name);
+    return found.length ? found : [name];
+  });
+}
+
 // Build the controls over a state, which they change: `changed()` hears of it, and `measureAnew(unit)` of another device where the
 // budget is one of its milliseconds.
 export function makeControls(given, state, { changed, measureAnew }) {
   const runtimeOf = () => given.runtimes.find((one) => one.runtime === state.runtime) ?? given.runtimes[0];
   const settingOf = () => given.settings.find((one) => one.id === state.setting) ?? given.settings[0];
+
+  state.kvFormats = ofTensors(state.kvFormats, given.kv_formats);
 
   element("runtime").append(...given.runtimes.map((one) => option(one.runtime, one.runtime)));
   element("runtime").value = state.runtime;
@@ -140,49 +150,16 @@ export function makeControls(given, state, { changed, measureAnew }) {
     showLimits(most);
   }
 
-  // The pins as buttons that take them away.
-  function showPins() {
-    element("pins").replaceChildren(...[...state.pins].map(([pattern, format]) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = `${pattern} = ${format} ✕`;
-      button.setAttribute("aria-label", `Take the pin of ${pattern} to ${format} away`);
-      button.addEventListener("click", () => {
-        state.pins.delete(pattern);
-        changed();
-      });
-      return button;
-    }));
+  // Names of the formats that a tile may be pinned to.
+  function formatsFor(tile) {
+    const tensor = { k_cache: "K_", v_cache: "V_" }[tile.kind];
+    const offered = tensor
+      ? given.kv_formats.filter((one) => one.name.startsWith(tensor) && state.kvFormats?.includes(one.name))
+      : settingOf().formats.filter((one) => !runtimeOf().refused[one.name] && (state.formats === null || state.formats.includes(one.name)));
+    return offered.map((one) => one.name);
   }
-
-  // Ask in a dialog which format a tile is pinned to; `chosen(format)` hears of it, null for free.
-  function askPin(tile, name, chosen) {
-    const dialog = element("pin");
-    const isCache = tile.kind === "k_cache" || tile.kind === "v_cache";
-    const offered = isCache ? cacheFormats(tile) : weightFormats();
-    const now = state.pins.get(tile.pattern) ?? (Object.keys(tile.formats).length === 1 ? Object.keys(tile.formats)[0] : null);
-    element("pin-title").textContent = name;
-    element("pin-formats").replaceChildren(...offered.map((one) => {
-      const button = document.createElement("button");
-      button.value = `pin ${one.name}`;
-      button.textContent = one.name;
-      if (one.name === now) button.setAttribute("aria-current", "true");
-      return button;
-    }));
-    dialog.returnValue = "cancel";
-    dialog.onclose = () => {
-      if (dialog.returnValue === "free") chosen(null);
-      else if (dialog.returnValue.startsWith("pin ")) chosen(dialog.returnValue.slice(4));
-      else chosen(undefined);
-    };
-    dialog.showModal();
-    (element("pin-formats").querySelector("[aria-current]") ?? element("pin-formats").querySelector("button"))?.focus();
-  }
-
-  const weightFormats = () => settingOf().formats.filter((one) => !runtimeOf().refused[one.name] && (state.formats === null || state.formats.includes(one.name)));
-  const cacheFormats = (tile) => given.kv_formats.filter((one) => one.name.startsWith(tile.kind === "k_cache" ? "K_" : "V_") && state.kvFormats?.includes(one.name));
 
   showMenus();
   const known = new Map([...given.settings.flatMap((one) => one.formats), ...given.kv_formats].map((one) => [one.name, one.bits]));
-  return { showUnits, showPins, askPin, bitsOf: (format) => known.get(format) ?? 16 };
+  return { showUnits, formatsFor, bitsOf: (format) => known.get(format) ?? 16 };
 }

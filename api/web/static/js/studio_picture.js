@@ -6,6 +6,8 @@ import { colourOf } from "/static/js/strip.js";
 import { UNITS } from "/static/js/studio_question.js";
 import { inWords, shownIn } from "/static/js/studio_range.js";
 
+const NARROWEST = 320; // pixels of the picture of sizes and losses
+const WIDEST = 520;
 const FEW_STEPS = 50; // of a power of ten in the largest value of a limit that is not of bytes
 const NEAR = 0.07; // share of the picture's width in which a second label goes below its point
 const LIMITS = { effective_bits: "effective bits", file_bytes: "bytes of the file", resident_bytes: "resident bytes", decode_seconds: "ms a token" };
@@ -174,7 +176,7 @@ export function makeBeside(figure) {
       const points = plan.references.map((point) => ({ ...point, size: factor * point.size[counted] })).filter((point) => point.loss > 0);
       apart(points, factor * plan.largest[counted]);
       drawing = plot({
-        width: 520, height: 300, marginLeft: 56, marginRight: 24,
+        width: Math.min(Math.max(figure.clientWidth, NARROWEST), WIDEST), height: 300, marginLeft: 56, marginRight: 24,
         x: { label: `${UNITS[counted].words}, ${name}`, nice: true },
         y: { label: `predicted loss, ${plan.predicted.unit}`, type: "log", grid: true, tickFormat: (value) => significant(value, 2) },
         marks: [
