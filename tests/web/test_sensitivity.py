@@ -91,6 +91,8 @@ def test_keys_and_clicks_choose_a_layer_which_a_link_opens_again(watched: Watche
     assert "layer=model.layers.1.self_attn.v_proj" in page.url
     page.reload()
     expect(page.locator("#chosen")).to_contain_text("v_proj of block 1")
+    page.locator(CELLS).nth(223).click()
+    expect(page.locator("#chosen")).to_contain_text("down_proj of block 31")
     page.locator("#least tbody button").nth(2).click()
     name = page.locator("#least tbody button").nth(2).text_content()
     expect(page.locator("#curves-title")).to_have_text(f"Error curve of model.{name}")

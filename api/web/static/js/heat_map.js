@@ -28,8 +28,8 @@ function ticksOf([least, greatest]) {
   return [rounded[0], ...inside.filter((tick) => tick > 3 * least && 3 * tick < greatest), rounded[1]];
 }
 
-// Draw the map; the returned object marks a tile as chosen.
-//   figure:  where to
+// Draw the map; the returned object marks a tile as chosen, and finds the next one in a direction.
+//   figure, scaleBox: where the map and its scale go
 //   map:     the document of /v1/models/{model}/sensitivity
 //   at:      which of its formats
 //   onChoose: called with a tile when it is clicked or moved to
@@ -69,22 +69,20 @@ export function drawHeatMap(figure, scaleBox, { map, at, onChoose }) {
   figure.replaceChildren(svg);
   scaleBox.replaceChildren(...(positive.length ? [legend({ color, width: 300, marginLeft: 22, marginRight: 22, tickFormat: logTick, ticks: ticksOf(domain) })] : []));
 
-  const rectangles = new Map();
-  for (const rectangle of svg.querySelectorAll('g[aria-label="cell"] rect')) rectangles.set(shown[rectangle.__data__], rectangle);
   const ring = document.createElementNS("http://www.w3.org/2000/svg", "rect");
   ring.setAttribute("class", "ring");
   ring.setAttribute("visibility", "hidden");
   svg.append(ring);
   const scales = { x: svg.scale("x"), y: svg.scale("y") };
+  const findTile = (block, kind) => map.tiles.find((tile) => blockOf(tile) === block && tile.kind === kind);
   svg.addEventListener("click", (event) => {
     const [px, py] = d3.pointer(event, svg);
-    const column = Math.floor((px - MARGIN.left) / (scales.x.bandwidth || 1));
-    const row = Math.floor((py - MARGIN.top) / (scales.y.bandwidth || 1));
+    const column = Math.floor((px - scales.x.apply(blocks[0])) / scales.x.bandwidth);
+    const row = Math.floor((py - scales.y.apply(kinds[0])) / scales.y.bandwidth);
     const tile = findTile(blocks[column], kinds[row]);
     if (tile) onChoose(tile);
   });
 
-  const findTile = (block, kind) => map.tiles.find((tile) => blockOf(tile) === block && tile.kind === kind);
   return {
     mark(tile) {
       ring.setAttribute("x", scales.x.apply(blockOf(tile)));
@@ -108,6 +106,5 @@ export function drawHeatMap(figure, scaleBox, { map, at, onChoose }) {
       }
       return tile;
     },
-    rectangles: rectangles.size,
   };
 }
