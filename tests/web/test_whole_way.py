@@ -66,10 +66,8 @@ def keep(page: Page) -> str:
     return page.url.rpartition("/")[2]
 
 
-def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_path: Path) -> None:
-    page = watched.page
-    checkpoint = tiny_models.tiny_llama(tmp_path / "tiny")
-
+def register_and_measure(page: Page, served: Served, checkpoint: Path, folder: Path) -> None:
+    """From the list of models to a job that is done."""
     page.goto("/")
     page.get_by_label("Directory of safetensors, GGUF file, or hub id").fill(str(checkpoint))
     expect(page.locator("#found")).to_contain_text("llama, 15 layers in 2 blocks")
@@ -83,14 +81,12 @@ def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_pat
     expect(measuring).to_contain_text("3 formats on 2 sequences")
     measuring.get_by_role("button", name="Start measuring").click()
     page.wait_for_url("**/jobs/*")
-    work(empty, tmp_path)
+    work(served, folder)
     page.wait_for_selector("body[data-state='succeeded']")
 
-    page.get_by_role("link", name="See what it found").click()
-    page.wait_for_selector("body[data-drawn]")
-    assert page.locator('[aria-label="cell"] rect').count() >= LAYERS
 
-    page.get_by_role("link", name="Studio").click()
+def keep_two(page: Page) -> tuple[str, str]:
+    """Two plans of the studio: one by its slider, and the same with a pin."""
     page.wait_for_selector("body[data-frontier]")
     assert page.locator("#strip g.tile").count() == LAYERS
     box = page.locator("#slider").bounding_box()
@@ -111,6 +107,19 @@ def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_pat
     replanned(page)
     second = keep(page)
     assert page.locator("#strip g.tile title").first.text_content() == "q_proj of block 0: INT2_G64, 2.25 bits"
+    return first, second
+
+
+def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_path: Path) -> None:
+    page = watched.page
+    register_and_measure(page, empty, tiny_models.tiny_llama(tmp_path / "tiny"), tmp_path)
+
+    page.get_by_role("link", name="See what it found").click()
+    page.wait_for_selector("body[data-drawn]")
+    assert page.locator('[aria-label="cell"] rect').count() >= LAYERS
+
+    page.get_by_role("link", name="Studio").click()
+    first, second = keep_two(page)
 
     page.locator("#evaluate").hover()
     page.wait_for_selector("#forecast:not(:empty)")
