@@ -144,7 +144,7 @@ def keep(watched: Watched, name: str) -> None:
     with Image.open(path) as opened:
         whole = opened.convert("RGB")
     for colours in COLOURS:
-        whole.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        whole.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= MOST_BYTES:
             return
 
