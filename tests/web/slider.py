@@ -6,6 +6,7 @@ of the release to the message after the frame in which the new plan is painted.
 
 import random
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from tests.web.chromium import chromium, watched_page
 
 RELEASE_MS, LARGE_RELEASE_MS, FIRST_PAINT_MS = 100, 1000, 1000
 DRAGS, LARGE_DRAGS, MOVES = 80, 16, 12
+PATIENCE_SECONDS = 60
 BLOCKS, EXPERTS = 116, 128
 """Of the large model: 44,544 layers of experts, three a block and expert, and four of attention a block."""
 
@@ -139,5 +141,14 @@ def _drag(page: Page, drags: int) -> None:
         page.mouse.down()
         page.mouse.move(end, height, steps=MOVES)
         page.mouse.up()
-        while page.evaluate("window.releases.length") < number:
-            page.wait_for_timeout(5)
+        _wait(page, number)
+
+
+def _wait(page: Page, releases: int) -> None:
+    """Until so many releases are painted."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while page.evaluate("window.releases.length") < releases:
+        if time.monotonic() > end:
+            msg = f"no picture within {PATIENCE_SECONDS} s of release {releases} of the slider"
+            raise TimeoutError(msg)
+        page.wait_for_timeout(5)
