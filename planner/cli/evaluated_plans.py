@@ -27,7 +27,8 @@ def evaluated(bitplan: AbstractOperations, plan: PlanDocument, *, quiet: bool) -
         quiet: show no progress.
 
     Returns:
-        The plan and its evaluation: an older plan of the same budget and the same assignment where that was evaluated.
+        An evaluation of the plan's weights, of an older plan where one of the same weights was evaluated, and the plan: the older
+        one where that answers the same question, runtime and all.
 
     Raises:
         JobFailedError: the evaluation failed.
@@ -37,12 +38,12 @@ def evaluated(bitplan: AbstractOperations, plan: PlanDocument, *, quiet: bool) -
     for one in alike:
         known = _stored(bitplan, one)
         if known is not None:
-            return one, known
+            return _of_question(plan, one), known
     begun = {one.id: one for one in alike}
     for job in bitplan.list_jobs(model=plan.model, limit=PAGE_LIMIT).items if begun else ():
         if _is_under_way(job, plan) and job.request.get("plan_id") in begun:
             one = begun[job.request["plan_id"]]
-            return one, _waited_for(bitplan, one, job.id, quiet=quiet)
+            return _of_question(plan, one), _waited_for(bitplan, one, job.id, quiet=quiet)
     job = bitplan.evaluate_plan(plan.id, EvaluateRequest(baselines=[]))
     return plan, _waited_for(bitplan, plan, job.id, quiet=quiet)
 
@@ -52,6 +53,11 @@ def is_alike(plan: PlanDocument, other: PlanDocument) -> bool:
     here, there = ({choice.layer: choice.format for choice in one.choices} for one in (plan, other))
     facts = [(one.provenance.rounding, one.provenance.calibration) for one in (plan, other)]
     return here == there and facts[0] == facts[1]
+
+
+def _of_question(plan: PlanDocument, other: PlanDocument) -> PlanDocument:
+    """The other plan of the same weights if the same was asked for it: its evaluation is stored with it."""
+    return other if other.request == plan.request else plan
 
 
 def _alike(bitplan: AbstractOperations, plan: PlanDocument) -> Iterator[PlanDocument]:

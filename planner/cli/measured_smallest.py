@@ -51,6 +51,8 @@ def plan_by_measuring(bitplan: AbstractOperations, request: PlanRequest, *, as_j
         return
     _show_steps(found, family)
     show_plan(plan)
+    if evaluation.plan != plan.id:
+        say(f"measured as plan {evaluation.plan}, which has the same weights")
     show_evaluations([evaluation])
 
 

@@ -117,9 +117,9 @@ def toy(database: Database) -> Database:
     return database
 
 
-def _ask(bench: Bench, **budget: object) -> None:
-    request = PlanRequest.model_validate({"model": "toy", "budget": budget})
-    plan_by_measuring(cast(AbstractOperations, bench), request, as_json=True)
+def _ask(bench: Bench, *, runtime: str = "generic", as_json: bool = True, **budget: object) -> None:
+    request = PlanRequest.model_validate({"model": "toy", "runtime": runtime, "budget": budget})
+    plan_by_measuring(cast(AbstractOperations, bench), request, as_json=as_json)
 
 
 def test_the_smallest_plan_of_the_family_is_found_in_a_few_evaluations(toy: Database, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +179,21 @@ def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on(
     _ask(bench, max_loss=0.05)
     assert bench.evaluations == again
     assert json.loads(capsys.readouterr().out)["evaluation"] == found["evaluation"]
+
+
+def test_a_plan_is_of_the_runtime_asked_for_whoever_was_measured(toy: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench(toy, lambda predicted: 1.3 * predicted)
+    _ask(bench, max_loss=0.05, runtime="evopress")
+    first, before = json.loads(capsys.readouterr().out), bench.evaluations
+    _ask(bench, max_loss=0.05, runtime="hqq")
+    second = json.loads(capsys.readouterr().out)
+    assert [found["plan"]["runtime"] for found in (first, second)] == ["evopress", "hqq"]
+    weights = [{choice["layer"]: choice["format"] for choice in found["plan"]["choices"]} for found in (first, second)]
+    assert weights[0] == weights[1]
+    assert second["evaluation"] == first["evaluation"]  # of the weights, whoever loads them
+    assert bench.evaluations == before
+    _ask(bench, max_loss=0.05, runtime="hqq", as_json=False)
+    assert f"measured as plan {first['plan']['id']}, which has the same weights" in capsys.readouterr().err
 
 
 def test_nothing_is_said_of_a_search_that_measured_nothing(toy: Database, capsys: pytest.CaptureFixture[str]) -> None:
