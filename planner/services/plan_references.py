@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from planner.errors import UnmeasuredError
 from planner.runtimes.stock_recipes import STOCK_RECIPES
 from planner.schemas.plan_previews import ReferencePoint
 from planner.services.asking import ask
@@ -23,8 +24,9 @@ _RULES: Final = ("pins", "floors", "ceilings", "menus")
 def references(session: Session, answered: Answered) -> list[ReferencePoint]:
     """Uniform formats that the engine has for every layer, and its stock recipes whose formats are candidates, small first.
 
-    They are not bound by the pins, floors, ceilings and menus of the request: of a very large model only those that keep
-    them are given. Memory pools leave none: an assignment of formats says nothing of places.
+    They are not bound by the pins, floors, ceilings and menus of the request: of a very large model, and where these keep
+    formats away that nobody measured, only those that keep them are given. Memory pools
+    leave none: an assignment of formats says nothing of places.
     """
     if answered.asked.pools:
         return []
@@ -38,7 +40,10 @@ def _freed(session: Session, answered: Answered) -> Answered:
     if not given or len(answered.posed.classes.layers) > MOST_FREED:
         return answered
     free = request.model_copy(update={name: {} for name in given})
-    return replace(answered, asked=ask(session, prepare(session, free), free))
+    try:
+        return replace(answered, asked=ask(session, prepare(session, free), free))
+    except UnmeasuredError:  # of formats that only the rules keep away
+        return answered
 
 
 def _points(answered: Answered) -> Iterator[ReferencePoint]:

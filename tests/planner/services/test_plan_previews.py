@@ -175,6 +175,12 @@ def test_references_are_uniform_formats_that_all_layers_may_take(database: Datab
     assert best.loss == pytest.approx(plan.references[0].loss)
 
 
+def test_a_rule_that_keeps_unmeasured_formats_away_is_kept_by_references(database: Database) -> None:
+    preview, plan = _both(database, ignore=[], pins={"lm_head": "BF16"}, budget={"effective_bits": 6})
+    assert plan.choices[-1].layer == "lm_head"
+    assert [point.label for point in preview.references] == ["uniform BF16"]
+
+
 def test_caches_of_references_are_those_of_the_plan_and_losses_limit_them_too(database: Database) -> None:
     preview, plan = _both(database, budget=SERVED, kv_formats=["INT8", "INT4"])
     assert {point.size.kv_bytes for point in preview.references} == {plan.size.kv_bytes}

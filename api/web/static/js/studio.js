@@ -172,7 +172,10 @@ function refuse(error, { unit }) {
       rethink();
     };
   }
-  if (plan === null) board.showUnits(0);
+  if (plan === null) {
+    board.showUnits(0);
+    element("verdict").textContent = "";
+  }
   showPins(state.pins, unpin);
   document.body.dataset.refused = error.problem?.type ?? "error";
 }

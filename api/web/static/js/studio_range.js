@@ -68,6 +68,5 @@ export function makeRange({ slider, amount, least, most, changed }) {
       range = { ...range, ...ends };
       return atStep(STEPS * Math.min(Math.max(share, 0), 1));
     },
-    unit: () => shown().name,
   };
 }
