@@ -47,7 +47,7 @@ def inspect(source: str, *, revision: str | None = None, roots: Sequence[Path] |
 
 
 def register(session: Session, description: ModelDescription, *, name: str | None = None) -> tuple[Model, bool]:
-    """Store a described checkpoint; the same files give the same model.
+    """Store a described checkpoint; the same files give the same model, with the tokenizer that lies beside them now.
 
     Args:
         session: a write transaction.
@@ -134,6 +134,8 @@ def _as_registered(session: Session, known: ModelRow, description: ModelDescript
             description.tokenizer_bytes,
             description.unquantized_bytes,
         )
+    if known.path == description.path:  # its template may be another one: the fingerprint is of the weights
+        known.tokenizer_bytes = description.tokenizer_bytes
     return get_model(session, known.id)
 
 

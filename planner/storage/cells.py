@@ -59,6 +59,7 @@ _VERSION = (
         ModelRow.name,
         ModelRow.created_at,
         ModelRow.rest.is_not(None),
+        ModelRow.tokenizer_bytes,
         MeasuredFormatRow.id,
         MeasuredFormatRow.measured_at,
     )
@@ -177,7 +178,7 @@ def measurements_version(session: Session, model: str) -> tuple[tuple[Any, ...],
 
     One query over a handful of rows. Every write of cells sets its columns' ``measured_at`` in one transaction with the cells
     and what belongs to them, so whoever reads them *after* this reads these or newer ones. A model that was registered anew has
-    another ``created_at``, or facts that it had not.
+    another ``created_at``, or facts that it had not; one whose tokenizer became another has other bytes of it.
 
     Args:
         session: the caller's transaction.

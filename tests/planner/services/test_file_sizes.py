@@ -1,5 +1,6 @@
 """Budgets of file bytes are of the files that are written: headers, index, metadata and tokenizer are in them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,24 @@ def test_what_is_not_counted_is_said(database: Database, tmp_path: Path) -> None
     other = registered(database, source)
     assert "no header and no tokenizer" in plan(database, other, "llama.cpp", file_bytes=2**40).notes[0]
     assert not plan(database, other, "vllm", file_bytes=2**40).notes
+
+
+def test_a_template_counts_when_the_model_is_registered_again(database: Database, tmp_path: Path) -> None:
+    """It is no part of a model's identity; what was remembered without it is forgotten."""
+    source = tiny_models.tiny_llama(tmp_path / "m")
+    model = registered(database, source)
+    before = plan(database, model, "llama.cpp", file_bytes=2**40).size
+    elsewhere = Path(shutil.copytree(source, tmp_path / "copy" / "m"))
+    for directory in (elsewhere, source):
+        (directory / "chat_template.jinja").write_text("{{ messages }}" * 100)
+    with database.session() as session:
+        models.register(session, models.inspect(str(elsewhere)))
+    assert plan(database, model, "llama.cpp", file_bytes=2**40).size == before  # files are written from where it was first
+    with database.session() as session:
+        models.register(session, models.inspect(str(source)))
+    after = plan(database, model, "llama.cpp", file_bytes=2**40).size
+    assert (before.container_bytes or 0) + 1400 <= (after.container_bytes or 0) <= (before.container_bytes or 0) + 1500
+    assert plan(database, model, "mlx", file_bytes=2**40).size.container_bytes
 
 
 def test_sizes_of_former_plans_are_read(database: Database) -> None:

@@ -200,13 +200,17 @@ def test_what_is_not_planned_is_written_in_the_dtype_that_it_is_counted_in(datab
 
 
 def test_a_file_that_would_be_larger_than_its_plan_is_not_written(database: Database, tmp_path: Path) -> None:
-    """The chat template is no part of a model's identity: one that was added later is no tokenizer of the plan's size."""
+    """The chat template is no part of a model's identity: one that was added later counts when the model is registered again."""
     source = tiny_models.tiny_llama(tmp_path / "m")
     plan = planned(database, source, runtime="llama.cpp", formats=("Q4_0", "Q8_0"))
     (source / "chat_template.jinja").write_text("{{ messages }}" * 100)
     with pytest.raises(CheckpointError, match="Register the model again"):
         write_plan_checkpoint(database, plan.id, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
+    anew = planned(database, source, runtime="llama.cpp", formats=("Q4_0", "Q8_0"))
+    assert anew.model == plan.model
+    (written,) = write_plan_checkpoint(database, anew.id, tmp_path / "packed").glob("*.gguf")
+    assert written.stat().st_size == anew.size.file_bytes > plan.size.file_bytes
 
 
 def test_what_cannot_be_written(database: Database, tmp_path: Path) -> None:
