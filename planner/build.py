@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic
+from typing import Final, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,20 +120,29 @@ def layer_sizes(
     return sizes, np.array([row[1] for row in table], dtype=bool).reshape(shape)
 
 
+_TIED: Final = "Tied layers must share one format: change the pins or add a format that all can take"
+_UNSERVED: Final = (
+    "Measure or import (`bitplan measure`, `bitplan import`) formats that this runtime has for these layers, or leave them as "
+    "they are with `ignore`"
+)
+
+
 def _refuse_stuck_groups(classes: Classes, legal: NDArray[np.bool_], runtime: RuntimeProfile) -> None:
     stuck = np.flatnonzero(~classes.legal.any(axis=1))
     if not stuck.size:
         return
     members = classes.groups[int(stuck[0])]
-    lines = []
+    lines, unserved = [], False
     for index in members[:4]:
         layer = classes.layers[index]
         names = [fmt.name for fmt, ok in zip(classes.formats, legal[index], strict=True) if ok]
-        why = next((r for fmt in classes.formats if (r := runtime.refusal(fmt, layer))), "pinned elsewhere")
+        refusals = [runtime.refusal(fmt, layer) for fmt in classes.formats]
+        unserved |= all(refusals)
+        why = next(filter(None, refusals), "pinned elsewhere")
         lines.append(f"{layer.name} may take {', '.join(names) or f'none ({why})'}")
     msg = (
-        f"{stuck.size} layer groups are left without a common format in runtime {runtime.name!r}: "
-        f"{'; '.join(lines)}. Tied layers must share one format: change the pins or add a format that all can take"
+        f"{stuck.size} layer groups are left without a common format in runtime {runtime.name!r}: {'; '.join(lines)}. "
+        f"{_UNSERVED if unserved else _TIED}"
     )
     raise PinConflictError(msg, layers=[classes.layers[i].name for i in members])
 

@@ -11,10 +11,18 @@ from planner.importers.imatrix import ImatrixImporter
 from planner.importers.mlx_lm import MlxLmImporter
 from planner.importers.port import AbstractImporter
 from planner.importers.source import SourceFile
+from planner.importers.table import TableImporter
 
 IMPORTERS: Final[dict[str, AbstractImporter]] = {
     importer.name: importer
-    for importer in (ExLlamaV2Importer(), AutoRoundImporter(), MlxLmImporter(), ImatrixImporter(), EvoPressImporter())
+    for importer in (
+        ExLlamaV2Importer(),
+        AutoRoundImporter(),
+        MlxLmImporter(),
+        ImatrixImporter(),
+        EvoPressImporter(),
+        TableImporter(),
+    )
 }
 
 

@@ -27,7 +27,9 @@ class ImportRequest(Schema):
     tool: Annotated[
         Line | None,
         Field(
-            min_length=1, max_length=40, description="exllamav2, autoround, mlx_lm or evopress; by default what they look like"
+            min_length=1,
+            max_length=40,
+            description="exllamav2, autoround, mlx_lm, evopress or table (CSV); by default what they look like",
         ),
     ] = None
     options: Annotated[

@@ -41,7 +41,7 @@ def get_format(name: str) -> CandidateFormat:
     if found is not None:
         return found
     close = difflib.get_close_matches(name.upper(), formats, n=3) or sorted(formats)[:5]
-    msg = f"unknown format {name!r}; close to it: {', '.join(close)}. `GET /v1/formats` lists all {len(formats)}"
+    msg = f"unknown format {name!r}; close to it: {', '.join(close)}. `bitplan formats` and `GET /v1/formats` list all {len(formats)}"
     raise UnknownFormatError(msg)
 
 

@@ -79,3 +79,14 @@ def imatrix_dat(moments: Mapping[str, NDArray[np.float32]], *, chunks: int = 3) 
         content += (values * chunks).astype("<f4").tobytes()
     text = b"made_up.txt"
     return SourceFile("imatrix.dat", content + struct.pack("<ii", chunks, len(text)) + text)
+
+
+def table() -> SourceFile:
+    """Losses of the layers of the blocks in the formats of exllamav3, as a table: fewer where there are more bits."""
+    layers = [layer for layer in synthetic.description().layers if layer.block is not None]
+    lines = [
+        f"{layer.name},{layer.kind},EXL3_K{bits},{(1 + at) * 4.0**-bits},0.001"
+        for at, layer in enumerate(layers)
+        for bits in (2, 3, 4, 6)
+    ]
+    return SourceFile("losses.csv", "\r\n".join(["layer,kind,format,loss,standard_error", *lines, ""]).encode())

@@ -34,6 +34,7 @@ SAMPLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "mlx_lm": ("mlx_lm", lambda: files.stored(files.SENSITIVITIES).content),
     "evopress": ("evopress", lambda: files.stored(files.CONFIGURATION).content),
     "gguf": ("imatrix", _imatrix),
+    "table": ("table", lambda: files.table().content),
     "dat": ("imatrix", lambda: files.imatrix_dat(files.toy_moments()).content),
 }
 
@@ -66,7 +67,10 @@ def test_truncated_and_damaged_files(sample: str) -> None:
 
 
 @_SHORT
-@given(content=st.binary(max_size=200), prefix=st.sampled_from([b"", b"GGUF", b"GGUF\x03\0\0\0", b"[[", b'{"measurement": ']))
+@given(
+    content=st.binary(max_size=200),
+    prefix=st.sampled_from([b"", b"layer,format,loss\n", b"GGUF", b"GGUF\x03\0\0\0", b"[[", b'{"measurement": ']),
+)
 def test_random_bytes(content: bytes, prefix: bytes) -> None:
     for importer in IMPORTERS:
         _try(prefix + content, importer)

@@ -12,6 +12,7 @@ from planner.grouping import Tying
 from planner.importers import IMPORTERS, ImportedAssignment, ImportedCells, ImportedMoments, SourceFile, choose_importer
 from planner.importers.names import ModelNames
 from planner.importers.source import read_source
+from planner.services.curves import CSV_COLUMNS
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.foreign import mlx_affine
 from sensitivity.formats.registry import get_format, resolve_format
@@ -280,6 +281,46 @@ def test_json_is_read_strictly(text: str, message: str) -> None:
     importer = IMPORTERS["mlx_lm"]
     with pytest.raises(InvalidImportError, match=message):
         importer.read([SourceFile("s.json", text.encode())], files.toy_names(), importer.options)
+
+
+def test_a_table_is_read_as_it_stands() -> None:
+    found = read(files.table())
+    assert isinstance(found, ImportedCells)
+    assert [other.name for other in IMPORTERS.values() if other.detects(files.table())] == ["table"]
+    assert found.measured_together is Tying.FREE
+    assert set(found.losses) == {layer.name for layer in synthetic.description().layers if layer.block is not None}
+    assert found.losses["model.layers.1.mlp.down_proj"] == {resolve_format(f"EXL3_K{b}"): 14 * 4.0**-b for b in (2, 3, 4, 6)}
+
+
+def test_a_table_of_curves_reads_what_curves_write() -> None:
+    name = "model.layers.0.mlp.up_proj"
+    lines = (",".join(CSV_COLUMNS), f"{name},up_proj,0,INT4_G64,measured,0.25,0.01,", f"{name},up_proj,0,INT3_G64,failed,,,")
+    text = "\ufeff" + "\r\n".join((*lines, "", ""))
+    found = read(SourceFile("curves.csv", text.encode()), SourceFile("more.csv", b"loss,layer,format\n-1,lm_head,bf16\n"))
+    assert found.losses == {name: {get_format("INT4_G64"): 0.25}, "lm_head": {get_format("BF16"): -1.0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layer,format\n", "must name the columns layer, format, loss, each once; look at loss"),
+        ("layer,format,loss,loss\n", "look at loss"),
+        ("layer,format,loss\n", "no loss of a layer"),
+        ("layer,format,loss\nlm_head,BF16,\n", "no loss of a layer"),
+        ("layer,format,loss\nlm_head,BF16\n", "'line 2': 3 values are expected, not 2"),
+        ("layer,format,loss\nlm_head,BF16,much\n", "'line 2': a loss is a number, not 'much'"),
+        ("layer,format,loss\nlm_head,BF16,nan\n", "'line 2': nan is not a number"),
+        ("layer,format,loss\nlm_head,BF16,1e999\n", "'line 2': inf is not a number"),
+        ("layer,format,loss\nlm_head,BF61,1\n", "'line 2': unknown format 'BF61'"),
+        ("layer,format,loss\nlm_head,BF16,1\nlm_head,bf16,2\n", "'line 3': lm_head in BF16 is there twice"),
+        ("layer,format,loss\nlm_tail,BF16,1\n", "the model has no such layer"),
+        ('layer,format,loss\n"lm_head,BF16,1\n', "it is no CSV"),
+    ],
+)
+def test_tables_that_cannot_be_read(text: str, message: str) -> None:
+    importer = IMPORTERS["table"]
+    with pytest.raises(InvalidImportError, match=message):
+        importer.read([SourceFile("t.csv", text.encode())], files.toy_names(), importer.options)
 
 
 def test_what_is_of_no_tool_or_of_two_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from planner.errors import InvalidImportError, InvalidRequestError, UnmeasuredError
+from planner.errors import InvalidImportError, InvalidRequestError, PinConflictError, UnmeasuredError
 from planner.importers import SourceFile
 from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.imports import ImportDocument
@@ -56,6 +56,31 @@ def test_an_exllamav2_measurement_is_planned_module_by_module(database: Database
         request = FrontierRequest.model_validate({"model": "toy", "points": 3})
         assert frontiers.make_frontier(session, request).probe == "imported_exllamav2"
         assert [item.points for item in curve_fits.fit(session, "toy").items] == [3] * 14
+
+
+def test_a_table_makes_a_runtime_plannable_whose_formats_nothing_here_rounds(database: Database) -> None:
+    with database.session() as session:
+        synthetic.add_model(session, synthetic.description(hidden=256))
+    done = imported(database, files.table())
+    assert (done.probe, done.tool, done.cells) == ("imported_table", "a table", 56)
+    plan = planned(database, runtime="exllamav3", budget={"effective_bits": 3.6})
+    assert set(plan.formats) <= {f"EXL3_K{bits}" for bits in range(1, 9)}
+    with database.session() as session:
+        plans.store_plan(session, plan)
+        document = exporting.export_plan(session, plan.id, "exllamav3")
+    losses = {tuple(line.split(",")[:3:2]): float(line.split(",")[3]) for line in files.table().text.splitlines()[1:]}
+    assert plan.predicted.loss == pytest.approx(sum(losses[choice.layer, choice.format] for choice in plan.choices), rel=1e-12)
+    for choice in plan.choices:
+        assert f'"{choice.layer}.*", "source": "k{choice.format[-1]}"' in document["text"]
+
+
+def test_a_menu_that_a_runtime_has_nothing_of_says_where_others_come_from(database: Database) -> None:
+    with database.session() as session:
+        described = synthetic.description()
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    with pytest.raises(PinConflictError, match=r"exllamav3 has no .*, only its own trellis.*`bitplan import`"):
+        planned(database, runtime="exllamav3")
 
 
 def _best(bits: float) -> float:
