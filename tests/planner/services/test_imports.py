@@ -71,7 +71,7 @@ def test_a_table_makes_a_runtime_plannable_whose_formats_nothing_here_rounds(dat
     losses = {tuple(line.split(",")[:3:2]): float(line.split(",")[3]) for line in files.table().text.splitlines()[1:]}
     assert plan.predicted.loss == pytest.approx(sum(losses[choice.layer, choice.format] for choice in plan.choices), rel=1e-12)
     for choice in plan.choices:
-        assert f'"{choice.layer}.*", "source": "k{choice.format[-1]}"' in document["text"]
+        assert f'"{choice.layer}.*", "source": "k{choice.format[-1]}"' in str(document["text"])
 
 
 def test_a_menu_that_a_runtime_has_nothing_of_says_where_others_come_from(database: Database) -> None:
