@@ -1,6 +1,8 @@
 """What the files of weights of a plan hold beside its tensors, and what is said where that is not known."""
 
+import sys
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +13,9 @@ from planner.schemas.plans import BudgetSpec, Selection
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
 from sensitivity.checkpoint.description import Layer, RestTensor
+
+ENTRY_BYTES: Final = 400
+"""About what remembering one number takes beside the patterns in its key."""
 
 
 def container_bytes(
@@ -46,8 +51,9 @@ def container_bytes(
         return container.bytes_beside(ContainedModel.of(row, rest), planned, left, runtime)
 
     ignored = None if request.ignore is None else tuple(request.ignore)
+    taken = ENTRY_BYTES + sum(map(sys.getsizeof, ignored or ()))
     key = "container", row.id, row.tokenizer_bytes, runtime.name, ignored
-    return Database.of(session).memory.recall(key, count, size=lambda made: None if made is None else 1)
+    return Database.of(session).memory.recall(key, count, size=lambda made: None if made is None else taken)
 
 
 def note_on_files(row: ModelRow, runtime: RuntimeProfile, budget: BudgetSpec, *, known: bool) -> list[str]:

@@ -28,6 +28,9 @@ LAYER_BYTES: Final = 600
 SOLUTIONS_BYTES: Final = 2**20
 """What the remembered solutions of one question may take: about 200 of 224 layers, one of 44,544."""
 
+QUESTION_TIMES: Final = 4
+"""About how many times the length of its text a question takes: the text itself, its fields, its rules."""
+
 RowT = TypeVar("RowT", ModelRow, ProbeSettingRow)
 
 _FIELDS: Final = frozenset(Question.model_fields) - {"model"}
@@ -137,10 +140,11 @@ def prepare(session: Session, question: Question, moment: Moment | None = None) 
     """
     version = (moment or Moment()).version(session, question.model)
     model = str(version[0][0]) if version else question.model  # a model that is not there is missed where it is read
+    asked = question.model_dump_json(include=set(_FIELDS))
     return Database.of(session).memory.recall(
-        ("question", model, question.model_dump_json(include=set(_FIELDS))),
+        ("question", model, asked),
         lambda: _prepare(session, model, question, version),
-        size=lambda made: made.bytes,
+        size=lambda made: made.bytes + QUESTION_TIMES * len(asked),
         version=version,
     )
 

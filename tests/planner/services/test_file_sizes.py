@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import BudgetBelowFloorError
-from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
+from planner.schemas.plans import BoundsRequest, BudgetSpec, PlanDocument, PlanRequest
 from planner.schemas.sizes import Size
 from planner.services import models, plans
+from planner.services.planning_inputs import select_layers
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
 from tests import synthetic, tiny_models
@@ -131,6 +132,20 @@ def test_a_template_counts_when_the_model_is_registered_again(database: Database
     after = plan(database, model, "llama.cpp", file_bytes=2**40).size
     assert (before.container_bytes or 0) + 1400 <= (after.container_bytes or 0) <= (before.container_bytes or 0) + 1500
     assert plan(database, model, "mlx", file_bytes=2**40).size.container_bytes
+
+
+def test_what_is_remembered_counts_the_patterns_of_its_question(database: Database, tmp_path: Path) -> None:
+    model = registered(database, tiny_models.tiny_llama(tmp_path / "m"), ("mlx",))
+    taken = []
+    for pattern in ("*.none", "x" * 300):
+        before = database.memory.bytes
+        question = BoundsRequest(runtime="mlx", formats=["INT4_G64"], ignore=[pattern])
+        with database.read_session() as session:
+            select_layers(session, model, question)
+            select_layers(session, model, question)
+        taken.append(database.memory.bytes - before)
+    assert taken[0] > 300
+    assert taken[1] - taken[0] == 300 - len("*.none")
 
 
 def test_sizes_of_former_plans_are_read(database: Database) -> None:
