@@ -12,9 +12,11 @@ from api import plan_desk
 from api.plan_desk import PlanDesk
 from planner.errors import BudgetError, InvalidRequestError, NotFoundError, StorageError
 from planner.schemas.plans import PlanDocument, PlanRequest
+from planner.services import preparing
 from planner.services.plan_store import WrittenPlan, store_together
 from planner.services.plans import make_plan
 from planner.services.preparing import Moment
+from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow, PlanDocumentRow, PlanRow
 from tests import synthetic
@@ -174,3 +176,78 @@ def test_a_plan_that_takes_long_lets_others_begin(
         assert not desk._turn.locked()
 
     asyncio.run(ask())
+
+
+def test_of_the_turn_of_a_long_plan_what_is_made_is_stored_and_what_is_not_begun_is_made(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured.model
+    release, long, order = threading.Event(), asked(9), list[str]()
+
+    def making(session: Session, request: PlanRequest, moment: Moment) -> PlanDocument:
+        if request == long:
+            release.wait(30)
+        document = make_plan(session, request, moment)
+        order.append(document.id)
+        return document
+
+    monkeypatch.setattr(plan_desk, "make_plan", making)
+    monkeypatch.setattr(plan_desk, "LONG_SECONDS", 0.01)
+
+    async def ask() -> list[str]:
+        desk = PlanDesk(database)
+        with desk._turn:  # until all of them have come
+            before, during, *after = [asyncio.create_task(desk.plan(request)) for request in (asked(), long, asked(1), asked(2))]
+            await asyncio.sleep(0)
+        answered = [plan.id for plan in await asyncio.gather(before, *after)]
+        assert not during.done()
+        assert stored(database) == set(answered)
+        release.set()
+        return [*answered, (await during).id]
+
+    found = asyncio.run(ask())
+    assert set(found) == set(order) == stored(database)
+    assert found[-1] == order[-1]  # the long one
+
+
+def test_plans_of_one_turn_ask_once_what_is_measured_and_after_all_of_them_came(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured.model
+    seen: list[str] = []
+
+    def looking(session: Session, model: str) -> tuple[tuple[object, ...], ...]:
+        seen.append(model)
+        return measurements_version(session, model)
+
+    monkeypatch.setattr(preparing, "measurements_version", looking)
+
+    async def ask() -> None:
+        desk = PlanDesk(database)
+        with desk._turn:
+            tasks = [asyncio.create_task(desk.plan(asked(number))) for number in range(2 * plan_desk.MOST_A_TURN)]
+            await asyncio.sleep(0)
+            assert seen == []
+        await asyncio.gather(*tasks)
+
+    asyncio.run(ask())
+    assert 2 <= len(seen) < 2 * plan_desk.MOST_A_TURN
+    assert len(stored(database)) == 2 * plan_desk.MOST_A_TURN
+
+
+def test_stored_plans_are_looked_up_together_and_one_that_is_not_there_spoils_no_other(
+    database: Database, measured: Measured
+) -> None:
+    assert measured.model
+
+    async def ask() -> tuple[list[bytes | BaseException], list[str]]:
+        desk = PlanDesk(database)
+        plans = await asyncio.gather(*(desk.plan(asked(number)) for number in range(3)))
+        wanted = [plans[0].id, "0" * 24, plans[1].id, plans[2].id, plans[0].id]
+        found = await asyncio.gather(*(desk.stored(plan) for plan in wanted), return_exceptions=True)
+        return found, [plan.document for plan in plans]
+
+    found, documents = asyncio.run(ask())
+    missing = found.pop(1)
+    assert isinstance(missing, NotFoundError)
+    assert found == [documents[number].encode() for number in (0, 1, 2, 0)]
