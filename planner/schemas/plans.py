@@ -417,6 +417,13 @@ class PlanDocument(Schema):
         list[KVChoice], Field(description="format of every K and V cache, in model order; empty where caches are not planned")
     ] = []
     kv_groups: Annotated[list[GroupChoice], Field(description="format of every group of caches, and why")] = []
+    kv_formats: Annotated[
+        list[str],
+        Field(
+            description="formats that the caches chose from, in the words of the request, measured ones by their names; empty where "
+            "caches are not planned, and in plans of earlier versions"
+        ),
+    ] = []
     placement: Annotated[
         list[PoolPart], Field(description="what lies in which memory pool; empty where no pools are limited")
     ] = []

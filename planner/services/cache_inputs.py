@@ -39,6 +39,7 @@ class CacheInputs:
 
     Attributes:
         caches: keys and values of each attention layer, in model order.
+        formats: what was asked for, by name, with what was measured in place of ``measured``.
         menu: what each may be kept in; formats that could not be measured are not offered.
         rules: what the engine accepts.
         loss: float64 (caches, columns): nats per token; ``inf`` where not legal.
@@ -47,6 +48,7 @@ class CacheInputs:
     """
 
     caches: tuple[CacheLayer, ...]
+    formats: tuple[str, ...]
     menu: CacheMenu
     rules: KVRules
     loss: NDArray[np.float64]
@@ -109,6 +111,7 @@ def load_cache_inputs(session: Session, selected: Selected, question: Question, 
         raise PinConflictError(msg, layers=[cache])
     return CacheInputs(
         selected.caches,
+        tuple(dict.fromkeys(name.upper() for name in names)),
         CacheMenu(menu.columns, legal),
         runtime.kv,
         np.where(legal, loss, np.inf),

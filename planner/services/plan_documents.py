@@ -167,6 +167,7 @@ def plan_document(
         limits=limits,
         kv=kv_choices(prepared.caches, whole, solved, context=request.budget.context, batch=request.budget.batch),
         kv_groups=kv_groups(whole, solved),
+        kv_formats=[] if prepared.caches is None else list(prepared.caches.formats),
         placement=_placement(answered),
     )
 

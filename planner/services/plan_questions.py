@@ -9,12 +9,16 @@ from planner.storage.cells import measured_formats
 
 
 def asked_again(document: PlanDocument) -> dict[str, Any]:
-    """Fields of a request that name what the plan stands on, whatever was measured since; all others are as they were asked."""
+    """Fields of a request that name what the plan stands on, whatever was measured since; all others are as they were asked.
+
+    A plan of an earlier version does not know which formats of caches were measured: it asks for those of now.
+    """
     return {
         "model": document.model,
         "formats": document.formats,
         "setting": document.provenance.setting,
         "kv_setting": document.provenance.kv_setting,
+        "kv_formats": document.kv_formats or document.request.kv_formats,
         "probe": None,
         "rounding": None,
     }

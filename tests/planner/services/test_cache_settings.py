@@ -82,6 +82,30 @@ def test_what_is_asked_again_stays_with_the_cells_of_the_plan(database: Database
     assert asked_anew(database, plan).predicted == plan.predicted
 
 
+def test_formats_that_were_measured_later_do_not_enter(database: Database) -> None:
+    with database.session() as session:
+        described = cached_model.description()
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting())
+        cached_model.add_kv_cells(session, described, formats=("INT8",))
+    plan = stored(database, kv_formats=["measured", "k_bf16"])
+    assert sorted(plan.kv_formats) == ["BF16", "K_BF16", "K_INT8", "V_INT8"]
+    with database.read_session() as session:
+        before = explaining_plans.explain_plan(session, plan.id)
+    with database.session() as session:
+        cached_model.add_kv_cells(session, described, formats=("INT4",))
+    again = asked_anew(database, plan)
+    assert (again.kv, again.kv_formats, again.predicted) == (plan.kv, plan.kv_formats, plan.predicted)
+    with database.read_session() as session:
+        after = explaining_plans.explain_plan(session, plan.id)
+        moved = retargeting.retarget_plan(session, plan.id, RetargetRequest(runtime="generic"))
+    assert after.model_copy(update={"notes": before.notes}) == before
+    assert not {choice.format for choice in moved.plan.kv} & {"K_INT4", "V_INT4"}
+    assert stored(database, kv_formats=["measured"]).predicted.loss < plan.predicted.loss
+    former = plan.model_copy(update={"kv_formats": []})
+    assert asked_again(former)["kv_formats"] == ["measured", "k_bf16"]
+
+
 def test_newer_cells_of_the_caches_are_told(database: Database, toy: str) -> None:
     plan = stored(database)
     with database.session() as session:
