@@ -420,8 +420,8 @@ class PlanDocument(Schema):
     kv_formats: Annotated[
         list[str],
         Field(
-            description="formats that the caches chose from, in the words of the request, measured ones by their names; empty where "
-            "caches are not planned, and in plans of earlier versions"
+            description="formats that the caches chose from, in the words of the request, measured ones by their names; empty "
+            "where caches are not planned, and in plans of earlier versions"
         ),
     ] = []
     placement: Annotated[
