@@ -72,7 +72,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
         confidence=confidence(asked.whole.posed.classes, asked.whole.posed.curves, answered.of_weights, setting),
         upgrades=upgrades,
         downgrades=downgrades,
-        tiles=_tiling(asked).tiles(choice, get_runtime(request.runtime)),
+        tiles=_tiling(asked).tiles(asked.whole, choice, get_runtime(request.runtime)),
         ignored=len(prepared.selected.ignored),
         notes=[
             *asked.whole.curves.notes,
@@ -95,9 +95,7 @@ def _ends(asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _tiling(asked: Asked) -> Tiling:
     """The tiles of the question, remembered with its problems."""
-    budget, problems = asked.request.budget, asked.prepared.problems
-    served = None if asked.whole.caches is None else (budget.context, budget.batch)
-    return problems.recall(("tiles", served), lambda: tiling_of(asked.whole), size=lambda made: made.bytes)
+    return asked.prepared.problems.recall("tiles", lambda: tiling_of(asked.whole), size=lambda made: made.bytes)
 
 
 def _changes(asked: Asked, solved: Solved) -> tuple[list[Change], list[Change]]:

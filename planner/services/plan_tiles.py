@@ -13,17 +13,15 @@ from sensitivity.checkpoint.description import Layer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiling:
-    """Layers of a problem, and its caches, by block and kind: the same for every assignment.
+    """Layers of a problem, and its caches, by block and kind: the same for every assignment, context and batch.
 
     Attributes:
-        whole: the problem.
         of_layer: int64 (layers,): tile of each layer.
         firsts: first layer of each tile; the others of it have its shape.
         counts: layers of each tile.
         patterns: what rules call the layers of each tile.
     """
 
-    whole: WholeProblem
     of_layer: NDArray[np.int64]
     firsts: tuple[int, ...]
     counts: tuple[int, ...]
@@ -31,17 +29,18 @@ class Tiling:
 
     @property
     def bytes(self) -> int:
-        """Memory beside the problem, about."""
+        """Memory, about."""
         return self.of_layer.nbytes + 200 * len(self.firsts)
 
-    def tiles(self, choice: NDArray[np.int64], runtime: RuntimeProfile) -> list[Tile]:
+    def tiles(self, whole: WholeProblem, choice: NDArray[np.int64], runtime: RuntimeProfile) -> list[Tile]:
         """The tiles of an assignment, in model order, those of caches behind those of weights.
 
         Args:
+            whole: the problem, at any context and batch.
             choice: int64 (groups,): columns of the problem.
             runtime: whose packing counts the bits of weights.
         """
-        classes = self.whole.classes
+        classes = whole.classes
         shape = len(self.firsts), len(classes.formats)
         places = self.of_layer * shape[1] + choice[classes.group_of_layer]
         taken = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
@@ -49,33 +48,36 @@ class Tiling:
         for tile, column in np.argwhere(taken).tolist():
             columns[tile][column] = int(taken[tile, column])
         known: dict[tuple[str, tuple[int, int], int], float] = {}
-        return [self._tile(tile, given, runtime, known) for tile, given in enumerate(columns)]
+        found = []
+        for tile, given in enumerate(columns):
+            layer, bits = classes.layers[self.firsts[tile]], 0.0
+            for column, count in given.items():
+                key = (layer.kind, layer.shape, column)
+                if key not in known:
+                    known[key] = _bits_a_weight(whole, layer, column, runtime)
+                bits += known[key] * count
+            found.append(self._tile(whole, tile, given, bits))
+        return found
 
-    def _tile(
-        self, tile: int, given: dict[int, int], runtime: RuntimeProfile, known: dict[tuple[str, tuple[int, int], int], float]
-    ) -> Tile:
+    def _tile(self, whole: WholeProblem, tile: int, given: dict[int, int], bits: float) -> Tile:
         first = self.firsts[tile]
-        layer, bits = self.whole.classes.layers[first], 0.0
-        for column, count in given.items():
-            key = (layer.kind, layer.shape, column)
-            if key not in known:
-                known[key] = self._bits_a_weight(layer, column, runtime)
-            bits += known[key] * count
+        layer = whole.classes.layers[first]
         return Tile(
             block=layer.block,
             kind=layer.kind,
             pattern=self.patterns[tile],
             layers=self.counts[tile],
             bits=bits / self.counts[tile],
-            formats={self.whole.format_name(first, column): count for column, count in given.items()},
+            formats={whole.format_name(first, column): count for column, count in given.items()},
         )
 
-    def _bits_a_weight(self, layer: Layer, column: int, runtime: RuntimeProfile) -> float:
-        """Stored bits ÷ weights; of a cache, whose tokens are not known here, bits of an element."""
-        own = self.whole.posed.classes.formats
-        if column < len(own):
-            return runtime.size_bits(own[column], layer.shape) / layer.parameters
-        return float(self.whole.classes.formats[column].num_bits or 0)
+
+def _bits_a_weight(whole: WholeProblem, layer: Layer, column: int, runtime: RuntimeProfile) -> float:
+    """Stored bits ÷ weights; of a cache, whose tokens are not told here, bits of an element."""
+    own = whole.posed.classes.formats
+    if column < len(own):
+        return runtime.size_bits(own[column], layer.shape) / layer.parameters
+    return float(whole.classes.formats[column].num_bits or 0)
 
 
 def tiling_of(whole: WholeProblem) -> Tiling:
@@ -87,7 +89,7 @@ def tiling_of(whole: WholeProblem) -> Tiling:
     _, firsts, counts = np.unique(of_layer, return_index=True, return_counts=True)
     of_layer.setflags(write=False)
     patterns = tuple(_pattern(layers[first], count) for first, count in zip(firsts.tolist(), counts.tolist(), strict=True))
-    return Tiling(whole, of_layer, tuple(firsts.tolist()), tuple(counts.tolist()), patterns)
+    return Tiling(of_layer, tuple(firsts.tolist()), tuple(counts.tolist()), patterns)
 
 
 def _pattern(layer: Layer, count: int) -> str:
