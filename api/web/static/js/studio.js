@@ -59,10 +59,11 @@ async function preview({ body }, signal) {
   }
 }
 
-function moved(value, { final }) {
+function moved(value, { final, keyed = false }) {
   state.limits[state.unit] = value;
   clearTimeout(resting);
-  if (final || taken < SLOW) replan(asked(), { urgent: final });
+  const urgent = final && !keyed;
+  if (urgent || taken < SLOW) replan(asked(), { urgent });
   else resting = setTimeout(() => replan(asked()), REST);
   if (final) remember();
 }
@@ -79,6 +80,7 @@ function measureAnew(unit) {
   state.limits[state.unit] = null;
   state.unit = unit;
   state.limits[unit] = null;
+  range.use(unit);
   board.showUnits(plan?.largest.file_bytes ?? 0);
   replan(asked(), { urgent: true });
 }
@@ -143,6 +145,7 @@ async function drawFrontier() {
   if (key === shownQuestion) return;
   shownQuestion = key;
   frontier = [];
+  tell("");
   beside.draw(plan, frontier);
   try {
     const found = await ask("/v1/frontiers", { method: "POST", body });
@@ -221,4 +224,5 @@ const rows = () => rowsOf(tiles).map((line) => ({ ...line, said: describe(tiles.
 offerSaving(element("strip"), `${controls.model.name}-bits`, rows);
 offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => beside.rows(plan, frontier));
 
+range.use(state.unit);
 replan(asked());

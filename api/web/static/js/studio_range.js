@@ -19,10 +19,11 @@ export function inWords(kind, value, digits = 4) {
   return `${significant(value * factor, digits)} ${name}`;
 }
 
-// The elements of the range: `changed(value, { final })` hears of every move.
+// The elements of the range: `changed(value, { final, keyed })` hears of every move.
 export function makeRange({ slider, amount, least, most, changed }) {
   let range = { kind: "file_bytes", least: 0, most: 0 };
   let held = false; // by the pointer
+  let keyed = false; // moved by keys, which repeat while they are held: none of their moves is the last one for sure
 
   const rounded = (value) => (UNITS[range.kind].inBytes ? Math.round(value) : Number(value.toPrecision(6)));
   const atStep = (step) => {
@@ -34,7 +35,8 @@ export function makeRange({ slider, amount, least, most, changed }) {
   const write = (value) => { amount.value = significant(value * shown().factor, 6); };
 
   slider.max = STEPS;
-  slider.addEventListener("pointerdown", () => { held = true; });
+  slider.addEventListener("pointerdown", () => { held = true; keyed = false; });
+  slider.addEventListener("keydown", () => { keyed = true; });
   for (const end of ["pointerup", "pointercancel"]) slider.addEventListener(end, () => { held = false; });
   slider.addEventListener("input", () => {
     const value = atStep(slider.valueAsNumber);
@@ -42,7 +44,7 @@ export function makeRange({ slider, amount, least, most, changed }) {
     tellSlider(value);
     changed(value, { final: false });
   });
-  slider.addEventListener("change", () => changed(atStep(slider.valueAsNumber), { final: true }));
+  slider.addEventListener("change", () => changed(atStep(slider.valueAsNumber), { final: true, keyed }));
   amount.addEventListener("change", () => {
     if (!(amount.valueAsNumber > 0)) return;
     changed(rounded(amount.valueAsNumber / shown().factor), { final: true });
@@ -63,6 +65,8 @@ export function makeRange({ slider, amount, least, most, changed }) {
       slider.value = ends.most > ends.least ? (STEPS * (value - ends.least)) / (ends.most - ends.least) : STEPS;
       if (document.activeElement !== amount) write(value);
     },
+    // The unit of the budget, while its ends are not known.
+    use: (kind) => { range = { ...range, kind }; },
     share: (value) => (range.most > range.least ? (value - range.least) / (range.most - range.least) : 1),
     at: (ends, share) => {
       range = { ...range, ...ends };
