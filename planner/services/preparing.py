@@ -16,7 +16,7 @@ from planner.services.outside_formats import OutsideFormats
 from planner.services.plan_choices import PlanChoices, most_bytes
 from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose
-from planner.services.whole_problem import SOLVER_TABLES, WholeProblem, whole_problem
+from planner.services.whole_problem import SOLVER_TABLES, WholeProblem, bytes_of, whole_problem
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.memory import Memory
@@ -76,8 +76,16 @@ class Prepared:
 
     @cached_property
     def problems(self) -> Memory:
-        """Whole problems by context and batch, which caches depend on."""
-        return Memory(SOLUTIONS_BYTES)
+        """Whole problems by context and batch, which caches depend on: the latest at least."""
+        return Memory(SOLUTIONS_BYTES, largest_bytes=self._problem_bytes)
+
+    @property
+    def _problem_bytes(self) -> int:
+        """Of one whole problem, at most; 0 where there are no caches and so but one."""
+        if self.caches is None:
+            return 0
+        groups, columns = self.classes.sizes.shape
+        return bytes_of(groups + len(self.caches.caches), columns + len(self.caches.menu.columns))
 
     def problem(self, *, context: int, batch: int) -> WholeProblem:
         """Groups of weights, and of the caches at a context and a batch where they are planned; raises what ``posed`` raises.
@@ -104,10 +112,11 @@ class Prepared:
     def bytes(self) -> int:
         """About what this can come to take."""
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
-        tables = (8 + SOLVER_TABLES) * self.classes.sizes.nbytes  # losses and errors, as measured and expected, and wider menus
+        sizes = self.classes.sizes.nbytes
+        tables = 8 * sizes  # losses and errors, as measured and expected, and wider menus
         others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
-        own = 0 if self.caches is None else self.caches.bytes + SOLUTIONS_BYTES
-        return sum(part.bytes for part in curves if part is not None) + others + own
+        solved = SOLVER_TABLES * sizes if self.caches is None else self.caches.bytes + SOLUTIONS_BYTES + self._problem_bytes
+        return sum(part.bytes for part in curves if part is not None) + others + solved
 
 
 @final

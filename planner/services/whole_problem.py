@@ -98,14 +98,12 @@ class WholeProblem:
     @property
     def bytes(self) -> int:
         """Memory of the arrays that are not the weights' own."""
-        classes, curves = self.classes, self.curves
-        return (
-            SOLVER_TABLES * classes.sizes.nbytes
-            + classes.sizes.nbytes
-            + classes.legal.nbytes
-            + curves.loss.nbytes
-            + curves.standard_error.nbytes
-        )
+        return bytes_of(*self.classes.sizes.shape)
+
+
+def bytes_of(groups: int, columns: int) -> int:
+    """Memory of the arrays of a problem: its sizes, losses and errors, what a solver keeps with them, and what is legal."""
+    return groups * columns * (8 * (3 + SOLVER_TABLES) + 1)
 
 
 def whole_problem(posed: Posed, caches: tuple[Classes[CacheColumn], GroupCurves] | None) -> WholeProblem:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from planner.cells import Cell
 from planner.errors import BudgetAboveCeilingError, NotFoundError, UnmeasuredError
@@ -12,11 +13,13 @@ from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import models
 from planner.services.plans import make_plan
 from planner.services.preparing import Prepared, prepare
+from planner.services.whole_problem import WholeProblem
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.formats.registry import get_format
 from sensitivity.statistics import CellStatus
 from tests import synthetic
+from tests.planner.services import cached_model
 
 DESCRIBED = synthetic.description()
 
@@ -87,6 +90,22 @@ def test_a_question_that_was_answered_is_not_solved_again(database: Database) ->
     for fields in ({"budget": {"effective_bits": 5}}, {"counts": [{"above_bits": 4, "at_most": 5}]}):
         assert _plan(database, **fields).proof.status == "optimal"
     assert len(solutions) == 3
+
+
+def test_the_latest_problem_is_remembered_however_large(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.services.preparing.SOLUTIONS_BYTES", 1000)
+    with database.session() as session:
+        cached_model.add(session)
+    prepared = _prepared(database, kv_formats=["measured"])
+    first = prepared.problem(context=1024, batch=1)
+    assert first.bytes > 1000
+    assert prepared.problem(context=1024, batch=1) is first
+    assert prepared.problems.bytes == first.bytes < prepared.bytes
+    assert prepared.problem(context=2048, batch=1).cache_bits(_smallest(first)) == 2 * (first.cache_bits(_smallest(first)) or 0)
+
+
+def _smallest(whole: WholeProblem) -> NDArray[np.int64]:
+    return np.where(whole.classes.legal, whole.classes.sizes, np.iinfo(np.int64).max).argmin(axis=1)
 
 
 def test_a_plan_that_was_not_proven_in_time_is_solved_again(database: Database) -> None:
