@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from tests.benchmarks.goals import Goal, closing_line
 from tests.kill.postgres import Postgres
 from tests.load.generator import Measured, load
-from tests.load.questions import questions, repeated_share
+from tests.load.questions import USUAL_SHARE, questions, repeated_share
 from tests.load.site import LARGE, MODEL, Site, fill, measuring, serve
 
 PLANS_A_SECOND, PLAN_P99 = 200, 250
@@ -39,6 +39,7 @@ class Options:
     clients: int
     processes: int
     seed: int
+    usual: float
     large: bool
 
 
@@ -63,7 +64,7 @@ def run(options: Options, name: str, folder: Path) -> list[Goal]:
 
 
 def _plans(site: Site, options: Options, name: str) -> list[Goal]:
-    asked = questions(MODEL, count=MOST_QUESTIONS, seed=options.seed)
+    asked = questions(MODEL, count=MOST_QUESTIONS, seed=options.seed, usual=options.usual)
     load(site.address, method="POST", lines=asked[-500:], clients=options.clients, seconds=2, folder=site.folder)
     before = (site.processor_seconds(worker=False), site.processor_seconds(worker=True))
     found = _load(site, options, method="POST", lines=asked)
@@ -146,6 +147,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50, help="at once")
     parser.add_argument("--processes", type=int, default=2, help="that answer")
     parser.add_argument("--seed", type=int, default=0, help="of the questions")
+    parser.add_argument(
+        "--usual", type=float, default=USUAL_SHARE, help="share of the budgets that are asked for again and again"
+    )
     parser.add_argument("--large", action="store_true", help="also plans of 44,544 layers, one after another")
     given = vars(parser.parse_args())
     options = Options(**given | {"databases": given["databases"].split(",")})

@@ -10,10 +10,17 @@ USUAL_BITS = tuple(round(3.0 + 0.05 * step, 2) for step in range(90))
 USUAL_SHARE = 0.5
 
 
-def questions(model: str, *, count: int, seed: int) -> list[str]:
-    """Bodies of plan requests: half of the budgets are usual ones (0.05 bits apart), half are nobody else's; two runtimes."""
+def questions(model: str, *, count: int, seed: int, usual: float = USUAL_SHARE) -> list[str]:
+    """Bodies of plan requests for two runtimes.
+
+    Args:
+        model: whose plans.
+        count: of them.
+        seed: of the draw.
+        usual: share of budgets that others ask for as well (0.05 bits apart); the rest is nobody else's.
+    """
     draw = random.Random(seed)
-    return [json.dumps(_question(model, draw)) for _ in range(count)]
+    return [json.dumps(_question(model, draw, usual)) for _ in range(count)]
 
 
 def repeated_share(bodies: Sequence[str]) -> float:
@@ -21,7 +28,6 @@ def repeated_share(bodies: Sequence[str]) -> float:
     return 1 - len(set(bodies)) / len(bodies) if bodies else 0.0
 
 
-def _question(model: str, draw: random.Random) -> dict[str, Any]:
-    usual = draw.random() < USUAL_SHARE
-    bits = draw.choice(USUAL_BITS) if usual else round(draw.uniform(2.9, 7.6), 6)
+def _question(model: str, draw: random.Random, usual: float) -> dict[str, Any]:
+    bits = draw.choice(USUAL_BITS) if draw.random() < usual else round(draw.uniform(2.9, 7.6), 6)
     return {"model": model, "runtime": draw.choice(RUNTIMES), "budget": {"effective_bits": bits}}

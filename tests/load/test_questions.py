@@ -19,6 +19,7 @@ def test_some_questions_are_repeated_and_most_are_not_at_once() -> None:
     assert 0.3 < repeated_share(asked) < 0.6
     assert len({json.loads(body)["budget"]["effective_bits"] for body in asked}) > 1000
     assert repeated_share([]) == 0
+    assert repeated_share(questions("toy", count=4000, seed=0, usual=0)) < 0.001
 
 
 def test_figures_of_a_run() -> None:
