@@ -14,7 +14,7 @@ from planner.storage.database import Database
 from planner.storage.tables import ModelRow
 from sensitivity.checkpoint.description import Layer, RestTensor
 
-ENTRY_BYTES: Final = 400
+ENTRY_BYTES: Final = 1000
 """About what remembering one number takes beside the patterns in its key."""
 
 
@@ -52,7 +52,7 @@ def container_bytes(
 
     ignored = None if request.ignore is None else tuple(request.ignore)
     taken = ENTRY_BYTES + sum(map(sys.getsizeof, ignored or ()))
-    key = "container", row.id, row.tokenizer_bytes, runtime.name, ignored
+    key = "container", row.id, row.source, row.path, row.kv_heads, row.tokenizer_bytes, runtime.name, ignored
     return Database.of(session).memory.recall(key, count, size=lambda made: None if made is None else taken)
 
 

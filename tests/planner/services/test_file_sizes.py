@@ -148,6 +148,17 @@ def test_what_is_remembered_counts_the_patterns_of_its_question(database: Databa
     assert taken[1] - taken[0] == 300 - len("*.none")
 
 
+def test_a_model_that_was_moved_has_its_new_name_in_its_file(database: Database, tmp_path: Path) -> None:
+    source = tiny_models.tiny_llama(tmp_path / "m")
+    model = registered(database, source, ("llama.cpp",))
+    before = plan(database, model, "llama.cpp", file_bytes=2**40).size.container_bytes or 0
+    with database.session() as session:
+        models.delete_model(session, model)
+    moved = Path(shutil.move(source, tmp_path / f"m{'n' * 96}"))
+    assert registered(database, moved, ("llama.cpp",)) == model
+    assert plan(database, model, "llama.cpp", file_bytes=2**40).size.container_bytes == before + 96
+
+
 def test_sizes_of_former_plans_are_read(database: Database) -> None:
     del database
     former = {"layer_bits": 8, "effective_bits": 4.0, "file_bytes": 3, "kv_bytes": 0, "resident_bytes": 3}
