@@ -57,7 +57,7 @@ def with_caches(document: Json, choices: Sequence[KVChoice], *, target: str, run
     """
     if not choices:
         return document
-    _require_kept(choices, runtime)
+    require_kept(choices, runtime)
     found = _written(document, choices, target)
     read = read_caches(found, [choice.layer for choice in choices], target=target)
     wrong = next((choice for choice in choices if not _is_read(read[choice.layer], choice.format)), None)
@@ -67,8 +67,12 @@ def with_caches(document: Json, choices: Sequence[KVChoice], *, target: str, run
     return found
 
 
-def _require_kept(choices: Sequence[KVChoice], runtime: RuntimeProfile) -> None:
-    """Check the formats that the engine has for caches, and which caches share one."""
+def require_kept(choices: Sequence[KVChoice], runtime: RuntimeProfile) -> None:
+    """Check the formats that the engine has for caches, and which caches share one.
+
+    Raises:
+        ExportError: it cannot keep them so.
+    """
     tied: dict[Hashable, KVChoice] = {}
     for choice in choices:
         reason = runtime.kv.refusal(without_tensor(choice.format), runtime.name)

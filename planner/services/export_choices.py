@@ -1,15 +1,17 @@
 """Where a stored plan can go: the targets of its own runtime, and what the other runtimes say of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from planner.errors import ExportError
+from planner.exports.kv_cache import require_kept, with_caches
 from planner.exports.registry import get_exporter
 from planner.exports.target import ExportedModel, require_loadable
 from planner.exports.ties import check_runtime_ties
 from planner.runtimes import RUNTIMES, RuntimeProfile
+from planner.schemas.choices import KVChoice
 from planner.services.exporting import exported_model
 from planner.services.plan_views import view_plan
 from sensitivity.checkpoint.description import Layer
@@ -78,30 +80,42 @@ def export_choices(session: Session, plan_id: str) -> ExportChoices:
     formats = {choice["layer"]: resolved[choice["format"]] for choice in view.choices}
     model, own = exported_model(session, view.facts), RUNTIMES[view.facts.runtime]
     alike = _alike(model, formats)
-    others = [_other(runtime, formats, model, alike) for runtime in RUNTIMES.values() if runtime.name != own.name]
+    others = [_other(runtime, formats, model, alike, view.facts.kv) for runtime in RUNTIMES.values() if runtime.name != own.name]
     return ExportChoices(
         runtime=own,
-        targets=[_target(name, formats, alike, own) for name in own.exports],
+        targets=[_target(name, formats, alike, own, view.facts.kv) for name in own.exports],
         others=sorted(others, key=lambda one: one.refusal is not None),
     )
 
 
-def _target(name: str, formats: Mapping[str, CandidateFormat], alike: ExportedModel, runtime: RuntimeProfile) -> TargetChoice:
+def _target(
+    name: str,
+    formats: Mapping[str, CandidateFormat],
+    alike: ExportedModel,
+    runtime: RuntimeProfile,
+    caches: Sequence[KVChoice],
+) -> TargetChoice:
     exporter, refusal = get_exporter(name), None
     try:
-        exporter.export({layer.name: formats[layer.name] for layer in alike.layers}, alike, runtime)
+        document = exporter.export({layer.name: formats[layer.name] for layer in alike.layers}, alike, runtime)
+        with_caches(document, caches, target=name, runtime=runtime)
     except ExportError as error:
         refusal = str(error)
     return TargetChoice(name, exporter.description, refusal)
 
 
 def _other(
-    runtime: RuntimeProfile, formats: Mapping[str, CandidateFormat], model: ExportedModel, alike: ExportedModel
+    runtime: RuntimeProfile,
+    formats: Mapping[str, CandidateFormat],
+    model: ExportedModel,
+    alike: ExportedModel,
+    caches: Sequence[KVChoice],
 ) -> RuntimeChoice:
     refusal = None
     try:
         require_loadable({layer.name: formats[layer.name] for layer in alike.layers}, alike, runtime)
         check_runtime_ties(formats, model.layers, runtime)
+        require_kept(caches, runtime)
     except ExportError as error:
         refusal = str(error)
     return RuntimeChoice(runtime.name, runtime.description, runtime.exports, refusal)

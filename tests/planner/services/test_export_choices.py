@@ -13,6 +13,7 @@ from planner.services.exporting import chosen_formats, export_plan, exported_mod
 from planner.storage.database import Database
 from sensitivity.formats.registry import get_format
 from tests import synthetic
+from tests.planner.services import cached_model
 from tests.planner.services.evaluated_plans import made
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -69,6 +70,26 @@ def test_other_runtimes_say_what_they_say_of_the_whole_plan(database: Database, 
     refused = [one.refusal is not None for one in found.others]
     assert refused == sorted(refused)
     assert any(refused) or not any(get_format(choice.format).is_quantized for choice in plan.choices)
+
+
+@pytest.mark.parametrize(("runtime", "formats"), [("generic", ["INT4"]), ("vllm", ["FP8"]), ("generic", ["BF16"])])
+def test_caches_that_a_target_has_no_words_for_are_refused(database: Database, runtime: str, formats: list[str]) -> None:
+    with database.session() as session:
+        cached_model.add(session)
+        served = {"resident_bytes": 10**9, "context": 64}
+        plan = made(session, runtime=runtime, budget=served, kv_formats=formats, allow_slack=True, formats=["INT4_G64"])
+    with database.read_session() as session:
+        found = export_choices(session, plan.id)
+        for target in found.targets:
+            if target.refusal is None:
+                export_plan(session, plan.id, target.name)
+            else:
+                with pytest.raises(ExportError) as refused:
+                    export_plan(session, plan.id, target.name)
+                assert str(refused.value) == target.refusal
+    others = {one.name: one.refusal for one in found.others}
+    assert any(target.refusal for target in found.targets) == (formats == ["INT4"])
+    assert ("cannot be kept in" in (others["mlx"] or "")) == (formats != ["BF16"])
 
 
 def test_a_plan_that_there_is_not_is_refused(database: Database) -> None:
