@@ -12,12 +12,9 @@ from planner.services.evaluations import submit_evaluation
 from planner.services.planning_inputs import load_layers
 from planner.storage.tables import CalibrationSetRow, JobRow, ModelRow
 from sensitivity.checkpoint.description import SourceKind
-from sensitivity.memory_forecast import Work, forecast, stored_bytes
+from sensitivity.memory_forecast import EVALUATED_SEQUENCES, STREAMED_SEQUENCES, MemoryForecast, Work, forecast, stored_bytes
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
-
-_HELD_AT_ONCE = 4
-"""Held-out sequences of a unit (``planner.worker.handlers``)."""
 
 
 def forecast_sensitivity(session: Session, request: SubmitSensitivity) -> JobForecast:
@@ -89,19 +86,23 @@ def _of_evaluation(session: Session, job: Job) -> JobForecast:
     model = session.get_one(ModelRow, job.model)
     text = session.get_one(CalibrationSetRow, job.request["calibration_id"])
     layers = job.request["assignments"]["plan"]["layers"]
-    work = Work(
-        probe="weight_error",  # which keeps nothing beside the model either
-        rounding=job.request["rounding"],
-        formats=1,
-        sequences=min(_HELD_AT_ONCE, text.held_out_sequences),
-        sequence_length=text.held_out_length,
-        element_bytes=4,
-        characters=text.characters,
-        stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
-    )
     known = load_layers(session, model.id)
     streams = model.kind == SourceKind.SAFETENSORS
-    memory = forecast(known, parameters=model.parameters, vocab_size=model.vocab_size, work=work)
+
+    def memory(sequences: int) -> MemoryForecast:
+        work = Work(
+            probe="weight_error",  # which keeps nothing beside the model either
+            rounding=job.request["rounding"],
+            formats=1,
+            sequences=min(sequences, text.held_out_sequences),
+            sequence_length=text.held_out_length,
+            element_bytes=4,
+            characters=text.characters,
+            stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
+        )
+        return forecast(known, parameters=model.parameters, vocab_size=model.vocab_size, work=work)
+
+    whole, streamed = memory(EVALUATED_SEQUENCES).whole_bytes, memory(STREAMED_SEQUENCES).streamed_bytes
     return JobForecast(
         kind=job.kind,
         layers=len(layers),
@@ -110,9 +111,9 @@ def _of_evaluation(session: Session, job: Job) -> JobForecast:
         sequences=text.held_out_sequences,
         tokens=text.held_out_sequences * text.held_out_length,
         seconds=job.forecast_seconds,
-        memory_bytes=memory.streamed_bytes if streams else memory.whole_bytes,
-        whole_bytes=memory.whole_bytes,
-        streamed_bytes=memory.streamed_bytes if streams else None,
+        memory_bytes=streamed if streams else whole,
+        whole_bytes=whole,
+        streamed_bytes=streamed if streams else None,
         waits_for=job.waits_for,
         unfinished=job.id,
         note=job.reason,

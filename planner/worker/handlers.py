@@ -29,13 +29,11 @@ from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
 from sensitivity.heap import give_back
 from sensitivity.layer_rounding import LayerRounding
-from sensitivity.memory_forecast import STREAMED_SEQUENCES
+from sensitivity.memory_forecast import EVALUATED_SEQUENCES, STREAMED_SEQUENCES
 from sensitivity.probe_facts import get_facts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit
 from sensitivity.probes.registry import get_probe
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error, summed
-
-EVALUATION_CHUNK = 4
 
 
 @dataclass(slots=True)
@@ -217,7 +215,7 @@ class EvaluationHandler(AbstractJobHandler):
         """Chunks of held-out sequences; larger ones of a streamed model, because each reads every block."""
         with self.models.database.read_session() as session:
             held_out = session.get_one(CalibrationSetRow, job.payload["calibration_id"]).held_out_sequences
-        size = STREAMED_SEQUENCES if self.models.streams(job.model_id) else EVALUATION_CHUNK
+        size = STREAMED_SEQUENCES if self.models.streams(job.model_id) else EVALUATED_SEQUENCES
         starts = range(0, held_out, size)
         return [UnitSpec(f"{s:06d}", {"indices": list(range(s, min(s + size, held_out)))}) for s in starts]
 

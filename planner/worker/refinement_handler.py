@@ -16,7 +16,7 @@ from planner.services.curve_rounding import CurveRounding
 from planner.services.jobs import FOR_WORKERS
 from planner.services.searching import store_found
 from planner.storage.tables import CalibrationSetRow, JobRow
-from planner.worker.handlers import EVALUATION_CHUNK, evaluation_row
+from planner.worker.handlers import evaluation_row
 from planner.worker.loaded_models import LoadedModels
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.errors import NonFiniteError
@@ -24,6 +24,7 @@ from sensitivity.evaluation import Metric, evaluate, summarise
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import get_format
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.memory_forecast import EVALUATED_SEQUENCES
 from sensitivity.statistics import summed
 from solvers.evolutionary import Evolution, Fitness, Sample
 
@@ -43,8 +44,8 @@ class RefinementHandler(AbstractJobHandler):
         with self.models.database.read_session() as session:
             held_out = session.get_one(CalibrationSetRow, job.payload["calibration_id"]).held_out_sequences
         made = [UnitSpec(f"g{number:06d}", {"generation": number}) for number in range(job.payload["generations"] + 1)]
-        starts = range(0, held_out, EVALUATION_CHUNK)
-        chunks = [list(range(start, min(start + EVALUATION_CHUNK, held_out))) for start in starts]
+        starts = range(0, held_out, EVALUATED_SEQUENCES)
+        chunks = [list(range(start, min(start + EVALUATED_SEQUENCES, held_out))) for start in starts]
         return made + [UnitSpec(f"h{chunk[0]:06d}", {"indices": chunk}) for chunk in chunks]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:

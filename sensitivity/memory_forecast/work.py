@@ -18,6 +18,9 @@ GRAPH_SEQUENCES: Final = 8
 VARIANT_SEQUENCES: Final = 4
 """Sequences of a unit of ``kl`` and its like (``sensitivity.probes.kl``)."""
 
+EVALUATED_SEQUENCES: Final = 4
+"""Held-out sequences of a unit of an evaluation, of a model that is held whole."""
+
 STREAMED_SEQUENCES: Final = 32
 """The most sequences of a unit of a streamed model."""
 

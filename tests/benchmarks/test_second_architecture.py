@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.worker.handlers import EVALUATION_CHUNK, EvaluationHandler, SensitivityHandler
+from planner.worker.handlers import EvaluationHandler, SensitivityHandler
+from sensitivity.memory_forecast import EVALUATED_SEQUENCES
 from tests.benchmarks.second_architecture import BUDGETS, CUT, MENUS, compare
 from tests.benchmarks.test_small_mixture import QUICK
 
@@ -29,4 +30,4 @@ def test_plans_are_compared_with_uniform_and_nothing_is_measured_twice(tmp_path:
 
 def test_chunks_of_sequences_are_equally_large() -> None:
     """Or the mean of their differences would not be the difference of the means."""
-    assert CUT["held_out_sequences"] % EVALUATION_CHUNK == 0
+    assert CUT["held_out_sequences"] % EVALUATED_SEQUENCES == 0

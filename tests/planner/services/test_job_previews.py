@@ -13,6 +13,7 @@ from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
 from planner.services import evaluations, job_previews, jobs, plans
 from planner.storage.database import Database
 from planner.storage.tables import CalibrationSetRow, JobRow, utc_now
+from sensitivity.memory_forecast import STREAMED_SEQUENCES
 from tests import synthetic
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -115,3 +116,20 @@ def test_an_evaluation_takes_as_long_as_the_last_one_in_proportion_to_its_passes
     assert told(baselines=[]).seconds == pytest.approx(6.0 * 2 / 3), "the reference is run too"
     with database.session() as session:
         assert evaluations.submit_evaluation(session, plan, EvaluateRequest()).forecast_seconds == pytest.approx(6.0)
+
+
+def test_a_streamed_evaluation_takes_as_many_sequences_at_once_as_its_worker(database: Database) -> None:
+    """Which is more than of a model that is held whole, because every unit reads every block."""
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+        plan = plans.create_plan(session, PlanRequest(model="toy", budget=BudgetSpec(effective_bits=4.25))).id
+    told = []
+    for sequences in (4, 16, STREAMED_SEQUENCES, 2 * STREAMED_SEQUENCES):
+        with database.session() as session:
+            session.execute(update(CalibrationSetRow).values(held_out_sequences=sequences, held_out_length=2048))
+            told.append(job_previews.forecast_evaluation(session, plan, EvaluateRequest()))
+    assert len({one.whole_bytes for one in told}) == 1
+    streamed = [one.streamed_bytes or 0 for one in told]
+    assert streamed[0] < streamed[1] < streamed[2] == streamed[3]
