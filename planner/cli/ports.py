@@ -6,6 +6,8 @@ addresses (``SO_REUSEPORT``), as evenly as coins fall: of 50 one process had 32 
 connection each in turn, through a socket by which a process that listens joins the parent.
 """
 
+import errno
+import os
 import selectors
 import socket
 import sys
@@ -63,10 +65,13 @@ class DealtPort(socket.socket):
         Raises:
             BlockingIOError: there is none, and the socket does not block.
             ConnectionAbortedError: the client is gone again, or the parent is.
+            OSError: ``EMFILE``, if this process has no descriptor left for it; the client is gone then.
         """
         word, given, _, _ = socket.recv_fds(self, len(_WORD), 1, socket.MSG_CMSG_CLOEXEC)
         if not word:
             raise ConnectionAbortedError
+        if not given:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         (number,) = given
         connection = socket.socket(fileno=number)
         try:

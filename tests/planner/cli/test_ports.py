@@ -1,5 +1,6 @@
 """One port of several processes: connections are dealt out in turn to those that listen, and no other service has it too."""
 
+import errno
 import pickle
 import socket
 import sys
@@ -97,6 +98,15 @@ def test_a_client_that_is_gone_again_and_a_parent_that_is_gone_end_no_process() 
         process.accept()
     with pytest.raises(OSError, match="No such file"):
         share(parent)
+
+
+def test_a_process_without_descriptors_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel drops the connection then; an event loop that hears EMFILE rests before it accepts again."""
+    with opened() as parent, share(parent) as process:
+        monkeypatch.setattr(socket, "recv_fds", lambda *_: (b"c", [], socket.MSG_CTRUNC, None))
+        with pytest.raises(OSError, match="Too many open files") as error:
+            process.accept()
+    assert error.value.errno == errno.EMFILE
 
 
 def test_a_port_of_another_service_is_refused_even_if_it_is_dealt_out_too() -> None:
