@@ -6,6 +6,7 @@ the exporter chooses them. A layer must be matched by exactly one group, so that
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from planner.errors import ExportError
 from planner.exports.target import ExportedModel
@@ -13,6 +14,27 @@ from sensitivity.formats.candidate import CandidateFormat, Strategy
 from sensitivity.formats.registry import all_formats, get_format
 
 REGEX = "re:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """Layers by exact name and by pattern, ready to be asked of tens of thousands of names."""
+
+    names: frozenset[str]
+    patterns: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "_Targets":
+        exact, patterns = set(), []
+        for text in texts:
+            if text.startswith(REGEX):
+                patterns.append(re.compile(text.removeprefix(REGEX)))
+            else:
+                exact.add(text)
+        return cls(frozenset(exact), tuple(patterns))
+
+    def match(self, name: str) -> bool:
+        return name in self.names or any(pattern.match(name) for pattern in self.patterns)
 
 
 def read_assignment(config: Mapping[str, object], model: ExportedModel) -> dict[str, CandidateFormat]:
@@ -27,17 +49,18 @@ def read_assignment(config: Mapping[str, object], model: ExportedModel) -> dict[
             or a scheme that is no candidate format.
     """
     groups = _groups(config)
-    ignore = _texts(config.get("ignore"))
+    ignore = _Targets.of(_texts(config.get("ignore")))
     names = [layer.name for layer in model.layers]
     _require_used(groups, names)
-    return {name: _resolve(name, groups, ignore, model) for name in names}
+    targets = [(_Targets.of(texts), fmt) for texts, fmt in groups]
+    return {name: _resolve(name, targets, ignore, model) for name in names}
 
 
 def _resolve(
-    name: str, groups: Sequence[tuple[list[str], CandidateFormat]], ignore: Iterable[str], model: ExportedModel
+    name: str, groups: Sequence[tuple[_Targets, CandidateFormat]], ignore: _Targets, model: ExportedModel
 ) -> CandidateFormat:
-    ignored = _matches(name, ignore)
-    found = [fmt for targets, fmt in groups if _matches(name, targets)]
+    ignored = ignore.match(name)
+    found = [fmt for targets, fmt in groups if targets.match(name)]
     if ignored and not found:
         return get_format(model.unquantized_format)
     if len(found) != 1 or ignored:
@@ -47,18 +70,11 @@ def _resolve(
     return found[0]
 
 
-def _matches(name: str, targets: Iterable[str]) -> bool:
-    return any(
-        re.match(target.removeprefix(REGEX), name) is not None if target.startswith(REGEX) else target == name
-        for target in targets
-    )
-
-
 def _require_used(groups: Sequence[tuple[list[str], CandidateFormat]], names: Sequence[str]) -> None:
     known = set(names)
     for targets, fmt in groups:
         for target in targets:
-            if target not in known and not (target.startswith(REGEX) and any(_matches(name, [target]) for name in names)):
+            if target not in known and not any(map(_Targets.of([target]).match, names)):
                 msg = f"target {target!r} of the {fmt.name} group matches no layer of the model; engines ignore it silently"
                 raise ExportError(msg, rule="unmatched-target")
 
@@ -81,7 +97,7 @@ def _format(weights: Mapping[str, object]) -> CandidateFormat:
         )
         if same:
             return fmt
-    msg = f"no candidate format has the scheme {dict(weights)}; `GET /v1/formats` lists them"
+    msg = f"no candidate format has the scheme {dict(weights)}; `bitplan formats` and `GET /v1/formats` list them"
     raise ExportError(msg, rule="unknown-scheme")
 
 
