@@ -30,17 +30,17 @@ class StockRecipe:
     base: str
     more: str
 
-    def formats(self, layers: Sequence[Layer]) -> list[str] | None:
+    def formats(self, layers: Sequence[Layer], blocks: int) -> list[str] | None:
         """The format of each layer by name; ``None`` for a model that the recipe was not made for.
 
         Args:
             layers: planned layers of a model, in blocks that are counted from 0.
+            blocks: of the model, those without a planned layer too.
         """
         if any(layer.expert is not None or layer.block is None for layer in layers):
             return None
         if not {layer.kind for layer in layers} >= _MORE:
             return None
-        blocks = 1 + max(layer.block for layer in layers if layer.block is not None)
         return [self.more if layer.kind in _MORE and _takes_more(layer.block, blocks) else self.base for layer in layers]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.build import Classes
-from planner.curves import Curves
-from planner.runtimes import get_runtime
 from planner.schemas.caveats import Correction, MenuLimit
 from planner.schemas.choices import PoolPart
 from planner.schemas.cross_terms import CrossTermsDocument
@@ -21,7 +19,6 @@ from planner.services.asking import Asked
 from planner.services.cache_choices import kv_choices, kv_groups, uniform_formats
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
-from planner.services.file_sizes import note_on_files
 from planner.services.kept_limits import kept_limits, used
 from planner.services.placed_uniforms import placed_uniform
 from planner.services.planning_inputs import Inputs, Selected
@@ -30,7 +27,6 @@ from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solve
 from planner.storage.tables import utc_now
 from planner.telemetry import PlanReport, report_plan
 from sensitivity.formats.abstract import AbstractFormat
-from sensitivity.statistics import CellStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +138,7 @@ def plan_document(
         choices=prepared.choices.of_layers(solved),
         groups=prepared.choices.of_groups(solved),
         ignored=[layer.name for layer in selected.ignored],
-        notes=[
-            *whole.curves.notes,
-            *notes,
-            *note_on_files(
-                selected.model,
-                get_runtime(request.runtime),
-                request.budget,
-                known=selected.footprint.container_bytes is not None,
-            ),
-            *_note_on_alternatives(request, len(alternatives)),
-        ],
+        notes=[*notes, *_note_on_alternatives(request, len(alternatives))],
         provenance=provenance_of(
             selected,
             setting,
@@ -233,18 +219,6 @@ def _cross_terms(answered: Answered) -> CrossTermsDocument | None:
         setting=found.setting,
         layers=found.layers,
     )
-
-
-def notes_on_errors(curves: Curves, caution: float) -> list[str]:
-    """What a cautious plan should know of the standard errors; nothing without caution."""
-    if caution == 0:
-        return []
-    measured = curves.status == CellStatus.MEASURED
-    unknown = int((measured & ~np.isfinite(curves.standard_error)).sum())
-    if unknown == 0:
-        return []
-    whole = "all of them: caution changes nothing" if unknown == int(measured.sum()) else "caution takes them as sure"
-    return [f"{unknown} cells have no standard error; {whole}"]
 
 
 def _note_on_alternatives(request: PlanRequest, found: int) -> list[str]:
@@ -360,7 +334,15 @@ def _uniform(answered: Answered) -> Reference:
     if asked.pools:
         choice = placed_uniform(asked)
     else:
-        choice = uniform_choice(whole.classes, whole.curves, bits, limits, most_loss=most_loss, parts=whole.parts)
+        choice = uniform_choice(
+            whole.classes,
+            whole.curves,
+            bits,
+            limits,
+            most_loss=most_loss,
+            caution=answered.request.caution,
+            parts=whole.parts,
+        )
     if choice is None:
         return Reference(label="uniform", format=None, loss=None, size=None)
     weights = whole.of_weights(choice)

@@ -11,10 +11,10 @@ from planner.runtimes import get_runtime
 from planner.schemas.plan_previews import Change, PlanPreview, PreviewProof
 from planner.schemas.plans import PlanRequest, Prediction
 from planner.services.asking import Asked, ask
-from planner.services.caveats import confidence, notes_on_luck
+from planner.services.caveats import confidence
 from planner.services.kept_limits import kept_limits
-from planner.services.metering import note_on_seconds
-from planner.services.plan_documents import Answered, binding, bit_price, notes_on_errors, size_under
+from planner.services.plan_documents import Answered, binding, bit_price, size_under
+from planner.services.plan_notes import plan_notes
 from planner.services.plan_references import references
 from planner.services.plan_tiles import Tiling, tiling_of
 from planner.services.plans import solve_asked
@@ -39,7 +39,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
     asked = ask(session, prepared, request)
     found = solve_asked(asked, solvers.Deadline.after(request.deadline_seconds))
     answered, solved = Answered(asked, found, None), found.solved
-    inputs, setting, choice = prepared.inputs, prepared.inputs.setting, solved.proved.choice
+    setting, choice = prepared.inputs.setting, solved.proved.choice
     limits = kept_limits(asked, solved, found.smallest, found.items)
     smallest, largest = _ends(asked)
     upgrades, downgrades = _changes(asked, solved)
@@ -74,12 +74,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
         downgrades=downgrades,
         tiles=_tiling(asked).tiles(asked.whole, choice, get_runtime(request.runtime)),
         ignored=len(prepared.selected.ignored),
-        notes=[
-            *asked.whole.curves.notes,
-            *notes_on_errors(inputs.curves, request.caution),
-            *notes_on_luck(inputs),
-            *note_on_seconds(asked.meters, request.budget.budgets(), answered.of_weights, found.places),
-        ],
+        notes=plan_notes(answered),
         choices=None if aggregate else asked.whole.of_weights(choice)[asked.whole.posed.classes.group_of_layer].tolist(),
     )
 

@@ -25,8 +25,8 @@ def references(session: Session, answered: Answered) -> list[ReferencePoint]:
     """Uniform formats that the engine has for every layer, and its stock recipes whose formats are candidates, small first.
 
     They are not bound by the pins, floors, ceilings and menus of the request: of a very large model, and where these keep
-    formats away that nobody measured, only those that keep them are given. Memory pools
-    leave none: an assignment of formats says nothing of places.
+    formats away that nobody measured, only those that keep them are given. Memory pools leave none: an assignment of formats
+    says nothing of places.
     """
     if answered.asked.pools:
         return []
@@ -56,7 +56,7 @@ def _points(answered: Answered) -> Iterator[ReferencePoint]:
         )
     columns = {fmt.name: column for column, fmt in enumerate(classes.formats)}
     for recipe in STOCK_RECIPES.get(answered.request.runtime, ()):
-        wanted = recipe.formats(classes.layers)
+        wanted = recipe.formats(classes.layers, answered.selected.model.blocks)
         if wanted is None or not columns.keys() >= set(wanted):
             continue
         of_layer = np.array([columns[name] for name in wanted], dtype=np.int64)
@@ -71,12 +71,14 @@ def _reference(answered: Answered, label: str, weights: NDArray[np.int64]) -> Re
     choice = answered.solved.proved.choice.copy()
     choice[: len(weights)] = weights
     most_loss = answered.request.budget.max_loss
-    loss = float(asked.whole.curves.loss[np.arange(len(choice)), choice].sum())
+    cells, curves = (np.arange(len(choice)), choice), asked.whole.curves
+    loss = float(curves.loss[cells].sum())
+    objective = loss + answered.request.caution * float(np.linalg.norm(curves.standard_error[cells]))
     kept = all(limit.row.taken(choice) <= limit.room for limit in asked.limits)
     counted = all(row.taken(choice) <= row.limit for row in asked.rows)
     return ReferencePoint(
         label=label,
         loss=loss,
         size=size_under(answered, choice),
-        fits=kept and counted and (most_loss is None or loss <= most_loss),
+        fits=kept and counted and (most_loss is None or objective <= most_loss),
     )

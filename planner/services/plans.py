@@ -7,16 +7,15 @@ from planner.errors import CountConflictError
 from planner.schemas.plans import BoundsRequest, PlanDocument, PlanRequest
 from planner.schemas.sizes import Bounds
 from planner.services.asking import Asked, ask
-from planner.services.caveats import notes_on_luck
 from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
-from planner.services.metering import note_on_seconds
-from planner.services.plan_documents import Answered, Found, found_of, notes_on_errors, plan_document
+from planner.services.plan_documents import Answered, Found, found_of, plan_document
+from planner.services.plan_notes import plan_notes
 from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
 from planner.services.planning_inputs import select_layers
 from planner.services.posing import legal_classes, size_of
 from planner.services.preparing import Moment, Prepared, prepare
-from planner.solving import Alternative, Smallest, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
+from planner.solving import Alternative, Solved, next_best, refuse_conflict, rows_of, smallest_plan, solve_plan
 from sensitivity.formats.registry import resolve_format
 
 __all__ = ["answer", "bounds", "create_plan", "get_plan", "make_plan", "no_plan", "plan_json", "solve_asked", "store_plan"]
@@ -94,15 +93,7 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     if inputs.step is None and asked.is_plain:  # changes say nothing of far formats
         limit = menu_limit(request, prepared.outside, solved, stop)
     answered = Answered(asked, found, together)
-    weights = asked.whole.of_weights(solved.proved.choice)
-    seconds = note_on_seconds(asked.meters, request.budget.budgets(), weights, found.places)
-    notes = [
-        *notes_on_errors(inputs.curves, request.caution),
-        *notes_on_luck(inputs),
-        *seconds,
-        *_notes_on_smallest(found.smallest),
-    ]
-    return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=notes)
+    return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=plan_notes(answered))
 
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:
@@ -120,16 +111,6 @@ def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternativ
         caution=request.caution,
         stop=stop,
     )
-
-
-def _notes_on_smallest(smallest: Smallest | None) -> list[str]:
-    if smallest is None or smallest.is_proven:
-        return []
-    bits, least = smallest.solved.size_bits, smallest.least_bits
-    return [
-        f"not proven to be the smallest plan of this loss: none of fewer than {least:,} bits keeps it, but whether one of up to "
-        f"its own {bits:,} ({(bits - least) / bits:.1%} of them) does was not decided in time: raise deadline_seconds"
-    ]
 
 
 def solve_asked(asked: Asked, stop: solvers.Deadline) -> Found:

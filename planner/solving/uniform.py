@@ -21,6 +21,7 @@ def uniform_choice(
     rows: Sequence[Row] = (),
     *,
     most_loss: float | None = None,
+    caution: float = 0.0,
     parts: Sequence[NDArray[np.int64]] | None = None,
 ) -> NDArray[np.int64] | None:
     """The best assignment with a single format within the budget and the rows, int64 (groups,), or ``None`` where none fits.
@@ -31,12 +32,15 @@ def uniform_choice(
         budget_bits: stored bits of all groups.
         rows: limits to keep besides.
         most_loss: take the smallest one that loses no more than this, instead of the one that loses least.
+        caution: standard errors of the loss that count as loss.
         parts: groups that have one format each part: those of weights, those of keys, those of values; by default all in one.
     """
     if not classes.groups:
         return None
     chosen = [part for part in ([np.arange(len(classes.groups))] if parts is None else parts) if len(part)]
     losses = _totals(curves.loss, chosen)
+    if caution:
+        losses = losses + caution * np.sqrt(_totals(np.square(curves.standard_error), chosen))
     bits = _totals(classes.sizes, chosen)
     fits = np.isfinite(losses) & (bits <= budget_bits)
     for row in rows:

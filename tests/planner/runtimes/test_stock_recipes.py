@@ -17,8 +17,10 @@ MORE_OF_28 = {0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 24, 25, 26, 27}
 def test_recipes_give_more_to_values_and_down_projections_of_some_blocks(runtime: str) -> None:
     layers = synthetic.description(blocks=28, head=False).layers
     for recipe in STOCK_RECIPES[runtime]:
-        given = recipe.formats(layers)
+        given = recipe.formats(layers, 28)
         assert given is not None
+        first = [layer for layer in layers if (layer.block or 0) < 20]  # where the last blocks are left as they are
+        assert recipe.formats(first, 28) == given[: len(first)]
         for layer, name in zip(layers, given, strict=True):
             more = layer.kind in {"v_proj", "down_proj"} and layer.block in MORE_OF_28
             assert name == (recipe.more if more else recipe.base)
@@ -35,6 +37,6 @@ def test_the_engine_takes_the_formats_of_its_recipes(runtime: str) -> None:
 def test_models_that_recipes_were_not_made_for_have_none() -> None:
     recipe = STOCK_RECIPES["mlx"][0]
     layers = synthetic.description(head=False).layers
-    assert recipe.formats(synthetic.description().layers) is None  # with a head
-    assert recipe.formats([replace(layer, expert=0) for layer in layers]) is None
-    assert recipe.formats([layer for layer in layers if layer.kind != "down_proj"]) is None
+    assert recipe.formats(synthetic.description().layers, 2) is None  # with a head
+    assert recipe.formats([replace(layer, expert=0) for layer in layers], 2) is None
+    assert recipe.formats([layer for layer in layers if layer.kind != "down_proj"], 2) is None

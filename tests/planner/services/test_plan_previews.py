@@ -53,6 +53,8 @@ REQUESTS: list[dict[str, object]] = [
     {"budget": SERVED, "kv_formats": ["INT8", "INT4"]},
     {"budget": {"effective_bits": 60}, "allow_slack": True},
     {"budget": {"max_loss": 0.1}},
+    {"budget": {"file_bytes": 300_000}, "runtime": "openvino", "formats": ["INT4_G64"], "allow_slack": True},
+    {"budget": {"max_loss": 0.1}, "deadline_seconds": 1e-9, "caution": 1.0},
 ]
 
 
@@ -62,6 +64,7 @@ def test_a_preview_is_the_plan_that_would_be_stored(database: Database, request_
     assert preview.predicted == plan.predicted.model_copy(update={"cross_terms": None})
     assert preview.size == plan.size
     assert preview.limits == plan.limits
+    assert preview.notes == plan.notes
     assert (preview.binding, preview.price_per_megabyte) == (plan.binding, plan.price_per_megabyte)
     assert (preview.proof.lower_bound, preview.proof.gap) == (plan.proof.lower_bound, plan.proof.gap)
     assert (preview.formats, preview.confidence) == (plan.formats, plan.confidence)
@@ -86,6 +89,15 @@ def test_seconds_of_a_device_are_estimates_unless_they_were_measured(database: D
     preview, plan = _both(database, budget={"decode_seconds": 1.0, "device": "l4"}, allow_slack=True)
     assert preview.notes == [note for note in plan.notes if note in preview.notes]
     assert any("of 14 layers on l4 were measured" in note for note in preview.notes)
+
+
+def test_a_reference_keeps_a_loss_with_the_caution_of_the_request(database: Database) -> None:
+    free, _ = _both(database, caution=10.0)
+    uniform = next(point for point in free.references if point.label == "uniform INT5_G64")
+    for most_loss, fits in ((uniform.loss * 1.0001, False), (uniform.loss * 10, True)):
+        preview, plan = _both(database, budget={"max_loss": most_loss}, caution=10.0)
+        assert next(point for point in preview.references if point.label == uniform.label).fits is fits
+        assert (plan.proof.objective or 0.0) <= most_loss
 
 
 def test_the_ends_are_those_of_the_bounds(database: Database) -> None:
