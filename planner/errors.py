@@ -19,6 +19,7 @@ PlannerError
 │   ├── BudgetConflictError   limits that no plan keeps together
 │   └── LossBelowFloorError   even the best plan loses more than it may
 ├── ExportError               a plan that the target cannot express
+├── UnsolvedError             no plan was found in the time there was, and no proof that there is none
 └── StorageError              the database cannot be reached, or does not answer as it should
     └── SchemaVersionError
 """
@@ -147,6 +148,12 @@ class LossBelowFloorError(BudgetError):
     """Even the best plan within the other limits loses more than it may."""
 
     code = "loss-below-floor"
+
+
+class UnsolvedError(PlannerError):
+    """No plan was found in the time there was, and no proof that there is none."""
+
+    code = "unsolved"
 
 
 class ExportError(PlannerError):

@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 import solvers
 from planner.build import Classes, GroupCurves
-from planner.errors import CountConflictError, PlannerError
+from planner.errors import CountConflictError, UnsolvedError
 from planner.solving.caution import Proved, cautious, proved_alone
 from planner.solving.counts import SEVERAL_LIMITS
 from planner.solving.explaining import fragile_groups, larger_formats
@@ -90,7 +90,7 @@ def solve_plan(
 
     Raises:
         CountConflictError: no assignment keeps the rows within the budget; ``refuse_conflict`` says which of them.
-        PlannerError: the solver found no assignment and no proof that there is none.
+        UnsolvedError: the solver found no assignment and no proof that there is none.
     """
     binding = [number for number, row in enumerate(rows) if row.can_bind(classes.legal)]
     free = bool(binding) and budget_bits >= classes.largest_bits  # of the stored bits: another row stands first then
@@ -109,7 +109,7 @@ def solve_plan(
         raise CountConflictError(msg, counts=texts)
     if solution.status not in USABLE:
         msg = f"the solver found no plan ({solution.status.name.lower()}): {solution.reason or solution.status.advice}"
-        raise PlannerError(msg)
+        raise UnsolvedError(msg)
     proved = proved_alone(solution, curves.standard_error, caution, solver)
     if caution > 0:
         proved = cautious(problem, curves.standard_error, caution, proved, stop)

@@ -7,7 +7,7 @@ import numpy as np
 
 import solvers
 from planner.build import Classes, GroupCurves
-from planner.errors import CountConflictError, LossBelowFloorError, PlannerError
+from planner.errors import CountConflictError, LossBelowFloorError, UnsolvedError
 from planner.solving.plan import Solved
 from sensitivity.formats.abstract import AbstractFormat
 
@@ -60,7 +60,7 @@ def smallest_plan(
 
     Raises:
         CountConflictError: no plan within ``budget_bits`` keeps the other limits.
-        PlannerError: ``budget_bits`` itself was not answered in time.
+        UnsolvedError: ``budget_bits`` itself was not answered in time.
         LossBelowFloorError: no plan within ``budget_bits`` keeps the limit.
     """
     best = solve(budget_bits, None)
@@ -79,7 +79,7 @@ def smallest_plan(
         except CountConflictError:  # the other limits cannot be kept within so few bits
             low = proven = middle
             continue
-        except PlannerError:  # no plan and no proof in the time that was left
+        except UnsolvedError:  # no plan and no proof in the time that was left
             break
         if found.proved.objective <= most_loss:
             best, high = found, (found.size_bits - base) // step
@@ -98,7 +98,7 @@ def _without_slack(best: Solved, most_loss: float, solve: SolveAt, stop: solvers
     """The best plan of its own bits, so that its bound is of these; the plan itself where there is no time for that."""
     try:
         exact = solve(best.size_bits, stop.remaining())
-    except PlannerError:
+    except UnsolvedError:
         return best
     return exact if exact.proved.objective <= most_loss else best
 

@@ -15,8 +15,8 @@ from planner.errors import (
     LossBelowFloorError,
     NotFoundError,
     PinConflictError,
-    PlannerError,
     UnmeasuredError,
+    UnsolvedError,
 )
 from planner.runtimes import get_runtime
 from planner.schemas.frontiers import FrontierRequest
@@ -277,7 +277,7 @@ def test_a_smallest_plan_that_the_deadline_stopped_says_so(database: Database, t
         given.append(deadline)
         if len(given) > 2:
             msg = "the solver found no plan (limit)"
-            raise PlannerError(msg)
+            raise UnsolvedError(msg)
         return solve_plan(*args, deadline=deadline, **rest)
 
     monkeypatch.setattr(plans, "solve_plan", slow)

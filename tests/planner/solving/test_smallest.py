@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import solvers
 from planner.build import GroupCurves
-from planner.errors import CountConflictError, LossBelowFloorError, PlannerError
+from planner.errors import CountConflictError, InvalidRequestError, LossBelowFloorError, UnsolvedError
 from planner.solving import Row, Smallest, Solved, smallest_plan, solve_plan, uniform_choice
 from planner.solving.smallest import size_step
 from tests.planner.solving.instances import assignments, loss_of, noisy, size_of, tied
@@ -79,7 +79,7 @@ def test_a_step_without_an_answer_keeps_the_best_plan_so_far(lasts: int) -> None
         given.append(seconds)
         if len(given) > lasts:
             msg = "the solver found no plan (limit)"
-            raise PlannerError(msg)
+            raise UnsolvedError(msg)
         return solve_plan(CLASSES, curves, bits, deadline=None)
 
     found = smallest_plan(CLASSES, curves, most_loss, CLASSES.largest_bits, solve, solvers.Deadline.after(60.0))
@@ -89,6 +89,17 @@ def test_a_step_without_an_answer_keeps_the_best_plan_so_far(lasts: int) -> None
     assert found.solves == len(given)
     assert given[0] is None
     assert all(seconds is not None and 0 <= seconds <= 60 for seconds in given[1:])
+
+
+def test_a_question_that_is_wrong_is_no_lack_of_time() -> None:
+    def solve(bits: int, seconds: float | None) -> Solved:
+        if seconds is not None:
+            msg = "more than plans can count"
+            raise InvalidRequestError(msg)
+        return solve_plan(CLASSES, noisy(CLASSES, 3), bits, deadline=None)
+
+    with pytest.raises(InvalidRequestError):
+        smallest_plan(CLASSES, noisy(CLASSES, 3), 1e9, CLASSES.largest_bits, solve, solvers.Deadline.after(60.0))
 
 
 def test_sizes_lie_on_steps() -> None:
@@ -106,6 +117,13 @@ def test_the_smallest_uniform_keeps_the_loss_too() -> None:
         fitting = [k for k in range(len(losses)) if losses[k] <= most]
         assert set(choice.tolist()) == {min(fitting, key=lambda k: int(CLASSES.sizes[:, k].sum()))}
         assert column in fitting
+    errors = np.sqrt(np.square(curves.standard_error).sum(axis=0))
+    for column, most in enumerate((losses + 3 * errors).tolist()):
+        choice = uniform_choice(CLASSES, curves, CLASSES.largest_bits, most_loss=most * (1 + 1e-12), caution=3.0)
+        assert choice is not None
+        cautious = [k for k in range(len(losses)) if losses[k] + 3 * errors[k] <= most * (1 + 1e-12)]
+        assert set(choice.tolist()) == {min(cautious, key=lambda k: int(CLASSES.sizes[:, k].sum()))}
+        assert column in cautious
     assert uniform_choice(CLASSES, curves, CLASSES.smallest_bits - 1) is None
     parts = [np.array([0, 1]), np.array([2, 3])]
     mixed = uniform_choice(CLASSES, curves, CLASSES.largest_bits * 2 // 3, parts=parts)
