@@ -23,6 +23,10 @@ MOST_NAMED: Final = 5
 MOST_LAYERS: Final = 20
 """Names of layers of one kind."""
 
+UNPLANNED: Final = "what is not planned"
+CACHES: Final = "K and V caches, 16 bits an element"
+"""What takes of a limit besides, in words."""
+
 
 def check_floor(classes: Classes[AbstractFormat], budget: Budget, footprint: Footprint) -> None:
     """Refuse a budget of bits that even the smallest assignment exceeds; needs no measurement.
@@ -89,9 +93,10 @@ class Floor:
 
     def made_of(self, classes: Classes[AbstractFormat], footprint: Footprint) -> str:
         """These layers, and what is not planned, in words; empty where nothing takes of the limit."""
-        makers = self.makers(classes)
+        makers, total = self.makers(classes), max(1, self.limit.meter.fixed + self.least)
         named = ", ".join(f"{maker.count} {maker.kind} in {maker.format} ({_share(maker.share)})" for maker in makers)
-        return named + _beside(self.limit, self.limit.meter.fixed + self.least, footprint)
+        beside = [f"{words} ({_share(taken / total)})" for words, taken in _taken_beside(self.limit, footprint).items()]
+        return "; ".join([*([named] if named else []), *beside])
 
 
 def _alone(limit: Limit, limits: Limits) -> Floor:
@@ -123,10 +128,9 @@ def refuse_below_floor(
     limit, least, value = floor.limit, floor.least, floor.value
     named = floor.made_of(classes, footprint)
     keeps = f" that keeps {'; '.join(keeping)}" if keeping else ""
-    loosen = "loosen counts, floors and pins" if keeping else "loosen floors and pins"
     msg = (
         f"the budget of {limit.text} is below the smallest plan{keeps}: the least feasible is "
-        f"{floor.said}. Raise the budget, add smaller formats, or {loosen}"
+        f"{floor.said}. {_advice(floor, footprint, counts=bool(keeping))}"
         f"{f'. Most of it: {named}' if named else ''}"
     )
     for other in others:
@@ -170,13 +174,27 @@ class Maker:
     share: float
 
 
-def _beside(limit: Limit, total: int, footprint: Footprint) -> str:
-    """What is not planned, and what the files of weights have beside tensors, as shares of the floor."""
-    fixed, container = limit.meter.fixed, 0
-    if limit.budget.kind is BudgetKind.FILE_BYTES:
-        container = limit.meter.units * (footprint.container_bytes or 0)
-    parts = ((fixed - container, "what is not planned"), (container, "header, index and tokenizer of the file"))
-    return "".join(f"; {words} ({_share(taken / max(1, total))})" for taken, words in parts if taken)
+def _taken_beside(limit: Limit, footprint: Footprint) -> dict[str, int]:
+    """What takes of a limit whatever is planned, and whole units of it: caches are here where they are not planned."""
+    meter, budget = limit.meter, limit.budget
+    parts = {UNPLANNED: meter.fixed}
+    if budget.kind is BudgetKind.FILE_BYTES:
+        container = meter.units * (footprint.container_bytes or 0)
+        parts = {UNPLANNED: meter.fixed - container, "header, index and tokenizer of the file": container}
+    elif budget.kind in (BudgetKind.RESIDENT_BYTES, BudgetKind.POOL_BYTES) and meter.fixed:
+        tensors, workspace = meter.units * footprint.fixed_bytes, meter.units * budget.workspace_bytes
+        parts = {UNPLANNED: tensors, CACHES: meter.fixed - tensors - workspace, "workspace": workspace}
+    return {words: taken for words, taken in parts.items() if taken}
+
+
+def _advice(floor: Floor, footprint: Footprint, *, counts: bool) -> str:
+    """What can be done for a limit that is too low; smaller layers do not help where none takes of it."""
+    ways = ["Raise the budget"]
+    if CACHES in _taken_beside(floor.limit, footprint):
+        ways.append("lower the context or the batch")
+    if floor.least:
+        ways += ["add smaller formats", f"loosen {'counts, ' if counts else ''}floors and pins"]
+    return ways[0] if len(ways) == 1 else f"{', '.join(ways[:-1])}, or {ways[-1]}"
 
 
 def _share(share: float) -> str:

@@ -171,6 +171,31 @@ def test_below_a_floor_its_least_value_and_its_layers_are_named() -> None:
     assert int(Fraction(str(seconds)) * 10**12) == least_time
 
 
+def test_what_no_plan_can_change_is_named_apart_with_what_helps() -> None:
+    budget = Budget(BudgetKind.RESIDENT_BYTES, 2, context=CONTEXT, batch=BATCH, workspace_bytes=50)
+    with pytest.raises(BudgetBelowFloorError) as error:
+        check_floors(pose_limits([budget], WEIGHTS, FOOTPRINT), FOOTPRINT)
+    total = 150 + budget.kv_bytes(FOOTPRINT) + WEIGHTS.smallest_bits / 8
+    for words, taken in (
+        ("; what is not planned", 100),
+        ("; K and V caches, 16 bits an element", budget.kv_bytes(FOOTPRINT)),
+        ("; workspace", 50),
+    ):
+        share = taken / total
+        assert f"{words} ({share:.0%})" in str(error.value) or f"{words} ({share:.2%})" in str(error.value)
+    assert ". Raise the budget, lower the context or the batch, add smaller formats, or loosen floors and pins. " in str(
+        error.value
+    )
+
+
+def test_of_a_pool_that_layers_take_nothing_of_only_more_helps() -> None:
+    pool = Budget(BudgetKind.POOL_BYTES, 1, device="desk", pool="vram")
+    nothing = Metered(Meter(8, 800, whole=True), np.zeros_like(WEIGHTS.sizes))
+    with pytest.raises(BudgetBelowFloorError) as error:
+        check_floors(pose_limits([pool], WEIGHTS, FOOTPRINT, metered={pool: nothing}), FOOTPRINT)
+    assert str(error.value).endswith("Raise the budget. Most of it: what is not planned (100%)")
+
+
 def test_every_limit_below_its_floor_is_named_with_its_layers() -> None:
     quick = Budget(BudgetKind.DECODE_SECONDS, 1e-11, context=CONTEXT, batch=BATCH, device="clock")
     budgets = [Budget(BudgetKind.EFFECTIVE_BITS, 0.5), Budget(BudgetKind.FILE_BYTES, 10**9), quick]
