@@ -15,6 +15,7 @@ from sensitivity.checkpoint.safetensors_layout import FILL_LIMIT, SHARD_BYTES, S
 from sensitivity.errors import CheckpointError
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.layer_rounding import LayerRounding
+from sensitivity.new_directory import require_new
 from sensitivity.rounding import Encoded, get_rounding
 from sensitivity.rounding.packing import compressed_tensors
 from sensitivity.safetensors_file import tensor_bytes, too_large, write_file
@@ -115,9 +116,7 @@ def write_checkpoint(
 @contextmanager
 def whole_or_nothing(directory: Path) -> Iterator[Path]:
     """A new directory beside the wanted one, renamed to it at the end and removed if anything fails."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        msg = f"{directory} already exists and is not empty; name a new directory for the checkpoint"
-        raise CheckpointError(msg)
+    require_new(directory)
     place = directory.parent / f".{directory.name}.{secrets.token_hex(4)}.partial"
     try:
         place.mkdir(parents=True)

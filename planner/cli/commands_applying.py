@@ -8,6 +8,7 @@ import typer
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json
 from planner.cli.workspace import open_database
 from planner.errors import InvalidRequestError
+from sensitivity.new_directory import require_new
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.gguf")
 
@@ -39,6 +40,7 @@ def apply(
     if dtype is not None and not fake:
         msg = "--dtype is of a fake-quantized checkpoint: give --fake too"
         raise InvalidRequestError(msg)
+    require_new(directory)
     database = open_database()
     from planner.worker.checkpoints import write_fake_checkpoint, write_plan_checkpoint  # torch
 

@@ -19,6 +19,7 @@ from planner.schemas.frontiers import FrontierRequest
 from planner.schemas.plan_keeping import PlanFilters
 from planner.schemas.plans import BoundsRequest, EvaluateRequest, PlanRequest
 from planner.services.pagination import PAGE_LIMIT
+from sensitivity.new_directory import require_new
 
 plans = typer.Typer(no_args_is_help=True, help="Stored plans.")
 ModelName = Annotated[str, typer.Argument(help="Model id or name.")]
@@ -310,7 +311,8 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_checkpoint(plan_id: str, directory: Path, target: str | None) -> None:
-    from planner.worker.checkpoints import write_plan_checkpoint
+    require_new(directory)
+    from planner.worker.checkpoints import write_plan_checkpoint  # torch
 
     database = open_database()
     say("loading the model and rounding its weights …")

@@ -27,5 +27,6 @@ def writer_for(runtime: RuntimeProfile, target: str | None) -> AbstractCheckpoin
     if chosen in possible:
         return known[chosen]
     msg = f"no checkpoint of {chosen or runtime.name!r} can be written for runtime {runtime.name!r}"
-    msg += f": use --target {' or '.join(possible)}" if possible else ": export the plan without --checkpoint"
+    others = "its own tools do, by what `bitplan export` writes; dense weights for any engine: `bitplan apply --fake`"
+    msg += f": use --target {' or '.join(possible)}" if possible else f": {others}"
     raise ExportError(msg, targets=possible)

@@ -76,6 +76,7 @@ def test_a_plan_becomes_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     packed = run_json(monkeypatch, "apply", made, str(tmp_path / "packed"))
     assert (packed["fake"], packed["checkpoint"]) == (False, str(tmp_path / "packed"))
     assert "model.layers.0.mlp.up_proj.weight_packed" in load_file(tmp_path / "packed" / "model.safetensors")
+    assert "is not empty" in run_json(monkeypatch, "apply", "no plan", str(tmp_path / "packed"), code=2)["detail"]  # at once
     assert "of weights" in run("apply", made, str(tmp_path / "dense"), "--fake", "--dtype", "float32")
     dense = load_file(tmp_path / "dense" / "model.safetensors")
     assert {str(tensor.dtype) for tensor in dense.values()} == {"torch.float32"}
