@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from planner.runtimes.profile import RuntimeProfile
 from planner.schemas.plan_previews import Tile
+from planner.services.tile_patterns import of_experts
 from planner.services.whole_problem import WholeProblem
 from sensitivity.checkpoint.description import Layer
 
@@ -94,6 +95,4 @@ def tiling_of(whole: WholeProblem) -> Tiling:
 
 def _pattern(layer: Layer, count: int) -> str:
     """What a rule calls the layers of a tile: the experts of a block differ in the number of the expert."""
-    if layer.expert is None or count == 1:
-        return layer.name
-    return layer.name.replace(f".experts.{layer.expert}.", ".experts.*.")
+    return layer.name if layer.expert is None or count == 1 else of_experts(layer.name)

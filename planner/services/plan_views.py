@@ -6,7 +6,6 @@ looked at is made into documents.
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +16,12 @@ from sqlalchemy.orm import Session
 from planner.errors import InvalidRequestError
 from planner.schemas.plans import PlanDocument
 from planner.services.plans import no_plan
+from planner.services.tile_patterns import of_experts
 from planner.storage.tables import PlanDocumentRow
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.kv_cache import KVCacheFormat
 from sensitivity.formats.registry import resolve_format
 
-_EXPERT: Final = re.compile(r"\.experts\.\d+\.")
 _SHAPE: Final = (4096, 4096)
 Order = Literal["model", "size", "loss", "bits"]
 ORDERS: Final[tuple[Order, ...]] = ("model", "size", "loss", "bits")
@@ -176,7 +175,7 @@ def tiles(view: PlanView, other: PlanView | None = None) -> list[PlanTile]:
     changed: Counter[tuple[int | None, str, str]] = Counter()
     names: dict[tuple[int | None, str, str], str] = {}
     for choice in _choices(view):
-        place = choice["block"], choice["kind"], _EXPERT.sub(".experts.*.", choice["layer"])
+        place = choice["block"], choice["kind"], of_experts(choice["layer"])
         found.setdefault(place, Counter())[choice["format"]] += 1
         names[place] = choice["layer"]
         changed[place] += there.get(choice["layer"], choice["format"]) != choice["format"]

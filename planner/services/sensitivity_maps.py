@@ -11,6 +11,7 @@ from planner.curves import Curves
 from planner.schemas.sensitivity_maps import FormatExtremes, MapFormat, MapTile, RankedLayer, SensitivityMap, Spread
 from planner.services.curves import find_setting, unit_of
 from planner.services.planning_inputs import find_model, load_layers
+from planner.services.tile_patterns import of_experts
 from planner.storage.cells import load_curves, measurements_version
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer
@@ -128,9 +129,11 @@ def _tile(layers: Sequence[Layer], curves: Curves[AbstractFormat], sizes: NDArra
 
 
 def _pattern(names: Sequence[str]) -> str:
-    """What is common to the names at both ends."""
+    """The name, the pattern of experts, or what is common to the names at both ends."""
     if len(names) == 1:
         return names[0]
+    if len({of_experts(name) for name in names}) == 1:
+        return of_experts(names[0])
     before = _shared_beginning(names)
     behind = _shared_beginning([name[len(before) :][::-1] for name in names])[::-1]
     return f"{before}*{behind}"
