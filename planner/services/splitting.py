@@ -187,8 +187,9 @@ def _refuse(outcomes: Sequence[Outcome], request: SplitRequest) -> NoReturn:
     least, nearest = min(((_least_picoseconds(outcome), outcome) for outcome in fitting), key=lambda pair: pair[0])
     at_least = Meter(PICOSECONDS).least(least)
     msg = (
-        f"no split decodes a token in {request.decode_seconds:.8g} s: the fastest one that both memories hold is after block "
-        f"{nearest.point.split} and takes {at_least:.8g} s at least. Raise the seconds or the memories, or add formats"
+        f"no split decodes a token in {request.decode_seconds:.8g} s: the fastest one that both memories hold has "
+        f"{_blocks(nearest.point.split)} on the front and takes {at_least:.8g} s at least. Raise the seconds or the memories, or "
+        f"add formats"
     )
     raise BudgetBelowFloorError(msg, smallest_feasible=at_least, unit="decode_seconds", split=nearest.point.split, splits=rows)
 
@@ -203,9 +204,10 @@ def _refuse_memory(nearest: Outcome, rows: list[dict[str, object]]) -> NoReturn:
     point = nearest.point
     front, back = point.parts
     msg = (
-        f"no split fits both memories. The nearest is after block {point.split}: the front takes {front.least_bytes:,} bytes at "
-        f"least and has {front.memory_bytes:,}, the back {back.least_bytes:,} and has {back.memory_bytes:,}. Raise the memories, "
-        f"add smaller formats, or loosen floors and pins. At its least the front has {front.made_of or 'nothing'}; the back has "
+        f"no split fits both memories. The nearest has {_blocks(point.split)} on the front, which takes at least "
+        f"{front.least_bytes:,} bytes and has {front.memory_bytes:,}, the back {back.least_bytes:,} and has "
+        f"{back.memory_bytes:,}. Raise the memories, add smaller formats, or loosen floors and pins. "
+        f"At its least the front has {front.made_of or 'nothing'}; the back has "
         f"{back.made_of or 'nothing'}"
     )
     raise BudgetBelowFloorError(
@@ -215,3 +217,7 @@ def _refuse_memory(nearest: Outcome, rows: list[dict[str, object]]) -> NoReturn:
         split=point.split,
         splits=rows,
     )
+
+
+def _blocks(count: int) -> str:
+    return "1 block" if count == 1 else f"{count} blocks"

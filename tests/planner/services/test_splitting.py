@@ -235,7 +235,9 @@ def test_one_byte_less_is_another_answer(database: Database) -> None:
     floors = least_bytes(database)
     front, back = floors[1]
     assert made(database, front, back).best.split == 1
-    with pytest.raises(BudgetBelowFloorError, match=f"the front takes {front:,} bytes at least and has {front - 1:,}"):
+    with pytest.raises(
+        BudgetBelowFloorError, match=f"1 block on the front, which takes at least {front:,} bytes and has {front - 1:,}"
+    ):
         made(database, front - 1, back)
     said = rf"the back {back:,} and has {back - 1:,}\. Raise the memories.*the back has [\d,]+ bytes of its 14 planned layers"
     with pytest.raises(BudgetBelowFloorError, match=said):
