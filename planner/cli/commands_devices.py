@@ -50,7 +50,8 @@ def show(name: DeviceArgument, as_json: AsJson = False) -> None:
     show_table(f"{found.name}: {found.description}", ["figure", "value", "status"], rows)
     if found.measured_entries:
         table = operations().get_latencies(name)
-        where = f"{table.processor}, {table.threads or '?'} threads, {table.software}"
+        threads = f"{table.threads or '?'} thread{'' if table.threads == 1 else 's'}"
+        where = f"{table.processor}, {threads}, {table.software}"
         out.print(f"{found.measured_entries} measured latencies: {where}", markup=False, highlight=False, soft_wrap=True)
         out.print(table.method, markup=False, highlight=False, soft_wrap=True)
 

@@ -100,8 +100,13 @@ def _what(limit: KeptLimit) -> str:
 
 
 def _show_placement(document: PlanDocument) -> None:
-    rows = [[part.pool, str(len(part.layers)), in_bytes(-(-part.size_bits // 8))] for part in document.placement]
-    show_table("what lies where (--json names the layers)", ["pool", "layers", "bytes"], rows)
+    used = {limit.pool: in_bytes(int(limit.used)) for limit in document.limits}
+    rows = [
+        [part.pool, str(len(part.layers)), in_bytes(-(-part.size_bits // 8)), used.get(part.pool, "")]
+        for part in document.placement
+    ]
+    columns = ["pool", "layers", "their bytes", "with what is not planned"]
+    show_table("what lies where (--json names the layers)", columns, rows)
 
 
 def _in_unit(kind: str, value: float) -> str:

@@ -118,7 +118,7 @@ def _format(name: str, words: Entry, model: ExportedModel) -> CandidateFormat:
         raise ExportError(msg, layers=[name], rule="one-symmetry")
     fmt = _integers().get((words.get("bits"), words.get("group_size")))
     if fmt is None:
-        msg = f"no candidate format has the scheme {dict(words)} of {name}; `GET /v1/formats` lists them"
+        msg = f"no candidate format has the scheme {dict(words)} of {name}; `bitplan formats` and `GET /v1/formats` list them"
         raise ExportError(msg, layers=[name], rule="unknown-scheme")
     return fmt
 

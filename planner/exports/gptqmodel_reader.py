@@ -140,5 +140,5 @@ def _format(bits: object, group_size: object) -> CandidateFormat:
     for fmt in all_formats():
         if fmt.type is ElementType.INT and fmt.symmetric and (fmt.num_bits, fmt.group_size or -1) == (bits, group_size):
             return fmt
-    msg = f"no candidate format has {bits} bits and group_size {group_size}; `GET /v1/formats` lists them"
+    msg = f"no candidate format has {bits} bits and group_size {group_size}; `bitplan formats` and `GET /v1/formats` list them"
     raise ExportError(msg, rule="unknown-scheme")

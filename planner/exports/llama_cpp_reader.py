@@ -158,6 +158,9 @@ def _require_pure(command: str) -> None:
 
 def _format(type_name: str, formats: Mapping[str, str], layer: str) -> CandidateFormat:
     if type_name not in formats:
-        msg = f"{layer} would be stored as {type_name}, which is no candidate format; `GET /v1/formats` lists them"
+        msg = (
+            f"{layer} would be stored as {type_name}, which is no candidate format; `bitplan formats` and `GET /v1/formats` list "
+            f"them"
+        )
         raise ExportError(msg, layers=[layer], rule="unknown-format")
     return get_format(formats[type_name])

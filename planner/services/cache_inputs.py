@@ -68,7 +68,7 @@ class CacheInputs:
             PinConflictError: tied caches without a common format.
         """
         if context < 1:
-            msg = "kv_formats need the context of the budget: how many tokens of a sequence are in the caches"
+            msg = "kv_formats (--kv) need the context of the budget (--context): how many tokens of a sequence are in the caches"
             raise InvalidRequestError(msg)
         classes = cache_classes(self.caches, self.menu, self.rules, context=context, batch=batch)
         loss, variance = np.zeros(classes.legal.shape), np.zeros(classes.legal.shape)
@@ -137,8 +137,9 @@ def _the_one(model: ModelRow, rows: Sequence[ProbeSettingRow], asked: str) -> Pr
     found = next((row for row in rows if row.id == asked), None)
     if found is None:
         msg = (
-            f"model {model.name!r} has no cells of caches in probe setting {asked!r}: see GET /v1/models/{model.id}/settings for "
-            f"those of {KV_CACHE.name}, or leave kv_setting out for the freshest"
+            f"model {model.name!r} has no cells of caches in probe setting {asked!r}: see bitplan curves list "
+            f"{model.name}, or GET /v1/models/{model.id}/settings, for those of {KV_CACHE.name}, or leave kv_setting out for the "
+            f"freshest"
         )
         raise NotFoundError(msg, setting=asked)
     return found

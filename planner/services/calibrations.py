@@ -8,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from planner.errors import NotFoundError
+from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.calibrations import Calibration, CalibrationPage, CreateCalibration
+from planner.schemas.plans import PlanDocument
 from planner.services.confinement import confine
 from planner.services.pagination import page
 from planner.storage.tables import CalibrationSetRow
@@ -67,6 +68,22 @@ def create(session: Session, prepared: CalibrationSetRow) -> tuple[Calibration, 
         except IntegrityError:
             known = session.get_one(CalibrationSetRow, prepared.id)
     return (_document(prepared), True) if known is None else (_document(known), False)
+
+
+def text_of_plan(document: PlanDocument, asked: str | None) -> str:
+    """Id of the calibration set asked for, else of that of a plan's curves.
+
+    Raises:
+        InvalidRequestError: neither is there.
+    """
+    found = asked or document.provenance.calibration
+    if found is None:
+        msg = (
+            "name a calibration set: the curves of this plan were made without text (bitplan calibrations add, or POST "
+            "/v1/calibrations, makes one)"
+        )
+        raise InvalidRequestError(msg)
+    return found
 
 
 def find_calibration(session: Session, key: str) -> CalibrationSetRow:

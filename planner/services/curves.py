@@ -90,7 +90,10 @@ def find_setting(
     """
     known = _settings(session, model)
     if setting is not None and all(item.id != setting for item in known):
-        msg = f"model {model.name!r} has no cells of probe setting {setting!r}: see GET /v1/models/{model.id}/settings"
+        msg = (
+            f"model {model.name!r} has no cells of probe setting {setting!r}: see bitplan curves list "
+            f"{model.name}, or GET /v1/models/{model.id}/settings"
+        )
         raise NotFoundError(msg, setting=setting)
     offered = [item for item in known if probe in (None, item.probe)]
     if not offered:

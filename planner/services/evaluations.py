@@ -13,6 +13,7 @@ from planner.schemas.jobs import Job
 from planner.schemas.plans import EvaluateRequest, Evaluation, Measured, PlanDocument
 from planner.schemas.sizes import Size
 from planner.services import jobs
+from planner.services.calibrations import text_of_plan
 from planner.services.curve_rounding import curve_rounding
 from planner.services.job_forecasts import evaluation_seconds
 from planner.services.plans import get_plan, no_plan
@@ -34,12 +35,9 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         ConflictError: the curves were rounded by another version of their method.
     """
     document = get_plan(session, plan_id)
-    calibration = request.calibration or document.provenance.calibration
-    if calibration is None:
-        msg = "name a calibration set: the curves of this plan were made without text (POST /v1/calibrations makes one)"
-        raise InvalidRequestError(msg)
+    calibration = text_of_plan(document, request.calibration)
     if session.get(CalibrationSetRow, calibration) is None:
-        msg = f"no calibration set {calibration!r}: see GET /v1/calibrations"
+        msg = f"no calibration set {calibration!r}: see bitplan calibrations list, or GET /v1/calibrations"
         raise NotFoundError(msg)
     _refuse_foreign(document)
     rounding = curve_rounding(session, document)

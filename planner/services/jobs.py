@@ -226,7 +226,7 @@ def _calibration(session: Session, request: SubmitSensitivity) -> str | None:
     else:
         return None
     if request.calibration is None:
-        msg = f"{what} runs on text: name a calibration set (POST /v1/calibrations makes one)"
+        msg = f"{what} runs on text: name a calibration set (bitplan calibrations add, or POST /v1/calibrations)"
         raise InvalidRequestError(msg)
     return find_calibration(session, request.calibration).id
 

@@ -176,7 +176,8 @@ def _wanted(
     how = f" with rounding {rounding}, and on the source's text if the method looks at inputs" if rounding else ""
     if setting is not None:
         msg = (
-            f"model {model.name!r} has no cells of {probe!r} in setting {setting!r}{how}: see GET /v1/models/{model.id}/settings"
+            f"model {model.name!r} has no cells of {probe!r} in setting {setting!r}{how}: see bitplan curves list {model.name}, "
+            f"or GET /v1/models/{model.id}/settings"
         )
         raise NotFoundError(msg, setting=setting)
     command = f"bitplan measure {model.name} --probe {probe}{' --sample 40' if rounding else ''}"

@@ -25,7 +25,7 @@ class MeasuredPlan:
         plan: id of the plan, or of the one that the uniform format was measured beside.
         runtime: whose packing counts its bytes.
         effective_bits: stored bits of the planned layers ÷ their weights.
-        file_bytes: all tensors.
+        file_bytes: of the files of weights, as the plan counted them.
         kl: nats per token, to the unquantized model.
         kl_error: standard error over sequences; ``None`` where one sequence cannot tell.
         predicted: loss that the plan was made with, in nats per token or relative; ``None`` for a uniform format.

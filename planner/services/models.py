@@ -112,7 +112,10 @@ def delete_model(session: Session, key: str) -> None:
     row = find_model(session, key)
     jobs = list(session.scalars(select(JobRow.id).where(JobRow.model_id == row.id, JobRow.state.in_(UNFINISHED))))
     if jobs:
-        msg = f"{len(jobs)} jobs of model {row.name!r} have not ended: cancel them first (POST /v1/jobs/ID/cancel)"
+        msg = (
+            f"{len(jobs)} jobs of model {row.name!r} have not ended: cancel them first (bitplan jobs cancel, or POST "
+            f"/v1/jobs/ID/cancel)"
+        )
         raise ConflictError(msg, jobs=jobs[:20])
     refuse_kept_plans(session, row.id)
     try:

@@ -118,7 +118,8 @@ def _check_room(session: Session, model: ModelRow) -> None:
     query = select(func.count()).select_from(PlanNameRow).where(PlanNameRow.model_id == model.id)
     if session.execute(query).scalar_one() >= MOST_NAMES:
         msg = (
-            f"model {model.name!r} has {MOST_NAMES} names of plans: take one away first (DELETE /v1/models/MODEL/plan-names/NAME)"
+            f"model {model.name!r} has {MOST_NAMES} names of plans: take one away first (bitplan plans unname, or DELETE "
+            f"/v1/models/MODEL/plan-names/NAME)"
         )
         raise InvalidRequestError(msg)
 
@@ -130,7 +131,10 @@ def _moved(name: str, current: str | None) -> ConflictError:
 
 
 def _no_name(model: ModelRow, name: str) -> NotFoundError:
-    msg = f"no plan of model {model.name!r} is called {name!r}: see GET /v1/models/{model.id}/plan-names"
+    msg = (
+        f"no plan of model {model.name!r} is called {name!r}: see bitplan plans names {model.name}, or GET "
+        f"/v1/models/{model.id}/plan-names"
+    )
     return NotFoundError(msg, model=model.id, name=name)
 
 

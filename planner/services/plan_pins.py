@@ -102,7 +102,7 @@ def refuse_kept_plans(session: Session, model_id: str) -> None:
 def _pin(session: Session, plan_id: str) -> PlanPinRow:
     row = session.get(PlanPinRow, plan_id)
     if row is None:
-        msg = f"no plan {plan_id!r} is pinned: see GET /v1/plans?pinned=true"
+        msg = f"no plan {plan_id!r} is pinned: see bitplan plans list --pinned, or GET /v1/plans?pinned=true"
         raise NotFoundError(msg, plan=plan_id)
     return row
 

@@ -169,7 +169,7 @@ def _plan_json(session: Session, plan_id: str) -> bytes | NotFoundError:
 
 def no_plan(plan_id: str) -> NotFoundError:
     """What is said of an id that no plan has."""
-    return NotFoundError(f"no plan {plan_id!r}: list plans with GET /v1/plans", plan=plan_id)
+    return NotFoundError(f"no plan {plan_id!r}: see bitplan plans list, or GET /v1/plans", plan=plan_id)
 
 
 def _columns(document: PlanDocument) -> dict[str, Any]:

@@ -285,7 +285,10 @@ def _find_setting(
     rounding = None if request.rounding is None else get_rounding_facts(request.rounding).name
     newest = {row.setting_id: row.measured_at for row in sorted(measured, key=lambda row: row.measured_at)}
     if request.setting is not None and request.setting not in newest:
-        msg = f"model {model.name!r} has no cells of probe setting {request.setting!r}: see GET /v1/models/{model.id}/settings"
+        msg = (
+            f"model {model.name!r} has no cells of probe setting {request.setting!r}: see bitplan curves list "
+            f"{model.name}, or GET /v1/models/{model.id}/settings"
+        )
         raise NotFoundError(msg, setting=request.setting)
     wanted = [request.setting] if request.setting is not None else list(newest)
     found = list(session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(wanted))))

@@ -10,7 +10,7 @@ from planner.measuring import setting_of
 from planner.schemas.jobs import Job
 from planner.schemas.plans import MeasureAroundRequest, PlanDocument, PlanRequest, RefineRequest
 from planner.services import jobs
-from planner.services.calibrations import find_calibration
+from planner.services.calibrations import find_calibration, text_of_plan
 from planner.services.curve_rounding import curve_rounding
 from planner.services.plan_questions import asked_again
 from planner.services.plans import get_plan, make_plan
@@ -96,11 +96,7 @@ def _calibration(session: Session, document: PlanDocument, request: MeasureAroun
     if get_rounding_facts(rounding).needs_inputs and request.calibration not in (None, own):
         msg = f"{rounding} rounds by the text of the plan's curves: measure around it on the same"
         raise InvalidRequestError(msg, calibration=own)
-    chosen = request.calibration or own
-    if chosen is None:
-        msg = "name a calibration set: the curves of this plan were made without text (POST /v1/calibrations makes one)"
-        raise InvalidRequestError(msg)
-    return find_calibration(session, chosen).id
+    return find_calibration(session, text_of_plan(document, request.calibration)).id
 
 
 def _freshest_setting(session: Session, document: PlanDocument) -> str:

@@ -13,7 +13,7 @@ from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.schemas.searches import SearchRequest
 from planner.services import jobs
 from planner.services.asking import ask, beside_caches
-from planner.services.calibrations import find_calibration
+from planner.services.calibrations import find_calibration, text_of_plan
 from planner.services.curve_rounding import curve_rounding
 from planner.services.plan_questions import asked_again
 from planner.services.plans import get_plan, make_plan, store_plan
@@ -39,7 +39,7 @@ def submit_search(session: Session, plan_id: str, request: SearchRequest) -> Job
     """
     document = get_plan(session, plan_id)
     rounding = curve_rounding(session, document)
-    text = _text(session, document, request)
+    text = find_calibration(session, text_of_plan(document, request.calibration))
     question = _question(document)
     payload = {
         "plan_id": plan_id,
@@ -75,14 +75,6 @@ def store_found(session: Session, payload: Mapping[str, Any], layers: Mapping[st
     found = made.model_copy(update={"notes": [*made.notes, said]})
     store_plan(session, found)
     return found
-
-
-def _text(session: Session, document: PlanDocument, request: SearchRequest) -> CalibrationSetRow:
-    chosen = request.calibration or document.provenance.calibration
-    if chosen is None:
-        msg = "name a calibration set: the curves of this plan were made without text (POST /v1/calibrations makes one)"
-        raise InvalidRequestError(msg)
-    return find_calibration(session, chosen)
 
 
 def _question(document: PlanDocument) -> PlanRequest:

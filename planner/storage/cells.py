@@ -105,7 +105,7 @@ def store_cells(
     try:
         _upsert(session, rows, job_id=job_id, now=now)
     except KeyError as error:
-        msg = f"the model has no layer {error.args[0]!r}; its layers are at /v1/models/{model_id}/layers"
+        msg = f"the model has no layer {error.args[0]!r}; see bitplan models layers, or /v1/models/{model_id}/layers"
         raise InvalidRequestError(msg, layer=error.args[0]) from error
     return sum(len(column) for column in by_format.values())
 
@@ -136,7 +136,7 @@ def load_curves(
     names = tuple(ids) if layers is None else tuple(layers)
     unknown = next((name for name in names if name not in ids), None)
     if unknown is not None:
-        msg = f"the model has no layer {unknown!r}; its layers are at /v1/models/{model_id}/layers"
+        msg = f"the model has no layer {unknown!r}; see bitplan models layers, or /v1/models/{model_id}/layers"
         raise InvalidRequestError(msg, layer=unknown)
     positions = _Positions(np.array([ids[name] for name in names], dtype=np.int64))
     shape = (len(names), len(formats))

@@ -40,8 +40,9 @@ def get_format(name: str) -> CandidateFormat:
     found = formats.get(name.upper())
     if found is not None:
         return found
-    close = difflib.get_close_matches(name.upper(), formats, n=3) or sorted(formats)[:5]
-    msg = f"unknown format {name!r}; close to it: {', '.join(close)}. `bitplan formats` and `GET /v1/formats` list all {len(formats)}"
+    close = difflib.get_close_matches(name.upper(), formats, n=4, cutoff=0.0)
+    listed = f"`bitplan formats` and `GET /v1/formats` list all {len(formats)}"
+    msg = f"unknown format {name!r}; close to it: {', '.join(close)}. {listed}"
     raise UnknownFormatError(msg)
 
 

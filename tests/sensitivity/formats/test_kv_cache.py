@@ -91,6 +91,7 @@ def test_a_probe_is_given_formats_of_its_own_family() -> None:
         (FormatFamily.WEIGHTS, "K_INT4", "the probe p measures formats of weights, not K_INT4"),
         (FormatFamily.WEIGHTS, "ANY", "measures formats of weights"),
         (FormatFamily.WEIGHTS, "INT4_G63", "close to it: INT4_G64"),
+        (FormatFamily.WEIGHTS, "INT9", r"close to it: INT"),
         (FormatFamily.KV_CACHE, "INT4_G64", "formats of the K and V caches, not INT4_G64: leave formats out, or use K_INT2"),
         (FormatFamily.ANY, "INT4_G64", "layers whatever their format, not INT4_G64: leave formats out, or use ANY"),
     ):
