@@ -105,7 +105,8 @@ def test_the_latest_problem_is_remembered_however_large(database: Database, monk
 
 
 def _smallest(whole: WholeProblem) -> NDArray[np.int64]:
-    return np.where(whole.classes.legal, whole.classes.sizes, np.iinfo(np.int64).max).argmin(axis=1)
+    choice: NDArray[np.int64] = np.where(whole.classes.legal, whole.classes.sizes, np.iinfo(np.int64).max).argmin(axis=1)
+    return choice
 
 
 def test_a_plan_that_was_not_proven_in_time_is_solved_again(database: Database) -> None:
