@@ -44,7 +44,7 @@ MOST_TOGETHER: Final = 64
 TURN_SECONDS: Final = 0.03
 """A turn that has lasted so long begins no further plan."""
 
-READ_TOGETHER: Final = 32
+READ_TOGETHER: Final = 8
 """Stored plans that are looked up at once."""
 
 Asked = TypeVar("Asked")
