@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Endpoint)
 @router.post("/{model}/imports", status_code=201)
 @needs(AccessScope.MEASURE)
 def import_files(model: ModelKey, request: ImportRequest, database: DatabaseOf, response: Response) -> ImportDocument:
-    """Import exllamav2's measurement, auto-round's scheme cache, mlx-lm's sensitivities or a CSV table as cells, or EvoPress' as a plan.
+    """Import exllamav2's measurement, auto-round's cache, mlx-lm's sensitivities or a CSV table as cells, EvoPress' as a plan.
 
     All of the files or nothing is stored. The same files give the same cells; a plan is a new one each time.
     """

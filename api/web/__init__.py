@@ -1,1 +1,1 @@
-"""The page: server-rendered, without scripts; it shows what the services answer and computes nothing of its own."""
+"""The page: server-rendered, no inline script; it shows what the services answer and computes nothing of its own."""

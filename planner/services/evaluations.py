@@ -26,7 +26,7 @@ class EvaluationPage(Page[Evaluation]):
 
 
 def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) -> Job:
-    """Queue the evaluation of a plan.
+    """Queue the evaluation of a plan. The same evaluation while its job is unfinished gives that job.
 
     Raises:
         NotFoundError: no such plan or calibration set.
@@ -48,6 +48,9 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         "rounding_calibration_id": rounding.calibration_id,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
+    same = jobs.find_unfinished(session, kind=jobs.EVALUATION, model_id=document.model, payload=payload)
+    if same is not None:
+        return same
     terms = Terms(forecast_seconds=evaluation_seconds(session, document.model, payload))
     return jobs.submit(session, kind=jobs.EVALUATION, model_id=document.model, payload=payload, terms=terms)
 

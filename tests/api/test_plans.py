@@ -68,6 +68,8 @@ def test_an_evaluation_is_a_job(client: TestClient, measured: Measured) -> None:
     assert answer.status_code == 202
     assert answer.json()["kind"] == "evaluation"
     assert client.get(answer.headers["location"]).json()["state"] == "queued"
+    again = client.post(f"/v1/plans/{plan['id']}/evaluate", json={"calibration": measured.calibration})
+    assert again.json()["id"] == answer.json()["id"]
     assert client.get(f"/v1/plans/{plan['id']}/evaluations").json()["items"] == []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.api.serving import Served, serve
 from tests.web.chromium import Watched, watched_page
@@ -198,3 +198,24 @@ def test_an_unknown_model_is_a_page_of_its_own(browser: Browser, served: Served)
         watched.page.goto("/models/nobody/studio")
         assert "nobody" in watched.page.inner_text("main")
     assert watched.faults == []
+
+
+def test_a_plan_cannot_be_kept_before_there_is_one(watched: Watched) -> None:
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/v1/plans/preview*", lambda route: held.append(route))  # noqa: PLW0108  (playwright marks its handlers)
+    page.goto(STUDIO)
+    page.wait_for_selector("#keep:disabled")
+    assert held
+    assert all(page.is_disabled(f"#{name}") for name in ("slider", "amount", "curl", "keep"))
+    page.unroute("**/v1/plans/preview*")  # what is held goes on
+    page.wait_for_selector("body[data-drawn]")
+    assert not any(page.is_disabled(f"#{name}") for name in ("slider", "amount", "curl", "keep"))
+
+
+def test_a_menu_without_a_format_is_the_whole_menu(watched: Watched) -> None:
+    page = watched.page
+    opened(page, "?effective_bits=4.5&formats=INT4_G64")
+    page.evaluate("document.querySelector('#formats').closest('details').open = true")
+    after(page, "click", "#formats input[value='INT4_G64']")
+    assert page.locator("#formats input:checked").count() == 8

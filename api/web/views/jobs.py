@@ -36,6 +36,8 @@ def list_jobs(
         with database.read_session() as session:
             found = models.get_model(session, model) if model else None
             known = models.list_models(session, limit=_OFFERED).items
+            if found is not None and all(item.id != found.id for item in known):
+                known = [found, *known]
             texts = calibrations.list_calibrations(session, limit=_OFFERED).items
             context = {
                 "model": found,
@@ -134,9 +136,17 @@ def part_of(
         "live": any(not job.state.is_final for job in found.items),
         "query": urlencode(given),
         "query_without_cursor": urlencode({name: value for name, value in given.items() if name in ("model", "state")}),
-        "names": {item.id: item.name for item in models.list_models(session, limit=_OFFERED).items} if named else {},
+        "names": _names(session, model) if named else {},
         "nothing": "No job is in this state." if state else "No job was submitted yet.",
     }
+
+
+def _names(session: Session, model: str | None) -> dict[str, str]:
+    """Names of the models that jobs are of, by their ids: that of the asked one however old it is."""
+    found = models.list_models(session, limit=_OFFERED).items
+    if model is not None and all(model != item.id for item in found):
+        found = [models.get_model(session, model), *found]
+    return {item.id: item.name for item in found}
 
 
 def _state(word: str | None) -> JobState | None:

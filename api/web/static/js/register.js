@@ -61,6 +61,10 @@ form.addEventListener("input", () => {
   waiting = setTimeout(look, PAUSE);
 });
 
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) form.querySelector("button").disabled = false; // come back to
+});
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   clearTimeout(waiting);
@@ -73,7 +77,6 @@ form.addEventListener("submit", async (event) => {
     location.assign(`/models/${model.id}`);
   } catch (error) {
     say("problem", error.message);
-  } finally {
-    button.disabled = false;
+    button.disabled = false; // else the page is being left: a second press would start it again
   }
 });

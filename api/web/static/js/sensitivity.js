@@ -82,12 +82,12 @@ function drawCurve(points) {
 }
 
 async function showExperts() {
-  const wanted = tile;
+  const [wanted, wantedMap] = [tile, map];
   const format = map.formats[at].name;
   try {
     const query = new URLSearchParams({ setting: map.setting.id, formats: format, layers: tile.pattern });
     const found = await ask(path(`curves?${query}`));
-    if (wanted !== tile || format !== map.formats[at].name) return;
+    if (wanted !== tile || wantedMap !== map || format !== map.formats[at].name) return;
     cells = found.items.filter((cell) => cell.kind === tile.kind);
     byId("experts-title").textContent = `${cells.length} layers of this tile in ${format}`;
     redrawExperts();
@@ -106,6 +106,7 @@ function redrawExperts() {
 
 // The curve of one expert, or of their mean.
 async function showExpert(layer) {
+  const [ownMap, ownTile] = [map, tile];
   expert = layer || null;
   redrawExperts();
   remember();
@@ -116,9 +117,10 @@ async function showExpert(layer) {
   try {
     const query = new URLSearchParams({ setting: map.setting.id, layers: layer });
     const found = await ask(path(`curves?${query}`));
+    if (map !== ownMap || tile !== ownTile || expert !== layer) return; // something else was chosen meanwhile
     const losses = new Map(found.items.map((cell) => [cell.format, cell]));
     const own = { ...tile, layers: 1, loss: map.formats.map(({ name }) => losses.get(name)?.loss ?? null), standard_error: map.formats.map(({ name }) => losses.get(name)?.standard_error ?? null) };
-    if (expert === layer) drawCurve(pointsOf(own, map));
+    drawCurve(pointsOf(own, map));
     drawn();
   } catch (error) {
     tell(error.message);
@@ -150,7 +152,10 @@ async function compare() {
     return;
   }
   try {
-    const found = drawComparison(byId("comparison"), { first: map, second: await fetchMap(other.value), format: map.formats[at].name });
+    const [first, format, wanted] = [map, map.formats[at].name, other.value];
+    const second = await fetchMap(wanted);
+    if (map !== first || map.formats[at].name !== format || other.value !== wanted) return; // another one was chosen meanwhile
+    const found = drawComparison(byId("comparison"), { first, second, format });
     pairs = found.pairs;
     byId("agreement").textContent = found.words;
     drawn();

@@ -46,6 +46,9 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
   };
   form.addEventListener("input", soon);
   part.addEventListener("toggle", soon);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) soon(); // come back to: the forecast offers the button again
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -56,8 +59,7 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
       location.assign(`/jobs/${job.id}`);
     } catch (error) {
       say("problem", error.message);
-    } finally {
-      button.disabled = false;
+      button.disabled = false; // else the page is being left: a second press would start it again
     }
   });
 }

@@ -31,6 +31,7 @@ let tiles = [];
 let shownQuestion = null; // whose frontier is drawn
 let frontier = [];
 let drawings = 0;
+let keeping = false; // a plan is being stored
 
 const range = makeRange({ slider: element("slider"), amount: element("amount"), least: element("least"), most: element("most"), changed: moved });
 const board = makeControls(controls, state, { changed: rethink, measureAnew });
@@ -44,6 +45,13 @@ function asked() {
   const probing = value === null;
   const limits = probing ? { ...state.limits, [state.unit]: UNITS[state.unit].huge } : state.limits;
   return { body: planRequest(model, { ...state, limits }), unit: state.unit, value, probing };
+}
+
+// What stores or moves a budget waits until there is one: while its ends are asked for, the question holds none of the user's.
+function settle() {
+  const unknown = state.limits[state.unit] === null;
+  for (const id of ["slider", "amount", "curl"]) element(id).disabled = unknown;
+  element("keep").disabled = unknown || keeping || !element("problem").hidden;
 }
 
 async function preview({ body }, signal) {
@@ -82,6 +90,7 @@ function measureAnew(unit) {
   state.limits[unit] = null;
   range.use(unit);
   board.showUnits(plan?.largest.file_bytes ?? 0);
+  settle();
   replan(asked(), { urgent: true });
 }
 
@@ -96,6 +105,7 @@ function show(answer, { unit, value, probing }) {
   if (probing) {
     if (plan === null) board.showUnits(answer.largest.file_bytes);
     state.limits[unit] = range.at({ kind: unit, least: ends.least, most: ends.most }, share ?? usualShare(answer));
+    settle();
     replan(asked());
     remember();
     return;
@@ -131,7 +141,7 @@ function draw(value) {
   beside.move(plan);
   element("notes").replaceChildren(...plan.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
   showPins(state.pins, unpin);
-  element("keep").disabled = false;
+  settle();
   drawings += 1; // for whoever waits for the picture of a budget: tests, and what measures how long it takes
   document.body.dataset.shown = String(value);
   document.body.dataset.drawn = String(drawings);
@@ -155,6 +165,8 @@ async function drawFrontier() {
     beside.move(plan);
     document.body.dataset.frontier = String(frontier.length);
   } catch (error) {
+    if (key !== shownQuestion) return;
+    shownQuestion = null; // the next plan asks again
     tell(`The curve of all budgets could not be drawn: ${error.message}`);
   }
 }
@@ -164,7 +176,7 @@ function refuse(error, { unit }) {
   element("problem").textContent = error.message;
   element("problem").hidden = false;
   for (const id of ["strip", "facts"]) element(id).classList.add("stale");
-  element("keep").disabled = true;
+  settle();
   const floor = error.problem?.smallest_feasible;
   const kind = error.problem?.unit ?? unit;
   element("repair").hidden = floor === undefined || UNITS[kind] === undefined;
@@ -172,6 +184,8 @@ function refuse(error, { unit }) {
     element("take-floor").textContent = `Take the smallest plan: ${inWords(kind, floor)}`;
     element("take-floor").onclick = () => {
       state.limits[kind] = floor;
+      board.showUnits(plan?.largest.file_bytes ?? 0);
+      settle();
       rethink();
     };
   }
@@ -209,14 +223,22 @@ element("studio").addEventListener("submit", (event) => event.preventDefault());
 element("unit").addEventListener("change", (event) => measureAnew(event.target.value));
 
 element("keep").addEventListener("click", async () => {
-  element("keep").disabled = true;
+  keeping = true;
+  settle();
   try {
     const kept = await submit("/v1/plans", asked().body);
     location.assign(`/plans/${kept.id}`);
   } catch (error) {
     tell(error.message);
-    element("keep").disabled = false;
+    keeping = false;
+    settle();
   }
+});
+
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return; // come back to
+  keeping = false;
+  settle();
 });
 
 offerCopy(element("curl"), () => asCurl("/v1/plans", asked().body));
@@ -225,4 +247,5 @@ offerSaving(element("strip"), `${controls.model.name}-bits`, rows);
 offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => beside.rows(plan, frontier));
 
 range.use(state.unit);
+settle();
 replan(asked());

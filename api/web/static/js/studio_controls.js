@@ -86,8 +86,10 @@ export function makeControls(given, state, { changed, measureAnew }) {
   function showMenus() {
     const { refused, kv_refused: kvRefused } = runtimeOf();
     menu(element("formats"), settingOf().formats, refused, state.formats, (chosen, all) => {
-      state.formats = all ? null : chosen;
-      for (const [pattern, format] of state.pins) if (!all && !chosen.includes(format)) state.pins.delete(pattern);
+      state.formats = all || chosen.length === 0 ? null : chosen; // no format at all is no question: all are back
+      if (chosen.length === 0) showMenus();
+      const gone = new Set(state.formats === null ? [] : settingOf().formats.map((one) => one.name).filter((name) => !chosen.includes(name)));
+      for (const [pattern, format] of state.pins) if (gone.has(format)) state.pins.delete(pattern);
     });
     menu(element("kv-formats"), given.kv_formats, kvRefused, state.kvFormats ?? [], (chosen) => { state.kvFormats = chosen.length ? chosen : null; });
     element("kv").hidden = given.kv_formats.length === 0;
