@@ -204,10 +204,11 @@ def test_a_plan_cannot_be_kept_before_there_is_one(watched: Watched) -> None:
     page = watched.page
     held: list[Route] = []
     page.route("**/v1/plans/preview*", lambda route: held.append(route))  # noqa: PLW0108  (playwright marks its handlers)
-    page.goto(STUDIO)
+    with page.expect_request("**/v1/plans/preview*"):
+        page.goto(STUDIO)
     page.wait_for_selector("#keep:disabled")
-    assert held
     assert all(page.is_disabled(f"#{name}") for name in ("slider", "amount", "curl", "keep"))
+    assert held
     page.unroute("**/v1/plans/preview*")  # what is held goes on
     page.wait_for_selector("body[data-drawn]")
     assert not any(page.is_disabled(f"#{name}") for name in ("slider", "amount", "curl", "keep"))
