@@ -16,26 +16,6 @@ export function colourOf(bits) {
   return d3.interpolateCividis(Math.min(Math.max(share, 0), 1));
 }
 
-// Layers by block and kind, as a preview of a plan answers them.
-//   layers: [{layer, kind, block (null outside of the blocks), format, bits, changed?}]
-export function tilesOf(layers) {
-  const tiles = new Map();
-  for (const one of layers) {
-    const pattern = one.layer.replace(/\.experts\.\d+\./, ".experts.*.");
-    const key = `${one.block}|${one.kind}|${pattern.includes("*")}`;
-    let tile = tiles.get(key);
-    if (tile === undefined) {
-      tile = { block: one.block, kind: one.kind, pattern, layers: 0, bits: 0, formats: {}, changed: false };
-      tiles.set(key, tile);
-    }
-    tile.layers += 1;
-    tile.bits += (one.bits - tile.bits) / tile.layers;
-    tile.formats[one.format] = (tile.formats[one.format] ?? 0) + 1;
-    tile.changed ||= Boolean(one.changed);
-  }
-  return [...tiles.values()];
-}
-
 // What a tile is called: "down_proj of block 3, 128 experts".
 export function nameOf(tile) {
   const where = tile.block === null ? tile.pattern : `${tile.kind} of block ${tile.block}`;
