@@ -49,6 +49,7 @@ from api.routes import (
 from api.stopping import on_stop
 from api.token_buckets import TokenBuckets
 from api.tracing import telemetry
+from api.turns import Turns
 from api.web import pages, sign_in
 from planner.settings import Settings
 from planner.storage.database import Database
@@ -100,6 +101,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.readiness = Readiness(used)
     app.state.watch = JobWatch(used)
     app.state.desk = PlanDesk(used)
+    app.state.previews, app.state.curves = Turns(), Turns()  # apart: a curve of all budgets takes as long as many plans
     app.state.keyring = Keyring(used)
     app.state.buckets = _buckets(settings)
     foreseen = problems.install(app)

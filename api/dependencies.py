@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Query, Request
 from api.callers import caller_of, is_local
 from api.job_watch import JobWatch
 from api.plan_desk import PlanDesk
+from api.turns import Turns
 from planner.schemas.plan_keeping import NAME_PATTERN
 from planner.services.pagination import PAGE_LIMIT
 from planner.settings import Settings
@@ -22,6 +23,16 @@ async def _database(request: Request) -> Database:
 def desk_of(request: Request) -> PlanDesk:
     """Where the plans of this process are made."""
     return cast(PlanDesk, request.app.state.desk)
+
+
+def previews_of(request: Request) -> Turns:
+    """Where plans of this process are made that nobody keeps."""
+    return cast(Turns, request.app.state.previews)
+
+
+def curves_of(request: Request) -> Turns:
+    """Where frontiers of this process are made."""
+    return cast(Turns, request.app.state.curves)
 
 
 async def _watch(request: Request) -> JobWatch:
