@@ -19,7 +19,7 @@ MOST_ABOVE, MOST_BELOW = 0.25, 0.10
 """Of the truth."""
 
 RUNS: dict[str, dict[str, Any]] = {
-    "weight_error": {"probe": "weight_error"},
+    "weight_error": {"probe": "weight_error", "sequences": 0},
     "output_error": {"probe": "output_error"},
     "fisher": {"probe": "fisher"},
     "kl, two blocks": {"probe": "kl", "units": 2, "sequences": 4},
