@@ -12,7 +12,13 @@ from planner.services import comparisons, curve_fits
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 SettingOrProbe = Annotated[
-    str, Query(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$", description="name of a probe, or id of one probe setting")
+    str,
+    Query(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[a-z0-9_]+(:[a-z0-9_]+)?$",
+        description="name of a probe, also with a rounding method (fisher:gptq), or id of one probe setting",
+    ),
 ]
 
 

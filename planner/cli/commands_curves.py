@@ -64,7 +64,7 @@ def fit(
 @curves.command("compare")
 def compare(
     model: ModelName,
-    first: Annotated[str, typer.Argument(help="Name of a probe, or id of a setting.")],
+    first: Annotated[str, typer.Argument(help="A probe, also with its rounding method (fisher:gptq), or id of a setting.")],
     second: Annotated[str, typer.Argument(help="What to compare it with, likewise.")],
     formats: options.Formats = None,
     layers: Layers = None,

@@ -32,7 +32,7 @@ def compare(
     Args:
         session: where to read.
         key: model id, or its name.
-        first: name of a probe (its freshest setting), or id of a setting.
+        first: name of a probe (its freshest setting), probe and rounding method (``fisher:gptq``), or id of a setting.
         second: what to compare it with, likewise.
         formats: candidate formats; by default every one that both have.
         layers: shell-style pattern of layer names.
@@ -40,7 +40,7 @@ def compare(
     Raises:
         NotFoundError: no such model, or no such setting of it.
         InvalidRequestError: both are one setting.
-        UnmeasuredError: nothing was measured with one of the probes, or they have no cell in common.
+        UnmeasuredError: nothing was measured with one of the probes, rounded so, or they have no cell in common.
         UnknownFormatError: no such format.
     """
     named = None if formats is None else [*formats, ANY_FORMAT.name]
@@ -72,7 +72,8 @@ def compare(
 def _curves(session: Session, key: str, name: str, *, formats: Sequence[str] | None, layers: str | None) -> CurvesDocument:
     if _SETTING_ID.fullmatch(name):
         return get_curves(session, key, setting=name, formats=formats, layers=layers)
-    return get_curves(session, key, probe=name, formats=formats, layers=layers)
+    probe, _, rounding = name.partition(":")
+    return get_curves(session, key, probe=probe, rounding=rounding or None, formats=formats, layers=layers)
 
 
 def _in_common(one: CurvesDocument, two: CurvesDocument) -> list[ComparedCell]:

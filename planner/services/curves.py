@@ -41,6 +41,7 @@ def get_curves(
     key: str,
     *,
     probe: str | None = None,
+    rounding: str | None = None,
     setting: str | None = None,
     formats: Sequence[str] | None = None,
     layers: str | None = None,
@@ -52,6 +53,7 @@ def get_curves(
         session: where to read.
         key: model id, or its name.
         probe: whose cells; by default the most trusted probe that was run.
+        rounding: method that its cells were rounded by; by default any.
         setting: id of one setting; by default the freshest of the probe.
         formats: candidate formats; by default every one with a cell.
         layers: shell-style pattern of layer names.
@@ -59,11 +61,11 @@ def get_curves(
 
     Raises:
         NotFoundError: no such model, or no such setting of it.
-        UnmeasuredError: nothing was measured (with that probe).
+        UnmeasuredError: nothing was measured (with that probe, rounded so).
         UnknownFormatError: no such format.
     """
     model = find_model(session, key)
-    found = find_setting(session, model, probe=probe, setting=setting)
+    found = find_setting(session, model, probe=probe, rounding=rounding, setting=setting)
     names = found.formats if formats is None else [get_cell_format(name).name for name in dict.fromkeys(formats)]
     wanted = [layer for layer in load_layers(session, model.id) if layers is None or fnmatchcase(layer.name, layers)]
     candidates = [get_cell_format(name) for name in names]
@@ -80,13 +82,13 @@ def get_curves(
 
 
 def find_setting(
-    session: Session, model: ModelRow, *, probe: str | None = None, setting: str | None = None
+    session: Session, model: ModelRow, *, probe: str | None = None, rounding: str | None = None, setting: str | None = None
 ) -> ProbeSettingDocument:
     """The setting asked for; else the freshest of the most trusted probe.
 
     Raises:
         NotFoundError: no such setting of the model.
-        UnmeasuredError: nothing was measured (with that probe).
+        UnmeasuredError: nothing was measured (with that probe, rounded so).
     """
     known = _settings(session, model)
     if setting is not None and all(item.id != setting for item in known):
@@ -95,9 +97,10 @@ def find_setting(
             f"{model.name}, or GET /v1/models/{model.id}/settings"
         )
         raise NotFoundError(msg, setting=setting)
-    offered = [item for item in known if probe in (None, item.probe)]
+    offered = [item for item in known if probe in (None, item.probe) and rounding in (None, item.rounding)]
     if not offered:
         what = f"with probe {probe!r}" if probe else "yet"
+        what += f" and rounding {rounding!r}" if rounding else ""
         msg = f"model {model.name!r} has no curves {what}: run a sensitivity job first (bitplan measure, or POST /v1/jobs)"
         raise UnmeasuredError(msg, model=model.id)
     return choose_setting(offered, setting=setting)

@@ -16,6 +16,8 @@ def test_fits_and_comparisons_are_documents(client: TestClient, database: Databa
     compared = client.get("/v1/models/toy/curves/comparison", params={"first": other, "second": "fisher"}).json()
     assert [compared["first"]["probe"], compared["second"]["probe"]] == ["kl", "fisher"]
     assert compared["overall"]["cells"] == 14 * len(synthetic.FORMATS)
+    rounded = client.get("/v1/models/toy/curves/comparison", params={"first": "kl:rtn", "second": "fisher:rtn"}).json()
+    assert rounded["cells"] == compared["cells"]
 
 
 def test_what_cannot_be_compared_is_a_problem(client: TestClient, measured: Measured) -> None:

@@ -123,6 +123,18 @@ def test_two_probes_are_compared_format_by_format(database: Database) -> None:
     assert found.overall == item.model_copy(update={"format": None})
 
 
+def test_rounding_methods_are_compared_by_name(database: Database) -> None:
+    losses = exact(("INT2_G64", "INT4_G64"))
+    store(database, losses)
+    gptq = ProbeSetting("fisher", 1, "gptq", 1, None, {}, in_nats=True, additive=True)
+    store(database, {"INT4_G64": losses["INT4_G64"] / 4}, how=gptq)
+    found = compared(database, "fisher:gptq", "fisher:rtn")
+    assert (found.first.rounding, found.second.rounding, found.overall.cells) == ("gptq", "rtn", len(LAYERS))
+    assert found.overall.ratio == pytest.approx(1 / 4)
+    with pytest.raises(UnmeasuredError, match="probe 'fisher' and rounding 'rtn_clip'"):
+        compared(database, "fisher:rtn_clip", "fisher:rtn")
+
+
 def test_what_cannot_be_added_has_no_ratio_and_ids_name_settings(database: Database) -> None:
     losses = exact(("INT2_G64", "INT4_G64"))
     one = store(database, losses, error=None)
