@@ -43,6 +43,7 @@ BLOCKS_APART = 3  # every third block is compared with kl: 63 of SmolLM2's layer
 BETTER = 0.92  # of the plain Fisher plan's KL
 SUM_WITHIN = {"INT4_G64": 0.15, "INT6_G64": 0.15}
 LOW, LOW_WITHIN = "INT3_G64", 0.30  # by fisher, or by coverage, which is for low bits
+ROUNDINGS = ("rtn", "rtn_clip", "gptq")
 COSTS = ("test_fisher_ratio", "test_output_error_ratio", "test_kl_ratio", "test_gptq_ratio", "test_streaming_memory")
 CODE_CHARACTERS = 600_000
 
@@ -181,16 +182,30 @@ def _again(desk: Desk, calibration: str, assignments: dict[str, Assignment]) -> 
 
 
 def other_rounding(report: Report) -> None:
-    """Curves and weights of better rounding rules: reported apart from the yardstick."""
-    bits = BUDGETS[0]
-    say(f"\nother rounding, {bits} bits, {{2…8}} free; curves, plan and measurement in the same weights")
+    """Curves and weights of better rounding rules beside those of the yardstick: reported apart."""
+    bits, text = BUDGETS[0], next(iter(report.texts.values()))
+    say(f"\nrounding methods, {bits} bits, {{2…8}} free; curves, plan and measurement in the same weights")
     say(f"{'rounding':>14} {'uniform':>16} {'plan':>16}")
-    for rounding in ("rtn_clip", "gptq"):
+    curves: dict[str, Curves] = {}
+    for rounding in ROUNDINGS:
         desk = Desk(report.desk.path, report.desk.directory, rounding)
-        calibration = desk.calibrate(next(iter(report.texts.values())), **CUT)
-        plan = desk.plan(shrunk(desk.curves("fisher", calibration, FULL)), FULL, bits, tied=False)
+        calibration = desk.calibrate(text, **CUT)
+        curves[rounding] = desk.curves("fisher", calibration, FULL)
+        plan = desk.plan(shrunk(curves[rounding]), FULL, bits, tied=False)
         found = desk.evaluate({"uniform": desk.uniform("INT4_G64"), "plan": plan}, calibration)
         say(f"{rounding:>14} {found['uniform']!s:>16} {found['plan']!s:>16}")
+    _curves_of_roundings(curves)
+
+
+def _curves_of_roundings(curves: dict[str, Curves]) -> None:
+    first, *others = curves
+    say(f"\nfisher, Σ over layers ÷ Σ of {first}, and rank correlation with it")
+    say(f"{'format':>14}{''.join(f' {name:>16}' for name in others)}")
+    for k, name in enumerate(FULL):
+        plain = curves[first].loss[:, k]
+        columns = [curves[other].loss[:, k] for other in others]
+        shown = [f"{found.sum() / plain.sum():.3f}, {spearmanr(found, plain)[0]:.3f}" for found in columns]
+        say(f"{name:>14}{''.join(f' {text:>16}' for text in shown)}")
 
 
 def costs(report: Report) -> None:

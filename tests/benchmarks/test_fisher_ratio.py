@@ -15,7 +15,8 @@ from tests.benchmarks.timing import Turns
 
 LIMIT = 1.4
 DRAWS, DRAWS_LIMIT = 4, 0.85
-SEQUENCES, LENGTH = 48, 256
+FEW = 4  # sequences that several draws are made on
+SEQUENCES, LENGTH = 16, 256
 FORMATS = [get_format(f"INT{bits}_G64") for bits in (2, 3, 4, 5, 6, 8)]
 
 
@@ -59,9 +60,9 @@ def test_fisher_costs_little_more_than_the_bare_passes(
 def test_several_draws_share_a_forward_pass(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four draws beside four bare forward + backward passes, and what a draw more costs beside a bare backward pass."""
     model = load_model(describe(str(smollm2)))
-    tokens = torch.randint(0, 49152, (8, LENGTH), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 49152, (FEW, LENGTH), generator=torch.Generator().manual_seed(0))
     run = ProbeRun(model, list(model.linears), FORMATS, "rtn", tokens, seed=0)
-    turns, unit = Turns(), Unit("000000", tuple(range(8)))
+    turns, unit = Turns(), Unit("000000", tuple(range(FEW)))
     for name in run.layers:
         RoundingErrors.of(run, "bfloat16").stack(name)
     bare_pass(model, tokens[:1])
@@ -74,10 +75,10 @@ def test_several_draws_share_a_forward_pass(smollm2: Path, capsys: pytest.Captur
         for label, draws in (("fisher, 1 draw", 1), (f"fisher, {DRAWS} draws", DRAWS)):
             with turns.timed(label):
                 Fisher(draws=draws).run(run, unit)
-    more = (turns.wall[f"fisher, {DRAWS} draws"] - turns.wall["fisher, 1 draw"]) / (DRAWS - 1)
-    backward = turns.wall["bare passes"] / DRAWS - turns.wall["bare forward"]
+    more = (turns.processor[f"fisher, {DRAWS} draws"] - turns.processor["fisher, 1 draw"]) / (DRAWS - 1)
+    backward = turns.processor["bare passes"] / DRAWS - turns.processor["bare forward"]
     with capsys.disabled():
-        title = f"{DRAWS} draws beside {DRAWS} bare passes, {len(FORMATS)} formats, 8 × {LENGTH} tokens"
+        title = f"{DRAWS} draws beside {DRAWS} bare passes, {len(FORMATS)} formats, {FEW} × {LENGTH} tokens"
         print(turns.report(title, f"fisher, {DRAWS} draws", bare="bare passes"))  # noqa: T201
         print(f"{'a draw more':>22} {more / backward:7.2f} × a bare backward pass")  # noqa: T201
     assert turns.ratio(f"fisher, {DRAWS} draws", bare="bare passes") <= DRAWS_LIMIT

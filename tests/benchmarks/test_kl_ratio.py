@@ -21,7 +21,7 @@ from tests.benchmarks.timing import Turns
 LIMIT = 0.6
 BLOCKS = (1, 10, 19, 28)
 """On the average in the middle of 30 blocks, as the mean of all is."""
-SEQUENCES, LENGTH, DRAWS = 4, 256, 8
+SEQUENCES, LENGTH, DRAWS = 2, 256, 16
 FORMATS = [get_format(f"INT{bits}_G64") for bits in (2, 3, 4, 6)]
 
 

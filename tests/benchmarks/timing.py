@@ -22,8 +22,8 @@ class Turns:
         self.processor[label] += time.process_time() - processor
 
     def ratio(self, *parts: str, bare: str) -> float:
-        """Wall time of the parts together ÷ that of ``bare``."""
-        return sum(self.wall[part] for part in parts) / self.wall[bare]
+        """Processor time of the parts together ÷ that of ``bare``: other work on the machine does not count there."""
+        return sum(self.processor[part] for part in parts) / self.processor[bare]
 
     def report(self, title: str, *parts: str, bare: str) -> str:
         """One line for each label and the ratio."""
