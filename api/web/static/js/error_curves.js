@@ -5,7 +5,7 @@ import { plot } from "./pictures.js";
 import { logTick } from "./words.js";
 
 // Okabe and Ito's colours, told apart by every eye; yellow is left out, it is hard to see on white.
-const COLOURS = ["var(--accent)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#999999"];
+const COLOURS = [1, 2, 3, 4, 5, 6, 7, 8].map((hue) => `var(--hue-${hue})`); // as base.css has them
 const SMALL = 1e-3; // share of a loss that an error bar is drawn down to where it would reach below zero
 
 // What formats of one family have in common: INT4_G64 and INT8_G64 are of INT·_G64.
