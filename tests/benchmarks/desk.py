@@ -116,8 +116,17 @@ class Desk:
         return Step(point, changes, STEP_ERRORS).guarded()
 
     def evaluate(self, assignments: Mapping[str, Assignment], calibration: str) -> dict[str, Found]:
-        """KL of assignments on the held-out text, by label."""
-        payload = {
+        """KL of assignments on the held-out text, by label; what was measured before is looked up."""
+        known = self._evaluated(calibration)
+        missing = {label: layers for label, layers in assignments.items() if frozenset(layers.items()) not in known}
+        if missing:
+            self._work("evaluation", self._evaluation(missing, calibration))
+            known = self._evaluated(calibration)
+        return {label: known[frozenset(layers.items())] for label, layers in assignments.items()}
+
+    def _evaluation(self, assignments: Mapping[str, Assignment], calibration: str) -> dict[str, Any]:
+        """Payload of a job."""
+        return {
             "plan_id": None,
             "calibration_id": calibration,
             "rounding": self.rounding,
@@ -131,10 +140,18 @@ class Desk:
                 for label, layers in assignments.items()
             },
         }
-        job = self._finished("evaluation", payload) or self._work("evaluation", payload)
+
+    def _evaluated(self, calibration: str) -> dict[frozenset[tuple[str, str]], Found]:
+        """What is known of assignments in this rounding, by their layers."""
+        query = select(EvaluationRow, JobRow.payload).join(JobRow, JobRow.id == EvaluationRow.job_id)
+        query = query.where(EvaluationRow.model_id == self.model, EvaluationRow.calibration_id == calibration)
+        found = {}
         with self.database.read_session() as session:
-            rows = session.scalars(select(EvaluationRow).where(EvaluationRow.job_id == job)).all()
-            return {row.label: Found(row.kl, row.kl_error or 0.0) for row in rows}
+            for row, payload in session.execute(query.where(JobRow.state == JobState.SUCCEEDED)):
+                if payload["rounding"] == self.rounding:
+                    layers = payload["assignments"][row.label]["layers"]
+                    found[frozenset(layers.items())] = Found(row.kl, row.kl_error or 0.0)
+        return found
 
     @property
     def weights(self) -> int:
@@ -188,12 +205,6 @@ class Desk:
         formats = [get_format(name) for name in payload["formats"]]
         with self.database.read_session() as session:
             return load_curves(session, self.model, setting_of(payload).id, formats, payload["layers"])
-
-    def _finished(self, kind: str, payload: Mapping[str, Any]) -> str | None:
-        """Id of a job that did exactly this."""
-        query = select(JobRow).where(JobRow.kind == kind, JobRow.state == JobState.SUCCEEDED)
-        with self.database.read_session() as session:
-            return next((row.id for row in session.scalars(query) if row.payload == payload), None)
 
     def _work(self, kind: str, payload: dict[str, Any]) -> str:
         """Do a job in this process, with what a run before has left of it."""

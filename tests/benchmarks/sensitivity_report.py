@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -218,11 +218,6 @@ def costs(report: Report) -> None:
         report.goal(f"{name}: failed", float(done.returncode != 0), 0.0)
 
 
-def sections() -> Iterator[str]:
-    """Names of the sections asked for; all by default."""
-    yield from sys.argv[1:] or ("agreement", "plans", "other_rounding", "second_architecture", "costs")
-
-
 def second_architecture(report: Report) -> None:
     """Plans of a mixture of experts that was trained on the spot, beside the best uniform format, in the menu or not.
 
@@ -235,7 +230,15 @@ def second_architecture(report: Report) -> None:
             report.goal(where, found.difference / found.difference_error, 2.0)
 
 
+SECTIONS = {section.__name__: section for section in (agreement, plans, other_rounding, second_architecture, costs)}
+
+
 def main() -> None:
+    """Print the sections that are named as arguments, or all."""
+    asked = sys.argv[1:] or list(SECTIONS)
+    unknown = [name for name in asked if name not in SECTIONS]
+    if unknown:
+        sys.exit(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     configure_logs("WARNING")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(os.environ.get("REPORT_DIR") or scratch)
@@ -244,8 +247,8 @@ def main() -> None:
         text = os.environ.get("TEXT") or str(source_code(directory))
         texts = {"prose": BUILTIN, Path(text).stem: text}
         report = Report(Desk(model, directory), texts, usual_model=not os.environ.get("MODEL"))
-        for name in sections():
-            globals()[name](report)
+        for name in asked:
+            SECTIONS[name](report)
         say()
         say(closing_line(report.goals))
 
