@@ -16,9 +16,6 @@ from planner.cli.workspace import open_database, operations, settings
 from planner.logs import configure_service_logs
 from planner.settings import Settings
 
-_PATIENCE_SECONDS = 60
-"""A process that does not answer for so long is replaced; uvicorn's five are fewer than a start takes on a busy machine."""
-
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BITPLAN_HOST).")] = None,
@@ -47,7 +44,8 @@ def _answer(host: str, port: int, processes: int) -> None:
     """Serve until a signal says stop."""
     import uvicorn
     from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
+
+    from planner.cli.processes import PATIENCE_SECONDS, Processes
 
     config = uvicorn.Config(
         "api.process:create_process_app",
@@ -57,7 +55,7 @@ def _answer(host: str, port: int, processes: int) -> None:
         workers=processes,
         loop="asyncio",
         http="httptools",
-        timeout_worker_healthcheck=_PATIENCE_SECONDS,
+        timeout_worker_healthcheck=PATIENCE_SECONDS,
         log_config=None,
         access_log=False,
     )
@@ -73,7 +71,7 @@ def _answer(host: str, port: int, processes: int) -> None:
             shared = ends.enter_context(dealt_port(host, port))
         except OSError as error:
             sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror or error}; name another --port")
-        Multiprocess(config, [shared or config.bind_socket()]).run()
+        Processes(config, [shared or config.bind_socket()]).run()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -6,10 +6,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from planner.cli import ports
 from planner.cli.ports import DealtPort, dealt_port
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="connections are dealt out on Linux alone")
@@ -37,9 +38,18 @@ def share(parent: DealtPort) -> DealtPort:
     return found
 
 
+def taken(process: DealtPort) -> tuple[socket.socket, tuple[str, int]]:
+    """The next connection; that the parent asks whether the process is there is no news."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        with suppress(ConnectionAbortedError):
+            return process.accept()
+    raise TimeoutError
+
+
 def echo(process: DealtPort) -> None:
     """Answer one client."""
-    connection, address = process.accept()
+    connection, address = taken(process)
     with connection:
         assert address == connection.getpeername()
         connection.sendall(connection.recv(10))
@@ -61,7 +71,8 @@ def accepted(*processes: DealtPort) -> list[int]:
     return counts
 
 
-def test_connections_are_dealt_out_evenly_to_those_that_listen() -> None:
+def test_connections_are_dealt_out_evenly_to_those_that_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LATE_SECONDS", PATIENCE_SECONDS)  # however slow the machine, nobody is late here
     with opened() as parent:
         address = parent.getsockname()
         early = socket.create_connection(address)  # waits until somebody listens
@@ -89,6 +100,58 @@ def test_a_process_that_is_gone_gets_nothing_and_a_new_one_takes_part() -> None:
             client.sendall(b"again")
             echo(third)
             assert client.recv(10) == b"again"
+
+
+def test_what_a_process_left_behind_goes_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LATE_SECONDS", PATIENCE_SECONDS)
+    with opened() as parent, share(parent) as second:
+        first = share(parent)
+        clients = [socket.create_connection(parent.getsockname()) for _ in range(6)]
+        first.settimeout(PATIENCE_SECONDS)
+        taken(first)[0].close()  # so it was given some, of which it leaves the others
+        first.close()
+        for _ in clients[1:]:
+            taken(second)[0].close()
+        for client in clients:
+            client.close()
+
+
+def test_a_process_that_does_not_take_its_connections_gets_none_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LATE_SECONDS", 0.2)
+    with opened() as parent, share(parent) as stopped, share(parent) as other:
+        clients = [socket.create_connection(parent.getsockname()) for _ in range(6)]
+        for _ in clients:
+            taken(other)[0].close()
+        stopped.setblocking(False)
+        with pytest.raises(ConnectionAbortedError):  # the parent asks; what it had dealt here is elsewhere
+            stopped.accept()
+        with pytest.raises(BlockingIOError):
+            stopped.accept()
+        stopped.settimeout(0.2)
+        monkeypatch.setattr(ports, "LATE_SECONDS", PATIENCE_SECONDS)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:  # it took the question, which the parent sees in a moment
+            clients.append(socket.create_connection(parent.getsockname()))
+            try:
+                stopped.accept()[0].close()
+            except TimeoutError:
+                assert time.monotonic() < end
+            else:
+                break
+        for client in clients:
+            client.close()
+
+
+def test_clients_wait_in_the_kernel_while_every_process_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LATE_SECONDS", 0.1)
+    with opened() as parent, share(parent) as process:
+        clients = [socket.create_connection(parent.getsockname()) for _ in range(4)]
+        time.sleep(0.5)
+        clients += [socket.create_connection(parent.getsockname()) for _ in range(4)]
+        for _ in clients:
+            taken(process)[0].close()
+        for client in clients:
+            client.close()
 
 
 def test_a_client_that_is_gone_again_and_a_parent_that_is_gone_end_no_process() -> None:
