@@ -20,6 +20,8 @@ def main() -> None:
     if parent_pid is not None:
         follow_parent(parent_pid)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if parent_pid is not None:  # a thread that is done sleeps until the others are: they wait for requests, and it would for them
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         settings = Settings.load()
         configure_service_logs(settings)
