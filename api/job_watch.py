@@ -39,7 +39,7 @@ class JobEvent:
 
     @classmethod
     def of(cls, job: Job) -> "JobEvent":
-        """The event that shows the job."""
+        """The event that shows the job, as a list has it."""
         version = version_of(job.state, done=job.done, failed=job.failed, total=job.total)
         return cls(job.id, version, job.model_dump_json(), job.state.is_final)
 
@@ -150,7 +150,7 @@ class JobWatch:
 
     def _find(self, job: str) -> JobEvent:
         with self._database.read_session() as session:
-            return JobEvent.of(jobs.get_job(session, job))
+            return JobEvent.of(jobs.get_brief_job(session, job))
 
     def _changed(self, known: Mapping[str, str]) -> dict[str, JobEvent | None]:
         """Jobs that are not as they were; ``None`` stands for one that is gone."""
@@ -158,4 +158,4 @@ class JobWatch:
             found = progress_of(session, known)
             moved = [job for job, progress in found.items() if progress.version != known[job]]
             gone: dict[str, JobEvent | None] = dict.fromkeys(known.keys() - found.keys())
-            return gone | {job: JobEvent.of(jobs.get_job(session, job)) for job in moved}
+            return gone | {job: JobEvent.of(jobs.get_brief_job(session, job)) for job in moved}

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"], route_class=Endpoint)
 @needs(AccessScope.MEASURE)
 def forecast_job(request: SubmitSensitivity, database: DatabaseOf) -> JobForecast:
     """What a sensitivity job would be and take; nothing is queued. Without a text the built-in one is assumed."""
-    with database.session() as session:
+    with database.read_session() as session:
         return job_previews.forecast_sensitivity(session, request)
 
 
@@ -24,5 +24,5 @@ def forecast_job(request: SubmitSensitivity, database: DatabaseOf) -> JobForecas
 @needs(AccessScope.MEASURE)
 def forecast_evaluation(plan: Identity, request: EvaluateRequest, database: DatabaseOf) -> JobForecast:
     """What the evaluation of a plan would be and take; nothing is queued."""
-    with database.session() as session:
+    with database.read_session() as session:
         return job_previews.forecast_evaluation(session, plan, request)

@@ -77,6 +77,14 @@ class AbstractJobEngine(ABC):
         """
 
     @abstractmethod
+    def get_brief(self, session: Session, job_id: str) -> Job:
+        """One job without the long tables of its payload: little to read, however many layers its model has.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+
+    @abstractmethod
     def list_jobs(
         self,
         session: Session,
@@ -86,15 +94,18 @@ class AbstractJobEngine(ABC):
         limit: int = 50,
         after: Job | None = None,
     ) -> list[Job]:
-        """Jobs, newest first, of a model, in some states, after (older than) a job."""
+        """Jobs as ``get_brief`` has them, newest first, of a model, in some states, after (older than) a job."""
 
     @abstractmethod
-    def pace(self, session: Session, job: Job) -> Pace:
-        """Rate and remaining seconds."""
+    def paces(self, session: Session, jobs: Collection[Job]) -> dict[str, Pace]:
+        """Rate and remaining seconds of each job, by its id."""
 
     @abstractmethod
-    def failures(self, session: Session, job: Job, *, limit: int) -> list[FailedUnit]:
-        """The first units that failed for good, in the order of keys; none once its units are purged."""
+    def failures(self, session: Session, jobs: Collection[Job], *, limit: int) -> dict[str, list[FailedUnit]]:
+        """The first units of each job that failed for good, in the order of keys, by the job's id.
+
+        A job without one, or whose units are purged, is left out.
+        """
 
     @abstractmethod
     def pause(self, session: Session, job_id: str) -> Job:

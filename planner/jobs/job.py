@@ -1,7 +1,7 @@
 """A job as everybody but the engine sees it: a frozen snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -68,7 +68,7 @@ class Job:
         id: random, 32 hexadecimal digits.
         kind: which handler runs it.
         model_id: fingerprint of the model it works on.
-        payload: what the handler needs to know, as JSON.
+        payload: what the handler needs to know, as JSON; of a job in a list without its long tables.
         state: see ``JobState``.
         terms: how it is to be run.
         reason: why it failed, or, of one that succeeded, what its failed units said.
@@ -78,6 +78,7 @@ class Job:
         created_at: when it was submitted.
         started_at: when a worker claimed it first.
         finished_at: when it reached a final state.
+        left_out: entries of each table that is left out of the payload, by its name.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

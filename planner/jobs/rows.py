@@ -1,5 +1,6 @@
 """What happens to a job's and a unit's row; every function runs inside the caller's transaction."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from planner.jobs.engine import Lease, Step
 from planner.jobs.errors import LeaseLostError
 from planner.jobs.job import Job, JobState, Terms
 from planner.jobs.workers import WorkerProfile
+from planner.storage.job_summaries import LEFT_OUT
 from planner.storage.tables import JobRow, UnitRow
 
 ACTIVE = (JobState.QUEUED.value, JobState.RUNNING.value)
@@ -24,11 +26,21 @@ _HOPELESS_UNITS = 10
 
 def snapshot(row: JobRow) -> Job:
     """The row as a frozen value."""
+    return _snapshot(row, row.payload, {})
+
+
+def brief(row: JobRow) -> Job:
+    """The row as a frozen value without the long tables of its payload, which are not read."""
+    short = dict(row.summary)
+    return _snapshot(row, short, short.pop(LEFT_OUT, {}))
+
+
+def _snapshot(row: JobRow, payload: Mapping[str, Any], left_out: Mapping[str, int]) -> Job:
     return Job(
         id=row.id,
         kind=row.kind,
         model_id=row.model_id,
-        payload=row.payload,
+        payload=payload,
         state=JobState(row.state),
         terms=Terms(row.priority, row.label, row.memory_bytes, row.sequential, row.forecast_seconds),
         reason=row.reason,
@@ -38,6 +50,7 @@ def snapshot(row: JobRow) -> Job:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        left_out=left_out,
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import exists, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from planner.errors import ConflictError
+from planner.jobs import recent_units
 from planner.jobs.arrays import pack
 from planner.jobs.claims import Claims
 from planner.jobs.engine import AbstractJobEngine, Lease, Reduce, Step, UnitSpec
@@ -28,13 +29,12 @@ from planner.jobs.errors import PermanentError
 from planner.jobs.job import USUAL_TERMS, FailedUnit, Job, JobState, Pace, Terms
 from planner.jobs.presence import forget_workers, note, say_goodbye, seen_workers
 from planner.jobs.retention import begin_anew_if_purged, purge_some
-from planner.jobs.rows import bury, doable, end, find_job, held, hold_job, hold_unit, let_go, results_of, snapshot
+from planner.jobs.rows import brief, bury, doable, end, find_job, held, hold_job, hold_unit, let_go, results_of, snapshot
 from planner.jobs.workers import SeenWorker, WorkerProfile
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, UnitRow
 
 _KEY_LENGTH = 100
-_PACE_UNITS = 20
 
 
 class SqlJobEngine(AbstractJobEngine):
@@ -69,6 +69,10 @@ class SqlJobEngine(AbstractJobEngine):
         """One job."""
         return snapshot(find_job(session, job_id))
 
+    def get_brief(self, session: Session, job_id: str) -> Job:
+        """One job without the long tables of its payload."""
+        return brief(find_job(session, job_id))
+
     def list_jobs(
         self,
         session: Session,
@@ -86,26 +90,15 @@ class SqlJobEngine(AbstractJobEngine):
             query = query.where(JobRow.state.in_([state.value for state in states]))
         if after is not None:
             query = query.where(tuple_(JobRow.created_at, JobRow.id) < (after.created_at, after.id))
-        return [snapshot(row) for row in session.scalars(query)]
+        return [brief(row) for row in session.scalars(query)]
 
-    def pace(self, session: Session, job: Job) -> Pace:
+    def paces(self, session: Session, jobs: Collection[Job]) -> dict[str, Pace]:
         """Rate over the last units, from the end of the first of them; with one unit, from the start of the job."""
-        query = select(UnitRow.finished_at).where(UnitRow.job_id == job.id, UnitRow.state == JobState.SUCCEEDED.value)
-        times = session.scalars(query.order_by(UnitRow.finished_at.desc()).limit(_PACE_UNITS)).all()
-        ends = [time for time in times if time is not None]
-        start = ends[-1] if len(ends) > 1 else job.started_at
-        rate = None
-        if ends and start is not None and ends[0] > start:
-            rate = max(len(ends) - 1, 1) / (ends[0] - start).total_seconds()
-        if job.state.is_final:
-            return Pace(rate, 0.0)
-        return Pace(rate, None if rate is None or job.total is None else (job.total - job.done - job.failed) / rate)
+        return recent_units.paces(session, jobs)
 
-    def failures(self, session: Session, job: Job, *, limit: int) -> list[FailedUnit]:
+    def failures(self, session: Session, jobs: Collection[Job], *, limit: int) -> dict[str, list[FailedUnit]]:
         """The first units that failed for good."""
-        query = select(UnitRow.key, UnitRow.reason, UnitRow.attempts)
-        failed = query.where(UnitRow.job_id == job.id, UnitRow.state == JobState.FAILED.value).order_by(UnitRow.id).limit(limit)
-        return [FailedUnit(key, reason or "", attempts) for key, reason, attempts in session.execute(failed)]
+        return recent_units.failures(session, jobs, limit=limit)
 
     def pause(self, session: Session, job_id: str) -> Job:
         """Begin no further unit."""
@@ -263,7 +256,7 @@ class SqlJobEngine(AbstractJobEngine):
         """What is worth knowing of a job that succeeded although units failed."""
         if not job.failed:
             return None
-        first = self.failures(session, snapshot(job), limit=1)
+        first = self.failures(session, [brief(job)], limit=1).get(job.id)
         said = f"; the first of them, unit {first[0].key}: {first[0].reason}" if first else ""
         return f"{job.failed} of {job.total} units failed{said}"
 

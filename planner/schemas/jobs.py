@@ -127,7 +127,13 @@ class Job(Schema):
     memory_bytes: Annotated[
         int | None, Field(description="only workers with so much memory take it, by forecast; null if unknown")
     ] = None
-    request: Annotated[dict[str, Any], Field(description="what the worker was told to do")]
+    request: Annotated[
+        dict[str, Any],
+        Field(description="what the worker was told to do; lists and events leave long tables out, the job itself has them"),
+    ]
+    left_out: Annotated[
+        dict[str, int], Field(description="entries of each table that is left out of `request` here, by its name")
+    ] = {}
     created_at: Annotated[datetime, Field(description="when it was submitted")]
     started_at: Annotated[datetime | None, Field(description="when a worker took it first")]
     finished_at: Annotated[datetime | None, Field(description="when it reached its end")]

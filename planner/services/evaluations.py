@@ -15,9 +15,11 @@ from planner.schemas.sizes import Size
 from planner.services import jobs
 from planner.services.calibrations import text_of_plan
 from planner.services.curve_rounding import curve_rounding
+from planner.services.job_drafts import EVALUATION, Draft
 from planner.services.job_forecasts import evaluation_seconds
+from planner.services.job_memory import evaluation_memory, least_evaluation_memory
 from planner.services.plans import get_plan, no_plan
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, PlanRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
 from sensitivity.formats.registry import resolve_format
 
 
@@ -34,6 +36,15 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
             of another tool.
         ConflictError: the curves were rounded by another version of their method.
     """
+    return jobs.queue(session, draft_evaluation(session, plan_id, request))
+
+
+def draft_evaluation(session: Session, plan_id: str, request: EvaluateRequest) -> Draft:
+    """The job that evaluates a plan, found by reading alone.
+
+    Raises:
+        NotFoundError, InvalidRequestError, ConflictError: as ``submit_evaluation``.
+    """
     document = get_plan(session, plan_id)
     calibration = text_of_plan(document, request.calibration)
     if session.get(CalibrationSetRow, calibration) is None:
@@ -41,18 +52,20 @@ def submit_evaluation(session: Session, plan_id: str, request: EvaluateRequest) 
         raise NotFoundError(msg)
     _refuse_foreign(document)
     rounding = curve_rounding(session, document)
-    payload = {
+    payload: dict[str, Any] = {
         "plan_id": plan_id,
         "calibration_id": calibration,
         "rounding": rounding.method,
         "rounding_calibration_id": rounding.calibration_id,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
-    same = jobs.find_unfinished(session, kind=jobs.EVALUATION, model_id=document.model, payload=payload)
-    if same is not None:
-        return same
-    terms = Terms(forecast_seconds=evaluation_seconds(session, document.model, payload))
-    return jobs.submit(session, kind=jobs.EVALUATION, model_id=document.model, payload=payload, terms=terms)
+    model = session.get_one(ModelRow, document.model)
+    payload |= evaluation_memory(session, model, payload)
+    terms = Terms(
+        memory_bytes=least_evaluation_memory(model, payload),
+        forecast_seconds=evaluation_seconds(session, document.model, payload),
+    )
+    return Draft(EVALUATION, document.model, payload, terms)
 
 
 def _refuse_foreign(document: PlanDocument) -> None:

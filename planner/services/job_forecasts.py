@@ -53,7 +53,7 @@ def _newest_alike(
     session: Session, kind: str, model_id: str, payload: Mapping[str, Any], same: Sequence[str]
 ) -> tuple[Mapping[str, Any], float] | None:
     """Payload and seconds of the newest job that succeeded as a whole and agrees in these fields."""
-    query = select(JobRow.payload, JobRow.unit_seconds).where(
+    query = select(JobRow.id, JobRow.summary, JobRow.unit_seconds).where(
         JobRow.model_id == model_id,
         JobRow.kind == kind,
         JobRow.state == JobState.SUCCEEDED.value,
@@ -61,8 +61,11 @@ def _newest_alike(
         JobRow.failed == 0,
     )
     newest = session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT))
-    alike = ((done, spent) for done, spent in newest if all(done.get(name) == payload.get(name) for name in same))
-    return next(alike, None)
+    for job, summary, spent in newest.all():
+        if all(summary.get(name) == payload.get(name) for name in same):
+            done: Mapping[str, Any] = session.scalars(select(JobRow.payload).where(JobRow.id == job)).one()
+            return done, spent
+    return None
 
 
 def _evaluated(session: Session, payload: Mapping[str, Any]) -> int:

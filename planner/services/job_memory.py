@@ -1,4 +1,4 @@
-"""What a sensitivity job says of memory: how the model is to be loaded, and the forecast of either way."""
+"""What a job says of memory: how the model is to be loaded, and the forecast of either way."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,15 @@ from planner.schemas.jobs import Streaming
 from planner.services.planning_inputs import load_layers
 from planner.storage.tables import CalibrationSetRow, ModelRow
 from sensitivity.checkpoint.description import SourceKind
-from sensitivity.memory_forecast import Work, forecast, stored_bytes
+from sensitivity.memory_forecast import (
+    EVALUATED_SEQUENCES,
+    EVALUATION,
+    STREAMED_SEQUENCES,
+    MemoryForecast,
+    Work,
+    forecast,
+    stored_bytes,
+)
 from sensitivity.probe_facts import get_facts
 
 
@@ -47,6 +55,41 @@ def least_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
     may_stream = streaming != "never" and get_facts(payload["probe"]).streams and model.kind == SourceKind.SAFETENSORS
     may_hold = streaming != "always"
     ways: list[int] = [memory["whole_bytes"]] * may_hold + [memory["streamed_bytes"]] * may_stream
+    return min(ways)
+
+
+def evaluation_memory(session: Session, model: ModelRow, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an evaluation's payload that is about memory: ``memory`` as in that of a sensitivity job."""
+    text = session.get_one(CalibrationSetRow, payload["calibration_id"])
+    planned = {name for assignment in payload["assignments"].values() for name in assignment["layers"]}
+    layers = [layer for layer in load_layers(session, model.id) if layer.name in planned]
+
+    def found(sequences: int) -> MemoryForecast:
+        work = Work(
+            probe=EVALUATION,
+            rounding=payload["rounding"],
+            formats=len(payload["assignments"]),
+            sequences=min(sequences, text.held_out_sequences),
+            sequence_length=text.held_out_length,
+            element_bytes=4,
+            characters=text.characters,
+            stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
+        )
+        return forecast(layers, parameters=model.parameters, vocab_size=model.vocab_size, work=work)
+
+    whole, streamed = found(EVALUATED_SEQUENCES).whole_bytes, found(STREAMED_SEQUENCES).streamed_bytes
+    return {"memory": {"whole_bytes": whole, "streamed_bytes": streamed}}
+
+
+def least_evaluation_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
+    """Bytes that a worker must have to run an evaluation: block by block where the model's files allow it.
+
+    Args:
+        model: what is evaluated.
+        payload: of the job, with what ``evaluation_memory`` found.
+    """
+    memory = payload["memory"]
+    ways: list[int] = [memory["whole_bytes"]] + [memory["streamed_bytes"]] * (model.kind == SourceKind.SAFETENSORS)
     return min(ways)
 
 

@@ -1,18 +1,20 @@
-"""What a job would be: it is submitted, looked at, and taken back in one transaction, so the forecast is of that very job."""
+"""What a job would be: the draft of that very job, which is found by reading alone. Nothing is written, and nobody waits."""
 
-from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
+from planner.jobs.sql_engine import SqlJobEngine
 from planner.schemas.calibrations import CreateCalibration
-from planner.schemas.jobs import Job, JobForecast, SubmitSensitivity
+from planner.schemas.jobs import JobForecast, SubmitSensitivity
 from planner.schemas.plans import EvaluateRequest
 from planner.services import calibrations, jobs
-from planner.services.evaluations import submit_evaluation
-from planner.services.planning_inputs import load_layers
-from planner.storage.tables import CalibrationSetRow, JobRow, ModelRow
+from planner.services.evaluations import draft_evaluation
+from planner.services.job_drafts import Draft, draft_sensitivity
+from planner.services.job_waiting import lacking
+from planner.storage.database import Database
+from planner.storage.tables import CalibrationSetRow, ModelRow
 from sensitivity.checkpoint.description import SourceKind
-from sensitivity.memory_forecast import EVALUATED_SEQUENCES, STREAMED_SEQUENCES, MemoryForecast, Work, forecast, stored_bytes
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
 
@@ -24,15 +26,24 @@ def forecast_sensitivity(session: Session, request: SubmitSensitivity) -> JobFor
         NotFoundError, UnmeasuredError, InvalidRequestError, UnknownFormatError, UnknownProbeError, UnsupportedShapeError,
             TooManyProductsError: what submitting it would raise.
     """
-
-    def submit() -> JobForecast:
-        asked = request
-        if request.calibration is None and _needs_text(request):
-            usual, _ = calibrations.create(session, calibrations.prepare(CreateCalibration()))
-            asked = request.model_copy(update={"calibration": usual.id})
-        return _of_sensitivity(session, jobs.submit_sensitivity(session, asked))
-
-    return _taken_back(session, submit)
+    if request.calibration is None and _needs_text(request):
+        usual = _builtin(session)  # held here: a session refers weakly to what it knows
+        request = request.model_copy(update={"calibration": usual.id})
+    draft = draft_sensitivity(session, request)
+    asked = draft.payload
+    cells = asked.get("cells")
+    text = _text(session, asked["calibration_id"])
+    streams = get_facts(asked["probe"]).streams and session.get_one(ModelRow, draft.model_id).kind == SourceKind.SAFETENSORS
+    return _told(
+        session,
+        draft,
+        layers=len(asked["layers"]),
+        formats=asked["formats"],
+        cells=len(asked["layers"]) * len(asked["formats"]) if cells is None else sum(map(len, cells.values())),
+        sequences=text.sequences if text else 0,
+        tokens=text.sequences * text.sequence_length if text else 0,
+        streams=streams,
+    )
 
 
 def forecast_evaluation(session: Session, plan: str, request: EvaluateRequest) -> JobForecast:
@@ -41,83 +52,54 @@ def forecast_evaluation(session: Session, plan: str, request: EvaluateRequest) -
     Raises:
         NotFoundError, InvalidRequestError, ConflictError: what submitting it would raise.
     """
-    return _taken_back(session, lambda: _of_evaluation(session, submit_evaluation(session, plan, request)))
+    draft = draft_evaluation(session, plan, request)
+    text = session.get_one(CalibrationSetRow, draft.payload["calibration_id"])
+    layers = draft.payload["assignments"]["plan"]["layers"]
+    return _told(
+        session,
+        draft,
+        layers=len(layers),
+        formats=sorted(set(layers.values())),
+        cells=None,
+        sequences=text.held_out_sequences,
+        tokens=text.held_out_sequences * text.held_out_length,
+        streams=session.get_one(ModelRow, draft.model_id).kind == SourceKind.SAFETENSORS,
+    )
 
 
-def _taken_back(session: Session, submit: Callable[[], JobForecast]) -> JobForecast:
-    """The forecast, and everything as it was."""
-    nested = session.begin_nested()
-    try:
-        found = submit()
-    finally:
-        nested.rollback()
-    known = found.unfinished is not None and session.get(JobRow, found.unfinished) is not None
-    return found if known else found.model_copy(update={"unfinished": None})
+def _told(session: Session, draft: Draft, *, streams: bool, **work: Any) -> JobForecast:
+    """The draft in words, with what it would wait for and the same job where there is one."""
+    same, waits = None, None
+    if draft.nothing is None:
+        same = jobs.find_unfinished(session, kind=draft.kind, model_id=draft.model_id, payload=dict(draft.payload))
+        waits = lacking(draft.kind, draft.terms, SqlJobEngine(Database.of(session)).list_workers(session))
+    memory = draft.payload.get("memory")
+    return JobForecast(
+        kind=draft.kind,
+        seconds=draft.terms.forecast_seconds,
+        memory_bytes=draft.terms.memory_bytes,
+        whole_bytes=memory["whole_bytes"] if memory else None,
+        streamed_bytes=memory["streamed_bytes"] if memory and streams else None,
+        waits_for=waits if same is None else same.waits_for,
+        unfinished=None if same is None else same.id,
+        note=draft.nothing,
+        **work,
+    )
 
 
 def _needs_text(request: SubmitSensitivity) -> bool:
     return get_facts(request.probe).needs_calibration or get_rounding_facts(request.rounding).needs_inputs
 
 
-def _of_sensitivity(session: Session, job: Job) -> JobForecast:
-    asked = job.request
-    cells = asked.get("cells")
-    text = _text(session, asked["calibration_id"])
-    memory = asked.get("memory")
-    streams = get_facts(asked["probe"]).streams and session.get_one(ModelRow, job.model).kind == SourceKind.SAFETENSORS
-    return JobForecast(
-        kind=job.kind,
-        layers=len(asked["layers"]),
-        formats=asked["formats"],
-        cells=len(asked["layers"]) * len(asked["formats"]) if cells is None else sum(map(len, cells.values())),
-        sequences=text.sequences if text else 0,
-        tokens=text.sequences * text.sequence_length if text else 0,
-        seconds=job.forecast_seconds,
-        memory_bytes=job.memory_bytes,
-        whole_bytes=memory["whole_bytes"] if memory else None,
-        streamed_bytes=memory["streamed_bytes"] if memory and streams else None,
-        waits_for=job.waits_for,
-        unfinished=None if job.state.is_final else job.id,
-        note=job.reason,
-    )
-
-
-def _of_evaluation(session: Session, job: Job) -> JobForecast:
-    model = session.get_one(ModelRow, job.model)
-    text = session.get_one(CalibrationSetRow, job.request["calibration_id"])
-    layers = job.request["assignments"]["plan"]["layers"]
-    known = load_layers(session, model.id)
-    streams = model.kind == SourceKind.SAFETENSORS
-
-    def memory(sequences: int) -> MemoryForecast:
-        work = Work(
-            probe="weight_error",  # which keeps nothing beside the model either
-            rounding=job.request["rounding"],
-            formats=1,
-            sequences=min(sequences, text.held_out_sequences),
-            sequence_length=text.held_out_length,
-            element_bytes=4,
-            characters=text.characters,
-            stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
-        )
-        return forecast(known, parameters=model.parameters, vocab_size=model.vocab_size, work=work)
-
-    whole, streamed = memory(EVALUATED_SEQUENCES).whole_bytes, memory(STREAMED_SEQUENCES).streamed_bytes
-    return JobForecast(
-        kind=job.kind,
-        layers=len(layers),
-        formats=sorted(set(layers.values())),
-        cells=None,
-        sequences=text.held_out_sequences,
-        tokens=text.held_out_sequences * text.held_out_length,
-        seconds=job.forecast_seconds,
-        memory_bytes=streamed if streams else whole,
-        whole_bytes=whole,
-        streamed_bytes=streamed if streams else None,
-        waits_for=job.waits_for,
-        unfinished=job.id,
-        note=job.reason,
-    )
+def _builtin(session: Session) -> CalibrationSetRow:
+    """The built-in text as it is usually cut; the session finds it also where it is not stored, and stores nothing."""
+    usual = calibrations.prepare(CreateCalibration())
+    known = session.get(CalibrationSetRow, usual.id)
+    if known is not None:
+        return known
+    make_transient_to_detached(usual)
+    session.add(usual)
+    return usual
 
 
 def _text(session: Session, calibration: str | None) -> CalibrationSetRow | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from planner.jobs.job import Job, JobState
+from planner.jobs.job import Job, JobState, Terms
 from planner.jobs.workers import SeenWorker
 
 
@@ -13,12 +13,15 @@ def waits_for(job: Job, workers: Sequence[SeenWorker]) -> str | None:
         job: any job.
         workers: those that were seen lately.
     """
-    if job.state is not JobState.QUEUED:
-        return None
-    able = [worker.profile for worker in workers if worker.state.is_there and job.kind in worker.profile.kinds]
+    return lacking(job.kind, job.terms, workers) if job.state is JobState.QUEUED else None
+
+
+def lacking(kind: str, terms: Terms, workers: Sequence[SeenWorker]) -> str | None:
+    """What no worker that is there has of what a job of this kind asks for on these terms; ``None`` if one can take it."""
+    able = [worker.profile for worker in workers if worker.state.is_there and kind in worker.profile.kinds]
     if not able:
         return "no worker is there: start one with `bitplan worker`"
-    label, memory = job.terms.label, job.terms.memory_bytes
+    label, memory = terms.label, terms.memory_bytes
     able = [worker for worker in able if label is None or label in worker.labels]
     if not able:
         return f"no worker that is there has the label {label!r}: start one with `bitplan worker --labels {label}`"

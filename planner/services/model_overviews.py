@@ -1,8 +1,9 @@
 """Registered models as a list shows them: what their bytes are for, how they were measured, how many plans there are."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import distinct, func, select
 from sqlalchemy.orm import Session
@@ -11,7 +12,9 @@ from planner.budget import DTYPE_BITS
 from planner.jobs.job import JobState
 from planner.measuring import settings_of
 from planner.schemas.models import Model
-from planner.services.jobs import SENSITIVITY
+from planner.services.job_drafts import SENSITIVITY
+from planner.storage.job_summaries import LEFT_OUT
+from planner.storage.operating_points import AROUND
 from planner.storage.tables import JobRow, LayerRow, MeasuredFormatRow, PlanRow, ProbeSettingRow
 
 _LOOKED_AT = 200
@@ -82,20 +85,28 @@ def overviews(session: Session, found: Sequence[Model]) -> list[ModelOverview]:
 
 def measuring_costs(session: Session, model_id: str) -> dict[str, MeasuringCost]:
     """What measuring cost by the id of the probe setting, from the newest jobs that succeeded; imports cost nothing."""
-    query = select(JobRow.payload, JobRow.unit_seconds).where(
+    query = select(JobRow.id, JobRow.summary, JobRow.unit_seconds).where(
         JobRow.model_id == model_id,
         JobRow.kind == SENSITIVITY,
         JobRow.state == JobState.SUCCEEDED.value,
         JobRow.unit_seconds > 0.0,
     )
     found: dict[str, MeasuringCost] = {}
-    for payload, seconds in session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)):
-        peak = payload.get("memory", {}).get("peak_bytes")
-        for setting in settings_of(payload):
+    for job, summary, seconds in session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)).all():
+        peak = summary.get("memory", {}).get("peak_bytes")
+        for setting in settings_of(_with_plan(session, job, summary)):
             known = found.get(setting.id, MeasuringCost(0.0, 0, None))
             most = max(filter(None, (known.peak_bytes, peak)), default=None)
             found[setting.id] = MeasuringCost(known.seconds + seconds, known.jobs + 1, most)
     return found
+
+
+def _with_plan(session: Session, job: str, summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What names the setting of a job: its summary, or all of it where the plan that it measured around is left out of that."""
+    if AROUND not in summary.get(LEFT_OUT, {}):
+        return summary
+    whole: Mapping[str, Any] = session.scalars(select(JobRow.payload).where(JobRow.id == job)).one()
+    return whole
 
 
 def _overview(model: Model, width: int, probes: Sequence[ProbeAge], plans: int) -> ModelOverview:

@@ -12,6 +12,7 @@ from planner.schemas.plans import MeasureAroundRequest, PlanDocument, PlanReques
 from planner.services import jobs
 from planner.services.calibrations import find_calibration, text_of_plan
 from planner.services.curve_rounding import curve_rounding
+from planner.services.job_drafts import SENSITIVITY
 from planner.services.plan_questions import asked_again
 from planner.services.plans import get_plan, make_plan
 from planner.storage.cells import load_curves, measured_formats
@@ -52,9 +53,9 @@ def submit_around(session: Session, plan_id: str, request: MeasureAroundRequest)
     known = load_curves(session, document.model, setting.id, formats, payload["layers"]).status != ""
     if known.all() and not request.force:
         reason = "everything around this plan is measured already; set force to measure again"
-        return jobs.submit_done(session, kind=jobs.SENSITIVITY, model_id=document.model, payload=payload, reason=reason)
-    same = jobs.find_unfinished(session, kind=jobs.SENSITIVITY, model_id=document.model, payload=payload)
-    return same or jobs.submit(session, kind=jobs.SENSITIVITY, model_id=document.model, payload=payload)
+        return jobs.submit_done(session, kind=SENSITIVITY, model_id=document.model, payload=payload, reason=reason)
+    same = jobs.find_unfinished(session, kind=SENSITIVITY, model_id=document.model, payload=payload)
+    return same or jobs.submit(session, kind=SENSITIVITY, model_id=document.model, payload=payload)
 
 
 def refine_plan(session: Session, plan_id: str, request: RefineRequest) -> PlanDocument:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from planner.cells import Cell, ProbeSetting
@@ -23,22 +24,39 @@ from planner.storage.tables import ModelRow
 from sensitivity.formats.candidate import CandidateFormat
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TakenOver:
+    """What of a request that reuses a model need not be measured.
+
+    Attributes:
+        added: what to add to the payload of the job, so that its cells join these; empty where no model is reused.
+        cells: bool (layers, formats) of the request: stored in the setting of the job, or about to be.
+    """
+
+    added: Mapping[str, Any]
+    cells: NDArray[np.bool_]
+
+
 def take_over(
-    session: Session, model: ModelRow, request: SubmitSensitivity, payload: Mapping[str, Any], found: AskedCells
-) -> dict[str, Any]:
+    session: Session,
+    model: ModelRow,
+    request: SubmitSensitivity,
+    payload: Mapping[str, Any],
+    found: AskedCells,
+    *,
+    keep: bool = True,
+) -> TakenOver:
     """Fill the setting of a request that reuses a model with every cell that need not be measured.
 
     A cell that was measured on the model itself goes before one of the other model.
 
     Args:
-        session: a write transaction.
+        session: a write transaction, unless nothing is kept.
         model: the model that is asked about.
         request: what is asked, with the model to reuse.
         payload: of the job that would measure all of it.
         found: the cells that are asked for.
-
-    Returns:
-        What to add to the payload, so that the job's cells join these; nothing where the request reuses no model.
+        keep: whether the cells are stored, not only found.
 
     Raises:
         NotFoundError: no such model to reuse.
@@ -46,8 +64,9 @@ def take_over(
         UnmeasuredError: the other model was not measured in this way, the two were not compared, or a rounding error that the
             rule needs is unknown.
     """
+    taken = np.zeros(found.asked.shape, dtype=np.bool_)
     if request.reuse is None:
-        return {}
+        return TakenOver({}, taken)
     reference, plain = find_model(session, request.reuse), plain_setting_of(payload)
     formats = _formats(request, found)
     _refuse_unmeasured(session, reference, plain)
@@ -66,8 +85,11 @@ def take_over(
             for i, layer in enumerate(found.layers)
             if asked[i, k]
         }
-        store_cells(session, model.id, setting, _missing(own, there, others, drift))
-    return added
+        missing = {cell.layer: cell for cell in _missing(own, there, others, drift)}
+        taken[:, k] = [layer.name in missing for layer in found.layers]
+        if keep:
+            store_cells(session, model.id, setting, missing.values())
+    return TakenOver(added, taken)
 
 
 def _missing(

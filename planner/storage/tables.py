@@ -20,9 +20,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from planner.storage.columns import Base, UtcDateTime, utc_now
+from planner.storage.job_summaries import summary_of
 
 __all__ = [
     "ApiKeyRow",
@@ -253,7 +254,8 @@ class JobRow(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     kind: Mapped[str] = mapped_column(String(30))
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[dict[str, Any]] = mapped_column(deferred=True)
+    summary: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(20), default="queued")
     priority: Mapped[int] = mapped_column(Integer, default=0)
     label: Mapped[str | None] = mapped_column(String(60))
@@ -272,6 +274,11 @@ class JobRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @validates("payload")
+    def _summarise(self, _name: str, payload: dict[str, Any]) -> dict[str, Any]:
+        self.summary = summary_of(payload)
+        return payload
 
 
 class UnitRow(Base):

@@ -119,7 +119,8 @@ def _probe(job: Job) -> AbstractProbe[Any]:
 
 def _loading(job: Job) -> Loading:
     """How the job wants its model; jobs of earlier versions do not say."""
-    streams = get_facts(job.payload["probe"]).streams
+    probe = job.payload.get("probe")  # an evaluation has none, and streams
+    streams = probe is None or get_facts(probe).streams
     return {
         "streaming": job.payload.get("streaming", "auto") if streams else "never",
         "whole_bytes": job.payload.get("memory", {}).get("whole_bytes", 0),
@@ -215,13 +216,13 @@ class EvaluationHandler(AbstractJobHandler):
         """Chunks of held-out sequences; larger ones of a streamed model, because each reads every block."""
         with self.models.database.read_session() as session:
             held_out = session.get_one(CalibrationSetRow, job.payload["calibration_id"]).held_out_sequences
-        size = STREAMED_SEQUENCES if self.models.streams(job.model_id) else EVALUATED_SEQUENCES
+        size = STREAMED_SEQUENCES if self.models.streams(job.model_id, **_loading(job)) else EVALUATED_SEQUENCES
         starts = range(0, held_out, size)
         return [UnitSpec(f"{s:06d}", {"indices": list(range(s, min(s + size, held_out)))}) for s in starts]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
         """Statistics of one chunk, shape (assignments, metrics, 3)."""
-        model = self.models.get(job.model_id)
+        model = self.models.get(job.model_id, **_loading(job))
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
         chosen = torch.tensor(unit.payload["indices"], dtype=torch.int64)
         return evaluate(model, _assignments(job), tokens[chosen], rounding=self._rounding(job))

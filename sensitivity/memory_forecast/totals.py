@@ -12,7 +12,7 @@ from typing import Final
 from sensitivity.checkpoint.description import Layer
 from sensitivity.memory_forecast.model_sizes import ModelSizes
 from sensitivity.memory_forecast.probe_statistics import statistics_bytes
-from sensitivity.memory_forecast.work import FLOAT32, Work, batch_tokens, has_graph, is_walked
+from sensitivity.memory_forecast.work import EVALUATION, FLOAT32, Work, batch_tokens, has_graph, is_walked
 from sensitivity.rounding_facts import get_rounding_facts
 
 PROGRAM_BYTES: Final = 470 << 20
@@ -121,9 +121,10 @@ def _graph(model: ModelSizes, work: Work, *, streamed: bool) -> float:
 
 
 def _hidden_states(model: ModelSizes, work: Work, *, streamed: bool) -> int:
-    """Of all sequences that wait at a door, before and behind a block."""
+    """Of all sequences that wait at a door, before and behind a block; in an evaluation those of every assignment wait there."""
     waiting = work.sequences * work.sequence_length if is_walked(work) else batch_tokens(work, streamed=streamed, unit=True)
-    return 2 * FLOAT32 * waiting * model.hidden
+    others = work.formats if work.probe == EVALUATION else 0
+    return FLOAT32 * (2 + others) * waiting * model.hidden
 
 
 def _moments(model: ModelSizes, work: Work, *, streamed: bool) -> int:

@@ -24,9 +24,12 @@ EVALUATED_SEQUENCES: Final = 4
 STREAMED_SEQUENCES: Final = 32
 """The most sequences of a unit of a streamed model."""
 
+EVALUATION: Final = "evaluation"
+"""What a run is called that is no probe's: assignments beside the reference, as many as it has formats, a unit at a time."""
+
 _GRAPHS: Final = frozenset({"fisher", "fisher_interaction", "coverage", "marginal", "hessian_trace", "salience"})
 _VARIANTS: Final = frozenset({"kl", "linearity", "kv_cache", "router_flips", "perplexity_drop"})
-_WALKED: Final = frozenset({"output_error", "compactness", "energy_gain"})
+_WALKED: Final = frozenset({"output_error", "compactness", "energy_gain", EVALUATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Work:
     Attributes:
         probe: its name.
         rounding: name of the rounding method.
-        formats: candidate formats measured together.
-        sequences: sequences of the calibration set, 0 without one.
+        formats: candidate formats measured together; of an evaluation its assignments.
+        sequences: sequences of the calibration set, 0 without one; of an evaluation those of a unit.
         sequence_length: tokens of each.
         draws: label draws, noise levels: what the probe holds several of.
         element_bytes: bytes of an element of ΔW and of inputs that are kept: 2 in bfloat16, 4 in float32.

@@ -8,6 +8,7 @@ peak that is printed is all that the first process has, and what the fork had mo
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import torch
 from planner.worker import handlers  # noqa: F401  (what a worker has in memory)
 from planner.worker.memory import reset_peak
 from sensitivity.checkpoint.reading import describe
+from sensitivity.evaluation import evaluate
 from sensitivity.formats.families import get_cell_format
+from sensitivity.formats.registry import get_format
 from sensitivity.loading import load_model
-from sensitivity.memory_forecast import Work, forecast, stored_bytes
+from sensitivity.memory_forecast import EVALUATION, Work, forecast, stored_bytes
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.registry import get_probe
 
@@ -33,7 +36,7 @@ class Run:
 
     Attributes:
         model: path of a checkpoint.
-        probe: its name.
+        probe: its name; ``evaluation`` measures assignments, as many as there are formats, on the sequences of one unit.
         parameters: of the probe.
         rounding: name of the rounding method.
         whole: with the whole model in memory.
@@ -81,25 +84,46 @@ def _measured(asked: Run, *, program: int) -> dict[str, int]:
     inherited = _resident("RssAnon")
     reset_peak()
     description = describe(asked.model)
-    probe = get_probe(asked.probe, **asked.parameters)
-    run = _prepared(asked)
-    units = probe.units if asked.whole else probe.streamed_units
-    for unit in units(blocks=description.blocks, sequences=asked.sequences)[: asked.units]:
-        probe.run(run, unit)
+    parameters = _evaluate(asked) if asked.probe == EVALUATION else _probe(asked, blocks=description.blocks)
     work = Work(
         asked.probe,
         asked.rounding,
         asked.formats,
         asked.sequences,
         asked.length,
-        draws=int(probe.parameters.get("draws", probe.parameters.get("levels", 1))),
-        element_bytes=2 if probe.parameters.get("arithmetic") == "bfloat16" else 4,
+        draws=int(parameters.get("draws", parameters.get("levels", 1))),
+        element_bytes=2 if parameters.get("arithmetic") == "bfloat16" else 4,
         stored_bytes=stored_bytes(description.kind, description.dtype),
     )
-    found = forecast(description.layers, parameters=description.parameters, vocab_size=description.vocab_size, work=work)
+    layers = [layer for layer in description.layers if asked.probe != EVALUATION or layer.kind != "lm_head"]
+    found = forecast(layers, parameters=description.parameters, vocab_size=description.vocab_size, work=work)
     expected = found.whole if asked.whole else found.streamed
     own = _resident("VmHWM") - _resident("RssFile") - inherited
     return {"peak": program + own, "forecast": sum(expected.values()), "program": program}
+
+
+def _probe(asked: Run, *, blocks: int) -> Mapping[str, Any]:
+    """Run the probe; all its parameters."""
+    probe = get_probe(asked.probe, **asked.parameters)
+    run = _prepared(asked)
+    units = probe.units if asked.whole else probe.streamed_units
+    for unit in units(blocks=blocks, sequences=asked.sequences)[: asked.units]:
+        probe.run(run, unit)
+    return probe.parameters
+
+
+def _evaluate(asked: Run) -> Mapping[str, Any]:
+    """Measure every layer in each of the formats, beside the reference, as the worker does for a unit."""
+    description = describe(asked.model)
+    names = [layer.name for layer in description.layers if layer.kind != "lm_head"]
+    assignments = [dict.fromkeys(names, get_format(name)) for name in FORMATS[: asked.formats]]
+    model = load_model(description, streamed=not asked.whole)
+    evaluate(model, assignments, _tokens(asked, description.vocab_size), rounding=asked.rounding)
+    return {}
+
+
+def _tokens(asked: Run, vocab_size: int) -> torch.Tensor:
+    return torch.randint(0, vocab_size, (asked.sequences, asked.length), generator=torch.Generator().manual_seed(0))
 
 
 def _prepared(asked: Run) -> ProbeRun[Any]:
@@ -109,13 +133,12 @@ def _prepared(asked: Run) -> ProbeRun[Any]:
     if asked.probe == "kv_cache":
         names, known = [name for name in names if name.endswith(("k_proj", "v_proj"))], CACHE_FORMATS
     formats = [get_cell_format(name) for name in known[: asked.formats]]
-    shape, generator = (asked.sequences, asked.length), torch.Generator().manual_seed(0)
     return ProbeRun(
         model=load_model(description, streamed=not asked.whole),
         layers=names,
         formats=formats,
         rounding=asked.rounding,
-        tokens=torch.randint(0, description.vocab_size, shape, generator=generator),
+        tokens=_tokens(asked, description.vocab_size),
         seed=0,
         around=dict.fromkeys(names, formats[0]) if get_probe(asked.probe).facts.around_plan else {},
     )

@@ -25,8 +25,9 @@ WHOLE: tuple[tuple[str, dict[str, int], int, int], ...] = (
     ("linearity", {"levels": 1}, 1, 1),
     ("kv_cache", {}, 1, 2),
     ("output_error", {}, 8, 4),
+    ("evaluation", {}, 4, 2),
 )
-STREAMED = ("fisher",)
+STREAMED = ("fisher", "evaluation")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")

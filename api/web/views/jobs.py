@@ -16,6 +16,7 @@ from planner.schemas.catalogue import ProbeDocument
 from planner.schemas.jobs import Job
 from planner.schemas.plan_keeping import PlanFilters
 from planner.services import calibrations, catalogue, jobs, models, plan_listing, workers
+from planner.services.job_drafts import EVALUATION
 from sensitivity.calibration import BUILTIN
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import all_rounding_facts
@@ -196,7 +197,7 @@ _PLAIN: Mapping[str, str] = {
 
 def _result(job: Job) -> str:
     """Where what the job found is shown."""
-    if job.kind == jobs.EVALUATION and job.request.get("plan_id"):
+    if job.kind == EVALUATION and job.request.get("plan_id"):
         return f"/plans/{job.request['plan_id']}"
     return f"/models/{job.model}/sensitivity"
 

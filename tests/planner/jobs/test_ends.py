@@ -37,7 +37,7 @@ def test_a_unit_that_keeps_failing_fails_alone_and_its_job_completes_with_that_n
     assert (ended.state, ended.failed, ended.done, ended.total) == (JobState.SUCCEEDED, 1, 2, 3)
     assert ended.reason == "1 of 3 units failed; the first of them, unit a: disk is on fire (tried 3 times)"
     with database.read_session() as session:
-        assert engine.failures(session, ended, limit=5) == [FailedUnit("a", "disk is on fire (tried 3 times)", 3)]
+        assert engine.failures(session, [ended], limit=5) == {ended.id: [FailedUnit("a", "disk is on fire (tried 3 times)", 3)]}
     assert engine.claim(worker()) is None
 
 

@@ -110,7 +110,7 @@ def test_jobs_are_listed_newest_first_in_pages(engine: AbstractJobEngine, databa
 
 def test_pace_is_that_of_the_last_units(engine: AbstractJobEngine, database: Database, job: Job) -> None:
     with database.read_session() as session:
-        assert dataclasses.astuple(engine.pace(session, job)) == (None, None)
+        assert dataclasses.astuple(engine.paces(session, [job])[job.id]) == (None, None)
     listed(engine, *"abcdef")
     for _ in range(3):
         record(engine, claim(engine))
@@ -118,7 +118,7 @@ def test_pace_is_that_of_the_last_units(engine: AbstractJobEngine, database: Dat
         now = database.now(session)
         for seconds, key in ((8, "a"), (4, "b"), (0, "c")):
             session.execute(update(UnitRow).where(UnitRow.key == key).values(finished_at=now - timedelta(seconds=seconds)))
-        pace = engine.pace(session, engine.get(session, job.id))
+        pace = engine.paces(session, [engine.get(session, job.id)])[job.id]
     assert pace.rate == pytest.approx(0.25)
     assert pace.eta_seconds == pytest.approx(12.0)
 

@@ -1,5 +1,6 @@
 """What a job would be: the same as the job, and nothing of it stays."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from sqlalchemy import func, select, update
 
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.jobs.job import JobState
+from planner.jobs.sql_engine import SqlJobEngine
+from planner.jobs.workers import WorkerProfile
 from planner.measuring import setting_of
 from planner.schemas.jobs import JobForecast, SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
@@ -20,7 +23,7 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def forecast(database: Database, **asked: Any) -> JobForecast:
-    with database.session() as session:
+    with database.read_session() as session:
         return job_previews.forecast_sensitivity(session, SubmitSensitivity.model_validate({"model": "toy", **asked}))
 
 
@@ -84,7 +87,7 @@ def test_what_would_be_refused_is_refused_in_the_same_words(
 ) -> None:
     register(database)
     request = SubmitSensitivity.model_validate({"model": "toy", **asked})
-    with pytest.raises(error) as told, database.session() as session:
+    with pytest.raises(error) as told, database.read_session() as session:
         job_previews.forecast_sensitivity(session, request)
     with pytest.raises(error) as refused, database.session() as session:
         jobs.submit_sensitivity(session, request)
@@ -99,7 +102,7 @@ def test_an_evaluation_takes_as_long_as_the_last_one_in_proportion_to_its_passes
         plan = plans.create_plan(session, PlanRequest(model="toy", budget=BudgetSpec(effective_bits=4.25))).id
 
     def told(**asked: Any) -> JobForecast:
-        with database.session() as session:
+        with database.read_session() as session:
             return job_previews.forecast_evaluation(session, plan, EvaluateRequest(**asked))
 
     first = told()
@@ -129,7 +132,26 @@ def test_a_streamed_evaluation_takes_as_many_sequences_at_once_as_its_worker(dat
     for sequences in (4, 16, STREAMED_SEQUENCES, 2 * STREAMED_SEQUENCES):
         with database.session() as session:
             session.execute(update(CalibrationSetRow).values(held_out_sequences=sequences, held_out_length=2048))
+        with database.read_session() as session:
             told.append(job_previews.forecast_evaluation(session, plan, EvaluateRequest()))
     assert len({one.whole_bytes for one in told}) == 1
     streamed = [one.streamed_bytes or 0 for one in told]
     assert streamed[0] < streamed[1] < streamed[2] == streamed[3]
+
+
+def test_an_evaluation_is_left_to_workers_with_the_memory_for_it(database: Database) -> None:
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+        plan = plans.create_plan(session, PlanRequest(model="toy", budget=BudgetSpec(effective_bits=4.25))).id
+    with database.read_session() as session:
+        told = job_previews.forecast_evaluation(session, plan, EvaluateRequest())
+    with database.session() as session:
+        job = evaluations.submit_evaluation(session, plan, EvaluateRequest())
+    assert job.memory_bytes == told.memory_bytes
+    assert job.request["memory"] == {"whole_bytes": told.whole_bytes, "streamed_bytes": told.streamed_bytes}
+    engine = SqlJobEngine(database)
+    small = WorkerProfile("small", ["evaluation"], memory_bytes=(told.memory_bytes or 0) - 1)
+    assert engine.claim(small) is None
+    assert engine.claim(replace(small, memory_bytes=told.memory_bytes)) is not None

@@ -15,7 +15,7 @@ from planner.schemas.curves import CurvesDocument
 from planner.schemas.drifts import DriftDocument, SubmitDrift
 from planner.schemas.jobs import Job, SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, PlanRequest
-from planner.services import curves, drift, jobs, models, plans
+from planner.services import curves, drift, job_previews, jobs, models, plans
 from planner.services.curves import curves_csv
 from planner.storage.database import Database
 from planner.worker.drift_handler import relative_change
@@ -100,6 +100,10 @@ def test_only_what_moved_is_measured_and_the_rest_says_where_it_is_from(database
     ]
     work(database)
     assert [finished(database, job).state for job in queued] == [JobState.SUCCEEDED] * 3
+    asked = SubmitSensitivity(model=tuned, probe="fisher", formats=FORMATS, calibration=calibration, reuse=model)
+    with database.read_session() as session:
+        told = job_previews.forecast_sensitivity(session, asked)
+    assert (told.layers, told.cells) == (2, 3), "what would be taken over counts as there"
     job = finished(database, measure(database, tuned, probe="fisher", calibration=calibration, reuse=model))
     assert job.state is JobState.SUCCEEDED
     assert job.request["layers"] == [NEAR, FAR]
