@@ -1,13 +1,23 @@
-"""How numbers and times are written for people."""
+"""How numbers and times are written for people; the same as ``static/js/words.js``, digit for digit."""
 
+import math
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 from planner.schemas.budget_words import budget_words
 from planner.schemas.plans import BudgetSpec, Measured
 from planner.storage.tables import utc_now
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_LEAST, _MOST = 3, 6  # digits of a value that has an error
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, halves rounded away from zero; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{float(_rounded(value, digits)):.{digits}g}"
 
 
 def in_bytes(size: float) -> str:
@@ -16,7 +26,7 @@ def in_bytes(size: float) -> str:
     while size >= 999.5 and exponent < len(_UNITS) - 1:
         size /= 1000
         exponent += 1
-    return f"{size:.3g} {_UNITS[exponent]}"
+    return f"{significant(size)} {_UNITS[exponent]}"
 
 
 def change_in_bytes(size: float) -> str:
@@ -28,29 +38,45 @@ def in_count(number: float) -> str:
     """A large count: ``135 M``."""
     for step, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * step:
-            return f"{number / step:.3g} {suffix}"
-    return f"{number:.0f}"
+            return f"{significant(number / step)} {suffix}"
+    return str(_whole(number))
 
 
-def significant(value: float | None) -> str:
-    """Three significant digits; a dash where there is no number."""
-    return "–" if value is None else f"{value:.3g}"
+def with_error(value: float | None, error: float | None) -> str:
+    """A value with its standard error, down to the error's digit: ``0.251 ± 0.004``; three to six digits of it."""
+    if value is None or not math.isfinite(value) or error is None:
+        return significant(value)
+    digits = _LEAST
+    if math.isfinite(error) and error:
+        digits = min(max(Decimal(value).adjusted() - _rounded(error, 1).adjusted() + 1, _LEAST), _MOST)
+    return f"{significant(value, digits)} ± {significant(error, 1)}"
+
+
+def percent(share: float | None) -> str:
+    """A share in hundredths, with two digits: ``0.012 %``."""
+    return "–" if share is None else f"{significant(100 * share, 2)} %"
 
 
 def measured(quantity: Measured | None) -> str:
     """A quantity with its standard error."""
-    if quantity is None:
-        return "–"
-    error = "" if quantity.standard_error is None else f" ± {quantity.standard_error:.1g}"
-    return f"{quantity.value:.4g}{error}"
+    return "–" if quantity is None else with_error(quantity.value, quantity.standard_error)
 
 
 def duration(seconds: float | None) -> str:
     """A length of time with one unit: ``40 s``, ``3 min``."""
     if seconds is None:
         return "–"
-    whole = round(seconds)
-    return next((f"{whole / step:.0f} {unit}" for step, unit in _STEPS if whole >= step), f"{whole} s")
+    whole = _whole(seconds)
+    return next((f"{_whole(whole / step)} {unit}" for step, unit in _STEPS if whole >= step), f"{whole} s")
+
+
+def _rounded(value: float, digits: int) -> Decimal:
+    return Context(prec=digits, rounding=ROUND_HALF_UP).plus(Decimal(value))
+
+
+def _whole(number: float) -> int:
+    """The nearest whole number, halves upwards."""
+    return math.floor(number + 0.5)
 
 
 def ago(time: datetime) -> str:
@@ -68,6 +94,8 @@ FILTERS = {
     "change_in_bytes": change_in_bytes,
     "in_count": in_count,
     "significant": significant,
+    "with_error": with_error,
+    "percent": percent,
     "measured": measured,
     "duration": duration,
     "ago": ago,

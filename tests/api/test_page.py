@@ -119,7 +119,7 @@ def test_plans_stand_with_what_was_predicted_and_measured(client: TestClient, me
     text = text_of(page(client, "/models/toy"))
     assert "4.25 bits generic" in text
     assert f"{plan['predicted']['loss']:.3g} fisher" in text
-    assert "0.3456 ± 0.02 0.5678 ± 0.02" in text
+    assert "0.346 ± 0.02 0.568 ± 0.02" in text
     assert "bitplan evaluate" not in text
 
 

@@ -1,5 +1,6 @@
 """Stored plans: the list, one in full, two side by side."""
 
+import json
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final
@@ -39,6 +40,10 @@ _TRAIL: Final = 50
 _CHANGES: Final = 200
 _WORDS: Final = 200
 _IN_STUDIO: Final = (BudgetKind.FILE_BYTES, BudgetKind.RESIDENT_BYTES, BudgetKind.EFFECTIVE_BITS, BudgetKind.DECODE_SECONDS)
+_CONTROLLED: Final = frozenset(
+    ("model", "runtime", "formats", "probe", "setting", "rounding", "kv_formats", "pins", "experts", "budget", "allow_slack")
+)
+"""Fields of a request that the studio's controls say; curves are said by the setting that the plan was made with."""
 Words = Annotated[str, Field(max_length=_WORDS)]
 _WORDS_OF: Final = {
     "name": "letters, digits, dots, dashes and underscores, and no more than 100 of them",
@@ -115,6 +120,7 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         with database.read_session() as session:
             view = view_plan(session, plan)
             facts = view.facts
+            drawn = tiles(session, view)
             model = models.get_model(session, facts.model)
             measured = evaluations.list_evaluations(session, plan).items
             trail = plan_trail.list_events(session, EventFilters(plan=plan), limit=_TRAIL)
@@ -145,7 +151,7 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         embedded={
             "id": plan,
             "model": {"id": model.id, "name": model.name},
-            "tiles": tiles_json(tiles(view)),
+            "tiles": tiles_json(drawn),
             "request": facts.request.model_dump(mode="json", exclude_defaults=True),
             "names": {item.name: item.plan for item in names},
         },
@@ -185,14 +191,14 @@ def show_diff(request: Request, plan: Identity, other: Identity, database: Datab
     try:
         with database.read_session() as session:
             sides = [view_plan(session, one) for one in (plan, other)]
+            drawn = [tiles(session, side, beside) for side, beside in (sides, sides[::-1])]
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
-    here, there = sides
     return render(
         request,
         "plan_diff.html",
         sides=[side.facts for side in sides],
-        embedded={"tiles": [tiles_json(tiles(here, there)), tiles_json(tiles(there, here))], "ids": [plan, other]},
+        embedded={"tiles": [tiles_json(one) for one in drawn], "ids": [plan, other]},
     )
 
 
@@ -251,15 +257,26 @@ def _midnight(day: str | None, *, days: int = 0) -> datetime | None:
 
 
 def _studio(plan: PlanDocument) -> str:
-    """The query that opens the plan's question in the studio, which knows the usual limits and rules."""
+    """The query that opens the plan's question in the studio; what its controls do not say is under ``rules``."""
     spec, request = plan.budget, plan.request
-    limits = [(kind.value, getattr(spec, kind.value)) for kind in spec.given if kind in _IN_STUDIO]
+    limits: dict[str, Any] = {kind.value: getattr(spec, kind.value) for kind in spec.given if kind in _IN_STUDIO}
+    if not limits or spec.max_loss is not None:  # nothing to drag, or not what decided: the size that the plan has
+        limits |= {BudgetKind.FILE_BYTES.value: plan.size.file_bytes, "unit": BudgetKind.FILE_BYTES.value}
     served = [("context", spec.context), ("batch", spec.batch), ("device", spec.device)]
     chosen = [("formats", ",".join(plan.formats)), ("kv_formats", ",".join(request.kv_formats or []))]
     tied = [("experts", "" if request.experts == "free" else request.experts)]
     pins = [("pin", f"{pattern}={name}") for pattern, name in request.pins.items()]
-    asked = [("runtime", plan.runtime), ("setting", plan.provenance.setting)]
-    return urlencode([(name, value) for name, value in [*limits, *served, *asked, *chosen, *tied, *pins] if value])
+    asked = [("runtime", plan.runtime), ("setting", plan.provenance.setting), ("rules", _rules(plan))]
+    return urlencode([(name, value) for name, value in [*limits.items(), *served, *asked, *chosen, *tied, *pins] if value])
+
+
+def _rules(plan: PlanDocument) -> str:
+    """What was asked for that the studio has no control for, as JSON; empty where there is nothing of it."""
+    options: dict[str, Any] = {"mode": "json", "exclude_defaults": True}
+    rules = plan.request.model_dump(**options, exclude=_CONTROLLED)
+    if limits := plan.budget.model_dump(**options, exclude={*_IN_STUDIO, "context", "batch", "device"}):
+        rules["budget"] = limits
+    return json.dumps(rules, separators=(",", ":")) if rules else ""
 
 
 def _counts(view: PlanView) -> dict[str, int]:

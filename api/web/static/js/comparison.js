@@ -1,15 +1,13 @@
 // Two measurements of one model side by side: each tile a dot, and how far both put tiles in the same order.
 
 import { plot } from "./pictures.js";
-import { nameOf } from "./heat_map.js";
 import { logTick, significant } from "./words.js";
 
 const ANY = "ANY"; // the column of numbers that do not depend on a format
 
 // Tiles that both have in the format, or in every format that both have where the format is null.
-export function inCommon(first, second, format) {
-  const key = (tile) => `${tile.block}|${tile.kind}`;
-  const others = new Map(second.tiles.map((tile) => [key(tile), tile]));
+function inCommon(first, second, format) {
+  const others = new Map(second.tiles.map((tile) => [tile.pattern, tile]));
   const place = (map, name) => {
     const own = map.formats.findIndex((item) => item.name === name);
     return own >= 0 ? own : map.formats.findIndex((item) => item.name === ANY);
@@ -20,16 +18,16 @@ export function inCommon(first, second, format) {
     const [i, j] = [place(first, name), place(second, name)];
     if (i < 0 || j < 0) continue;
     for (const tile of first.tiles) {
-      const other = others.get(key(tile));
+      const other = others.get(tile.pattern);
       const [x, y] = [other?.loss[j] ?? null, tile.loss[i]];
-      if (x !== null && y !== null) found.push({ format: name, tile: nameOf(tile), kind: tile.kind, first: y, second: x });
+      if (x !== null && y !== null) found.push({ format: name, tile: tile.name, row: tile.row, first: y, second: x });
     }
   }
   return found;
 }
 
 // Spearman's rank correlation of two columns; null where either has no order.
-export function spearman(first, second) {
+function spearman(first, second) {
   const [a, b] = [ranks(first), ranks(second)];
   const mean = (a.length + 1) / 2;
   let [both, one, two] = [0, 0, 0];
@@ -65,7 +63,7 @@ export function drawComparison(figure, { first, second, format }) {
   const range = d3.extent(positive.flatMap((pair) => [pair.first, pair.second]));
   const sameUnit = first.unit === second.unit && first.unit !== "ranking";
   const titles = [first, second].map(({ setting, unit }) => `${setting.probe} with ${setting.rounding} (${setting.id.slice(0, 6)}), ${unit}`);
-  const kinds = [...new Set(pairs.map((pair) => pair.kind))];
+  const rows = [...new Set(pairs.map((pair) => pair.row))];
   const svg = plot({
     width: Math.min(680, figure.clientWidth || 600),
     height: 420,
@@ -73,10 +71,10 @@ export function drawComparison(figure, { first, second, format }) {
     marginBottom: 40,
     x: { type: "log", label: `${titles[1]} →`, grid: true, tickFormat: logTick, ticks: 5 },
     y: { type: "log", label: `↑ ${titles[0]}`, grid: true, tickFormat: logTick, ticks: 5 },
-    symbol: { domain: kinds, legend: true },
+    symbol: { domain: rows, legend: true },
     marks: [
       ...(sameUnit && positive.length ? [Plot.line([range, range].map(([low, high], at) => [at ? high : low, at ? high : low]), { stroke: "currentColor", strokeOpacity: 0.4, strokeDasharray: "4 3", className: "equal" })] : []),
-      Plot.dot(positive, { x: "second", y: "first", symbol: "kind", stroke: "var(--accent)", r: 3.5 }),
+      Plot.dot(positive, { x: "second", y: "first", symbol: "row", stroke: "var(--accent)", r: 3.5 }),
       Plot.tip(positive, Plot.pointer({ x: "second", y: "first", title: (pair) => `${pair.tile}\n${significant(pair.first)} beside ${significant(pair.second)}` })),
     ],
   });

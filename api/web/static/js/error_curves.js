@@ -1,4 +1,4 @@
-// Error curves: loss over stored bits a weight, of one layer with its error bars, and faintly of its neighbours of the same kind.
+// Error curves: loss over stored bits a weight, of one layer with its error bars, and faintly of the same row in other blocks.
 
 import { describe } from "./heat_map.js";
 import { plot } from "./pictures.js";
@@ -17,7 +17,7 @@ export function pointsOf(tile, map) {
     .map((format, at) => {
       const bits = tile.bytes[at] === null ? format.bits : (8 * tile.bytes[at]) / tile.weights;
       const [loss, error] = [tile.loss[at], tile.standard_error[at]];
-      return { format: format.name, family: familyOf(format.name), at, bits, loss, error, block: tile.block, kind: tile.kind };
+      return { format: format.name, family: familyOf(format.name), at, bits, loss, error, block: tile.block };
     })
     .filter((point) => point.loss !== null && point.loss > 0 && point.bits !== null)
     .sort((a, b) => a.bits - b.bits);
@@ -33,7 +33,7 @@ export function drawCurves(figure, { map, tile, points = pointsOf(tile, map), ti
     figure.replaceChildren(empty);
     return;
   }
-  const others = map.tiles.filter((other) => other !== tile && other.kind === tile.kind);
+  const others = map.tiles.filter((other) => other.pattern !== tile.pattern && other.row === tile.row);
   const neighbours = others.flatMap((other) => pointsOf(other, map));
   const low = (point) => Math.max(point.loss - (point.error ?? 0), SMALL * point.loss);
   for (const point of points) if (count(points, point.family) === 1) point.family = point.format;

@@ -7,13 +7,21 @@ function element(name, text, attributes = {}) {
   return Object.assign(document.createElement(name), { textContent: text, ...attributes });
 }
 
-// Show the explanation of one layer in a panel.
+let asked = null; // what ends the older question
+let opener = null; // where the reader was: goes back there from the panel
+
+// Show the explanation of one layer in a panel. A newer question ends an older one.
 export async function explain(panel, plan, layer) {
+  asked?.abort();
+  asked = new AbortController();
+  const { signal } = asked;
+  if (!panel.contains(document.activeElement)) opener = document.activeElement;
   let found;
   try {
     // names are taken as patterns: a bracket would begin a set of characters
-    found = await ask(`/v1/plans/${plan}/explain?limit=1&layer=${encodeURIComponent(layer.replaceAll("[", "[[]"))}`);
+    found = await ask(`/v1/plans/${plan}/explain?limit=1&layer=${encodeURIComponent(layer.replaceAll("[", "[[]"))}`, { signal });
   } catch (error) {
+    if (signal.aborted) return;
     panel.replaceChildren(shut(panel), element("p", error.message, { className: "problem" }));
     panel.hidden = false;
     return;
@@ -36,7 +44,10 @@ export async function explain(panel, plan, layer) {
 
 function shut(panel) {
   const button = element("button", "Close", { type: "button", className: "shut" });
-  button.addEventListener("click", () => { panel.hidden = true; });
+  button.addEventListener("click", () => {
+    panel.hidden = true;
+    opener?.focus();
+  });
   return button;
 }
 

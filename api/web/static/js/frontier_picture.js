@@ -3,7 +3,7 @@
 import { plot } from "/static/js/pictures.js";
 import { bytes, measured, significant } from "/static/js/words.js";
 
-const HUES = ["var(--curve)", "var(--measured)", "#009e73", "var(--uniform)", "#b8860b", "var(--bound)"];
+const HUES = [1, 2, 3, 4, 5, 6].map((hue) => `var(--hue-${hue})`); // as base.css has them: they are told from its ground, as text too
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "cross"];
 const NEAR = 0.06; // of the axis: names beside points that are closer would overlap
 

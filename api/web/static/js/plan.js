@@ -4,7 +4,7 @@ import { asCurl, offerCopy } from "/static/js/curl.js";
 import { explain } from "/static/js/explanation.js";
 import { keepReasons } from "/static/js/retarget_reasons.js";
 import { offerSaving } from "/static/js/saving.js";
-import { ask, embedded, submit, tell } from "/static/js/service.js";
+import { ask, askFile, embedded, submit, tell } from "/static/js/service.js";
 import { drawStrip, rowsOf } from "/static/js/strip.js";
 import { bytes, duration } from "/static/js/words.js";
 
@@ -25,8 +25,12 @@ function pick(tile) {
   at("all-layers").scrollIntoView({ behavior: "smooth" });
 }
 
+let acting = false; // something is being done: a second press starts nothing
+
 // Do something; what goes wrong is told beside the control, else the page is loaded anew, or left.
 async function act(problem, work, next) {
+  if (acting) return;
+  acting = true;
   problem.hidden = true;
   try {
     const found = await work();
@@ -35,8 +39,12 @@ async function act(problem, work, next) {
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;
+    acting = false;
   }
 }
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) acting = false; // come back to
+});
 
 function listenToNames() {
   const problem = at("keeping-problem");
@@ -62,6 +70,7 @@ function listenToNames() {
   at("pin")?.addEventListener("click", () => act(problem, () => ask(`${here}/pin`, { method: "PUT", body: { why: why() } })));
   at("unpin")?.addEventListener("click", () => act(problem, () => ask(`${here}/pin?${reason()}`, { method: "DELETE" })));
   at("delete")?.addEventListener("click", (event) => {
+    if (event.detail > 1) return; // a double click is one press
     const button = event.currentTarget;
     if (button.dataset.sure) act(problem, () => ask(`${here}?${reason()}`, { method: "DELETE" }), () => `/plans?model=${plan.model.id}`);
     else Object.assign(button, { textContent: "Really delete it, with its evaluations" }).dataset.sure = "yes";
@@ -76,9 +85,12 @@ function listenToEvaluation() {
     event.preventDefault();
     act(at("evaluate-problem"), () => submit(`${here}/evaluate`, body()), (job) => `/jobs/${job.id}`);
   });
+  let forecasting = new AbortController();
   const forecast = async () => {
+    forecasting.abort();
+    forecasting = new AbortController();
     try {
-      const found = await ask(`${here}/evaluate/forecast`, { method: "POST", body: body() });
+      const found = await ask(`${here}/evaluate/forecast`, { method: "POST", body: body(), signal: forecasting.signal, harmless: true });
       const parts = [
         found.seconds === null ? "" : `about ${duration(found.seconds)} of one worker`,
         found.memory_bytes === null ? "" : `${bytes(found.memory_bytes)} of memory`,
@@ -86,7 +98,7 @@ function listenToEvaluation() {
       ];
       at("forecast").textContent = parts.filter(Boolean).join(", ");
     } catch (error) {
-      at("forecast").textContent = error.message;
+      if (error.name !== "AbortError") at("forecast").textContent = error.message;
     }
   };
   form.addEventListener("change", forecast);
@@ -126,12 +138,13 @@ async function retarget(button) {
 
 // A file that the service refuses to write would replace the page by a problem document: its words are told instead.
 async function download(link) {
+  if (link.ariaBusy === "true") return;
+  link.ariaBusy = "true";
   tell("");
   const words = link.textContent;
   link.textContent = "writing …"; // seconds, where a plan has tens of thousands of layers
   try {
-    const answer = await fetch(link.href);
-    if (!answer.ok) throw new Error((await answer.json()).detail);
+    const answer = await askFile(link.href);
     const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "export";
     const saved = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
     saved.click();
@@ -140,6 +153,7 @@ async function download(link) {
     tell(error.message);
   } finally {
     link.textContent = words;
+    link.ariaBusy = null;
   }
 }
 

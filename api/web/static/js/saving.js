@@ -1,5 +1,9 @@
 // Every picture can be taken along: the drawing as SVG or PNG, its numbers as CSV.
 
+import { tell } from "./service.js";
+
+const NO_PICTURE = "There is no picture to save yet.";
+const NO_NUMBERS = "There are no numbers to save yet.";
 const SCALE = 2; // pixels of a PNG for one of the drawing
 const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "opacity", "font", "text-anchor", "color"];
 
@@ -10,25 +14,38 @@ const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opac
 export function offerSaving(figure, name, rows) {
   const line = document.createElement("p");
   line.className = "saving";
-  const add = (label, save) => {
+  const add = (label, missing, save) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = label;
     button.setAttribute("aria-label", `Save ${name} as ${label}`);
-    button.addEventListener("click", save);
+    button.addEventListener("click", async () => {
+      tell("");
+      try {
+        if (!(await save())) tell(missing);
+      } catch (error) {
+        tell(`${name} could not be saved as ${label}: ${error.message}`);
+      }
+    });
     line.append(button);
   };
   const drawing = () => figure.querySelector("svg.plot") ?? figure.querySelector("svg"); // not that of a legend
-  add("SVG", () => keep(`${name}.svg`, new Blob([standalone(drawing())], { type: "image/svg+xml" })));
-  add("PNG", () => asPng(drawing()).then((blob) => keep(`${name}.png`, blob)));
-  add("CSV", () => keep(`${name}.csv`, new Blob([asCsv(rows())], { type: "text/csv" })));
+  const drawn = (write) => async () => {
+    const svg = drawing();
+    return svg !== null && keep(...(await write(svg)));
+  };
+  add("SVG", NO_PICTURE, drawn((svg) => [`${name}.svg`, new Blob([standalone(svg)], { type: "image/svg+xml" })]));
+  add("PNG", NO_PICTURE, drawn(async (svg) => [`${name}.png`, await asPng(svg)]));
+  add("CSV", NO_NUMBERS, () => {
+    const lines = rows();
+    return lines.length > 0 && keep(`${name}.csv`, new Blob([asCsv(lines)], { type: "text/csv" }));
+  });
   figure.after(line);
   return line;
 }
 
 // Rows as CSV (RFC 4180).
-export function asCsv(rows) {
-  if (rows.length === 0) return "";
+function asCsv(rows) {
   const names = Object.keys(rows[0]);
   const quoted = (value) => {
     const text = value === null || value === undefined ? "" : String(value);
@@ -71,9 +88,11 @@ async function asPng(svg) {
 }
 
 function keep(name, blob) {
+  if (blob === null) throw new Error("the picture is too large for the browser; take the SVG");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  return true;
 }

@@ -4,12 +4,13 @@ import { ask, embedded, submit, tell } from "/static/js/service.js";
 import { offerSaving } from "/static/js/saving.js";
 import { asCurl, offerCopy } from "/static/js/curl.js";
 import { askLatest } from "/static/js/latest.js";
-import { describe, drawStrip, nameOf, rowsOf } from "/static/js/strip.js";
+import { describe, drawStrip, rowsOf } from "/static/js/strip.js";
 import { makeControls } from "/static/js/studio_controls.js";
 import { factsOf, makeBeside, showChanges, showCounts, showFacts, showReferences, verdict } from "/static/js/studio_picture.js";
 import { askPin, showPins } from "/static/js/studio_pins.js";
 import { planRequest, question, readAddress, serving, UNITS, writeAddress } from "/static/js/studio_question.js";
 import { inWords, makeRange } from "/static/js/studio_range.js";
+import { showRules } from "/static/js/studio_rules.js";
 
 const USUAL_BITS = 4.5; // where a budget begins that nobody gave
 const LEAST_SHARE = 0.05;
@@ -26,9 +27,10 @@ const state = readAddress(location.search);
 let plan = null; // the newest answer
 let share = null; // where the budget stood in its range, for a unit whose range is not known yet
 let taken = 0; // milliseconds that the last plan took
-let resting = null; // timer of a hand that may have come to rest
+let resting = null; // timer of a hand or a key that may have come to rest
 let tiles = [];
 let shownQuestion = null; // whose frontier is drawn
+let drawingCurve = new AbortController(); // of the request for it
 let frontier = [];
 let drawings = 0;
 let keeping = false; // a plan is being stored
@@ -59,7 +61,7 @@ async function preview({ body }, signal) {
   const busy = setTimeout(() => element("facts").classList.add("stale"), BUSY_AFTER);
   try {
     const limited = { ...body, deadline_seconds: PREVIEW_SECONDS };
-    const found = await ask("/v1/plans/preview?aggregate=true", { method: "POST", body: limited, signal });
+    const found = await ask("/v1/plans/preview?aggregate=true", { method: "POST", body: limited, signal, harmless: true });
     taken = performance.now() - began;
     return found;
   } finally {
@@ -67,12 +69,12 @@ async function preview({ body }, signal) {
   }
 }
 
-function moved(value, { final, keyed = false }) {
+// A move that is not the last one is drawn if plans come fast enough, else where the hand or the key rests.
+function moved(value, { final }) {
   state.limits[state.unit] = value;
   clearTimeout(resting);
-  const urgent = final && !keyed;
-  if (urgent || taken < SLOW) replan(asked(), { urgent });
-  else resting = setTimeout(() => replan(asked()), REST);
+  if (final || taken < SLOW) replan(asked(), { urgent: final, once: true });
+  else resting = setTimeout(() => replan(asked(), { once: true }), REST);
   if (final) remember();
 }
 
@@ -80,6 +82,15 @@ function moved(value, { final, keyed = false }) {
 function rethink() {
   replan(asked(), { urgent: true });
   remember();
+}
+
+// What the question holds beside the controls, told above them.
+function tellRules() {
+  showRules(element("rules"), state.rules, () => {
+    tellRules();
+    board.showDevice();
+    rethink();
+  });
 }
 
 // The budget is one of another unit, or of another device: it stays at its place between the ends, which are not known yet.
@@ -129,7 +140,7 @@ function draw(value) {
   strip.update(tiles);
   element("strip").classList.remove("stale");
   element("facts").classList.remove("stale");
-  showFacts(element("facts"), factsOf(plan));
+  showFacts(element("facts"), factsOf(plan, state.rules.caution));
   showCounts(element("counts"), tiles, board.bitsOf);
   element("verdict").textContent = verdict(plan);
   element("caveat").textContent = plan.confidence.reasons.join(". ");
@@ -154,11 +165,13 @@ async function drawFrontier() {
   const key = JSON.stringify(body);
   if (key === shownQuestion) return;
   shownQuestion = key;
+  drawingCurve.abort();
+  drawingCurve = new AbortController();
   frontier = [];
   tell("");
   beside.draw(plan, frontier);
   try {
-    const found = await ask("/v1/frontiers", { method: "POST", body });
+    const found = await ask("/v1/frontiers", { method: "POST", body, signal: drawingCurve.signal, harmless: true });
     if (key !== shownQuestion) return;
     frontier = found.points;
     beside.draw(plan, frontier);
@@ -200,7 +213,7 @@ function refuse(error, { unit }) {
 function pick(tile) {
   const given = Object.keys(tile.formats);
   askPin({
-    name: nameOf(tile),
+    name: tile.name,
     formats: board.formatsFor(tile),
     now: given.length === 1 ? given[0] : state.pins.get(tile.pattern),
     chosen(format) {
@@ -244,8 +257,10 @@ window.addEventListener("pageshow", (event) => {
 offerCopy(element("curl"), () => asCurl("/v1/plans", asked().body));
 const rows = () => rowsOf(tiles).map((line) => ({ ...line, said: describe(tiles.find((tile) => tile.pattern === line.layers)) }));
 offerSaving(element("strip"), `${controls.model.name}-bits`, rows);
-offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => beside.rows(plan, frontier));
+offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => (plan === null ? [] : beside.rows(plan, frontier)));
 
 range.use(state.unit);
+tellRules();
+if (!state.isRead) tell("The rules in the address of this page cannot be read, so plans here are made without them.");
 settle();
 replan(asked());

@@ -1,7 +1,7 @@
 // The studio's question beside its budget: engine, curves, menus of formats, context, further limits.
 
 import { duration, significant } from "/static/js/words.js";
-import { UNITS } from "/static/js/studio_question.js";
+import { UNITS, usesDevice } from "/static/js/studio_question.js";
 import { shownIn, inWords } from "/static/js/studio_range.js";
 import { unitWords } from "/static/js/studio_picture.js";
 
@@ -56,7 +56,8 @@ export function makeControls(given, state, { changed, measureAnew }) {
   });
 
   element("setting").append(...given.settings.map((one) => option(one.id, `${one.probe}, ${one.rounding}, ${duration(one.age_seconds)} ago`)));
-  element("setting").value = settingOf().id;
+  if (state.setting && !given.settings.some((one) => one.id === state.setting)) element("setting").append(option(state.setting, `another setting, ${state.setting.slice(0, 8)}`));
+  element("setting").value = state.setting ?? settingOf().id;
   element("setting").addEventListener("change", (event) => {
     state.setting = event.target.value;
     state.formats = null;
@@ -141,7 +142,7 @@ export function makeControls(given, state, { changed, measureAnew }) {
   function further() {
     const used = Object.keys(UNITS).filter((kind) => kind !== state.unit && state.limits[kind] !== null);
     element("more-count").textContent = used.map((kind) => inWords(kind, state.limits[kind])).join(", ") || "none";
-    element("device").hidden = state.limits.decode_seconds === null && state.unit !== "decode_seconds";
+    element("device").hidden = !usesDevice(state) && state.unit !== "decode_seconds";
   }
 
   // The units of the budget, for a model of this size.
@@ -163,5 +164,5 @@ export function makeControls(given, state, { changed, measureAnew }) {
 
   showMenus();
   const known = new Map([...given.settings.flatMap((one) => one.formats), ...given.kv_formats].map((one) => [one.name, one.bits]));
-  return { showUnits, formatsFor, bitsOf: (format) => known.get(format) ?? 16 };
+  return { showUnits, showDevice: further, formatsFor, bitsOf: (format) => known.get(format) ?? 16 };
 }

@@ -1,7 +1,7 @@
 // What the studio shows of a plan: its facts, its strip, what would change next, and what it stands beside.
 
 import { plot } from "/static/js/pictures.js";
-import { bytes, measured, significant } from "/static/js/words.js";
+import { bytes, changeInBytes, measured, percent, significant } from "/static/js/words.js";
 import { colourOf } from "/static/js/strip.js";
 import { UNITS } from "/static/js/studio_question.js";
 import { inWords, shownIn } from "/static/js/studio_range.js";
@@ -12,13 +12,13 @@ const FEW_STEPS = 50; // of a power of ten in the largest value of a limit that 
 const NEAR = 0.07; // share of the picture's width in which a second label goes below its point
 const LIMITS = { effective_bits: "effective bits", file_bytes: "bytes of the file", resident_bytes: "resident bytes", decode_seconds: "ms a token" };
 
-// Facts of a plan: pairs of a name and what is said, the first one large.
-export function factsOf(plan) {
+// Facts of a plan: pairs of a name and what is said, the first one large. With caution, more than the loss is bounded.
+export function factsOf(plan, caution = 0) {
   const { predicted, proof, size } = plan;
   const what = predicted.unit === "nats/token" ? "predicted KL, nats/token" : `predicted loss, ${predicted.unit}`;
   const facts = [
     [what, measured(predicted.loss, predicted.standard_error)],
-    ["lower bound", `${significant(proof.lower_bound)}, ${proven(proof)}`],
+    [caution ? `lower bound of loss + ${caution} × its error` : "lower bound", `${significant(proof.lower_bound)}, ${proven(proof)}`],
     ["file", bytes(size.file_bytes)],
     ["effective bits", size.effective_bits.toFixed(3)],
   ];
@@ -36,7 +36,7 @@ const milliseconds = (time) => `${time < 10 ? significant(time, 2) : Math.round(
 
 function proven(proof) {
   if (proof.gap === 0) return "proven best";
-  return `gap ${significant(100 * proof.gap, 2)} %`;
+  return `gap ${percent(proof.gap)}`;
 }
 
 function binding(plan) {
@@ -122,25 +122,13 @@ export function showChanges(table, changes, none) {
   }
   const rows = changes.map((change) => ({
     cells: [
-      layersOf(change),
+      change.name,
       `${change.from_format} → ${change.to_format}`,
-      `${change.more_bits < 0 ? "−" : "+"}${bytes(Math.abs(change.more_bits) / 8)}`,
+      changeInBytes(change.more_bits / 8),
       `${change.loss_change < 0 ? "−" : "+"}${significant(Math.abs(change.loss_change))}`,
     ],
   }));
   fill(table, ["layers", "format", "bytes", "predicted loss"], rows);
-}
-
-// A group of layers in few words: "q_proj of block 3", or its first layer's and how many more share its format.
-function layersOf({ layers, count }) {
-  const named = layers.map((layer) => ({ kind: layer.split(".").at(-1), block: /\.(\d+)\./.exec(layer)?.[1] }));
-  const { kind, block } = named[0];
-  if (block === undefined) return count > 1 ? `${layers[0]} and ${count - 1} more` : layers[0];
-  const expert = /\.experts\.(\d+)\./.exec(layers[0])?.[1];
-  if (count === 1 && expert !== undefined) return `${kind} of block ${block}, expert ${expert}`;
-  const kinds = [...new Set(named.map((one) => one.kind))];
-  if (count === kinds.length) return `${kinds.join(", ")} of block ${block}`;
-  return `${kind} of block ${block} and ${count - 1} more`;
 }
 
 // The plan among uniform formats and stock recipes, by size.
@@ -181,7 +169,7 @@ export function makeBeside(figure) {
         y: { label: `predicted loss, ${plan.predicted.unit}`, type: "log", grid: true, tickFormat: (value) => significant(value, 2) },
         marks: [
           Plot.line(curve, { x: "size", y: "loss", stroke: "currentColor", strokeOpacity: 0.55 }),
-          Plot.dot(points, { x: "size", y: "loss", fill: "#0072b2", r: 4, title: (point) => `${point.label}: ${significant(point.loss)}` }),
+          Plot.dot(points, { x: "size", y: "loss", fill: "var(--accent)", r: 4, title: (point) => `${point.label}: ${significant(point.loss)}` }),
           ...[false, true].map((below) => Plot.text(points.filter((point) => point.below === below), {
             x: "size", y: "loss", text: (point) => point.label.replace("uniform ", ""), fontSize: 10.5,
             ...(below ? { dy: 12, dx: -7, textAnchor: "end" } : { dx: 7, textAnchor: "start" }),

@@ -1,5 +1,7 @@
 // What the studio asks: its state, the address that opens it again, and the request that it stands for.
 
+import { dependsOnContext, fieldsOf, furtherLimits, readRules } from "/static/js/studio_rules.js";
+
 // Units of the budget, by the name of the limit in a request. `factor` times the limit is what is shown, `huge` binds nothing.
 export const UNITS = {
   file_bytes: { words: "file", inBytes: true, huge: 1e18 },
@@ -21,6 +23,7 @@ export function readAddress(search) {
   const list = (name) => (given.get(name) ? given.get(name).split(",").filter(Boolean) : null);
   const limits = Object.fromEntries(KINDS.map((kind) => [kind, UNITS[kind].inBytes ? whole(number(kind)) : number(kind)]));
   const asked = given.get("unit");
+  const rules = readRules(given.get("rules"));
   return {
     unit: KINDS.includes(asked) ? asked : (KINDS.find((kind) => limits[kind] !== null) ?? "file_bytes"),
     limits,
@@ -32,6 +35,8 @@ export function readAddress(search) {
     experts: given.get("experts"),
     formats: list("formats"),
     kvFormats: list("kv_formats"),
+    rules: rules ?? {},
+    isRead: rules !== null,
     pins: new Map(given.getAll("pin").map(splitPin).filter(Boolean)),
   };
 }
@@ -50,6 +55,7 @@ export function writeAddress(state) {
   put("experts", state.experts);
   put("formats", state.formats?.join(","));
   put("kv_formats", state.kvFormats?.join(","));
+  if (Object.keys(state.rules).length > 0) query.set("rules", JSON.stringify(state.rules));
   for (const [pattern, format] of state.pins) query.append("pin", `${pattern}=${format}`);
   return query.toString();
 }
@@ -61,26 +67,30 @@ function splitPin(text) {
 
 // Context and batch, where a limit depends on them.
 export function serving(state) {
-  return KINDS.some((kind) => UNITS[kind].served && state.limits[kind] !== null) ? { context: state.context, batch: state.batch } : {};
+  const isServed = KINDS.some((kind) => UNITS[kind].served && state.limits[kind] !== null) || dependsOnContext(state.rules);
+  return isServed ? { context: state.context, batch: state.batch } : {};
 }
 
-const usesDevice = (state) => KINDS.some((kind) => UNITS[kind].device && state.limits[kind] !== null);
+// Whether a limit is one of a device.
+export const usesDevice = (state) =>
+  KINDS.some((kind) => UNITS[kind].device && state.limits[kind] !== null) || dependsOnContext(state.rules);
 
 // The body of POST /v1/plans (and of its preview).
 export function planRequest(model, state) {
   const limits = Object.fromEntries(Object.entries(state.limits).filter(([, value]) => value !== null));
-  const budget = { ...limits, ...serving(state) };
+  const budget = { ...furtherLimits(state.rules, state.limits.resident_bytes !== null), ...limits, ...serving(state) };
   if (usesDevice(state)) budget.device = state.device;
-  return { ...question(model, state), budget, allow_slack: true };
+  return { ...question(model, state, { ofPlan: true }), budget, allow_slack: true };
 }
 
 // What every budget of the question shares; the body of POST /v1/frontiers beside its points.
-export function question(model, state) {
-  const asked = { model, runtime: state.runtime };
+export function question(model, state, { ofPlan = false } = {}) {
+  const caches = Boolean(state.kvFormats?.length);
+  const asked = { ...fieldsOf(state.rules, { ofPlan, caches }), model, runtime: state.runtime };
   if (state.setting) asked.setting = state.setting;
   if (state.experts) asked.experts = /^\d+$/.test(state.experts) ? Number(state.experts) : state.experts;
   if (state.formats) asked.formats = state.formats;
-  if (state.kvFormats?.length) asked.kv_formats = state.kvFormats;
+  if (caches) asked.kv_formats = state.kvFormats;
   if (state.pins.size) asked.pins = Object.fromEntries(state.pins);
   return asked;
 }

@@ -19,11 +19,12 @@ export function inWords(kind, value, digits = 4) {
   return `${significant(value * factor, digits)} ${name}`;
 }
 
-// The elements of the range: `changed(value, { final, keyed })` hears of every move.
+// The elements of the range: `changed(value, { final })` hears of every move, and at last of where the hand or the key let go.
 export function makeRange({ slider, amount, least, most, changed }) {
   let range = { kind: "file_bytes", least: 0, most: 0 };
   let held = false; // by the pointer
-  let keyed = false; // moved by keys, which repeat while they are held: none of their moves is the last one for sure
+  let keyed = false; // a key is down, which repeats while it is held: none of its moves is the last one for sure
+  let moved = false; // by this key
 
   const rounded = (value) => (UNITS[range.kind].inBytes ? Math.round(value) : Number(value.toPrecision(6)));
   const atStep = (step) => {
@@ -35,16 +36,25 @@ export function makeRange({ slider, amount, least, most, changed }) {
   const write = (value) => { amount.value = significant(value * shown().factor, 6); };
 
   slider.max = STEPS;
-  slider.addEventListener("pointerdown", () => { held = true; keyed = false; });
-  slider.addEventListener("keydown", () => { keyed = true; });
+  slider.addEventListener("pointerdown", () => { held = true; });
   for (const end of ["pointerup", "pointercancel"]) slider.addEventListener(end, () => { held = false; });
+  slider.addEventListener("keydown", () => { keyed = true; });
+  for (const end of ["keyup", "blur"]) slider.addEventListener(end, letGo);
   slider.addEventListener("input", () => {
     const value = atStep(slider.valueAsNumber);
     write(value);
     tellSlider(value);
+    moved = true;
     changed(value, { final: false });
   });
-  slider.addEventListener("change", () => changed(atStep(slider.valueAsNumber), { final: true, keyed }));
+  slider.addEventListener("change", () => {
+    if (!keyed) letGo();
+  });
+  function letGo() {
+    keyed = false;
+    if (moved) changed(atStep(slider.valueAsNumber), { final: true });
+    moved = false;
+  }
   amount.addEventListener("change", () => {
     if (!(amount.valueAsNumber > 0)) return;
     changed(rounded(amount.valueAsNumber / shown().factor), { final: true });

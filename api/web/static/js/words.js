@@ -1,18 +1,16 @@
-// How numbers are written for people; the same as api/web/formatting.py.
+// How numbers are written for people; the same as api/web/formatting.py, digit for digit.
 
+const [LEAST, MOST] = [3, 6]; // digits of a value that has an error
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-// Three significant digits, as Python's "%.3g" has them; a dash where there is no number.
+// So many significant digits, as Python's "%.3g" has them, halves rounded away from zero; a dash where there is no number.
 export function significant(value, digits = 3) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
-  const size = Math.floor(Math.log10(Math.abs(Number(value.toPrecision(digits)))));
-  if (size < -4 || size >= digits) {
-    const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
-    const sign = exponent[0];
-    return `${Number(mantissa)}e${sign}${exponent.slice(1).padStart(2, "0")}`;
-  }
-  return String(Number(value.toPrecision(digits)));
+  const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+  const size = Number(exponent);
+  if (size >= -4 && size < digits) return String(Number(value.toPrecision(digits)));
+  return `${Number(mantissa)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
 }
 
 // Bytes with a decimal unit and three digits: 269 MB.
@@ -28,16 +26,31 @@ export function bytes(size) {
 // A length of time with one unit: 40 s, 3 min.
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  const whole = Math.round(seconds);
+  const whole = Math.round(seconds); // halves upwards
   for (const [step, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
     if (whole >= step) return `${Math.round(whole / step)} ${unit}`;
   }
   return `${whole} s`;
 }
 
-// A value with its standard error: 0.251 ± 0.004.
+// A difference of bytes with its sign: +13.3 MB.
+export function changeInBytes(size) {
+  return size === 0 ? "none" : `${size > 0 ? "+" : "−"}${bytes(Math.abs(size))}`;
+}
+
+// A value with its standard error, down to the error's digit: 0.251 ± 0.004; three to six digits of it.
 export function measured(value, error) {
-  return error === null || error === undefined ? significant(value) : `${significant(value)} ± ${significant(error, 1)}`;
+  if (!Number.isFinite(value) || error === null || error === undefined) return significant(value);
+  const isKnown = Number.isFinite(error) && error !== 0;
+  const digits = isKnown ? Math.min(Math.max(exponentOf(value) - exponentOf(error, 0) + 1, LEAST), MOST) : LEAST;
+  return `${significant(value, digits)} ± ${significant(error, 1)}`;
+}
+
+const exponentOf = (value, digits) => Number(value.toExponential(digits).split("e")[1]);
+
+// A share in hundredths, with two digits: 0.012 %.
+export function percent(share) {
+  return share === null || share === undefined ? "–" : `${significant(100 * share, 2)} %`;
 }
 
 // A large count: 135 M.
