@@ -9,17 +9,7 @@ from planner.schemas.caveats import Confidence
 from planner.schemas.plans import Prediction
 from planner.schemas.proofs import KeptLimit
 from planner.schemas.sizes import Size
-
-
-class Tile(Schema):
-    """What the plan gives the layers of one kind in one block, or its keys or values: one layer, or the experts of a mixture."""
-
-    block: Annotated[int | None, Field(description="transformer block; null outside of the blocks")]
-    kind: Annotated[str, Field(description="q_proj, down_proj, …; k_cache or v_cache")]
-    pattern: Annotated[str, Field(description="what pins, floors and menus of a request call these layers: a name, or a pattern")]
-    layers: Annotated[int, Field(description="how many")]
-    bits: Annotated[float, Field(description="stored bits ÷ weights of all of them; of a cache: bits of an element")]
-    formats: Annotated[dict[str, int], Field(description="format → how many of them have it")]
+from planner.schemas.tiles import Tile
 
 
 class Change(Schema):
@@ -27,6 +17,7 @@ class Change(Schema):
 
     layers: Annotated[list[str], Field(description="names of the first layers of the group")]
     count: Annotated[int, Field(description="layers of the group: they share their format")]
+    name: Annotated[str, Field(description="all of them in few words: 'gate_proj, up_proj of block 3'")]
     from_format: Annotated[str, Field(description="what the plan gives them")]
     to_format: Annotated[str, Field(description="what they would have")]
     more_bits: Annotated[int, Field(description="stored bits that it takes beyond the plan's; negative where it frees some")]
@@ -77,7 +68,7 @@ class PlanPreview(Schema):
     downgrades: Annotated[
         list[Change], Field(description="layer groups that less room would take bits from first, the least harm a bit first")
     ]
-    tiles: Annotated[list[Tile], Field(description="what the plan gives the layers of each block and kind, in model order")]
+    tiles: Annotated[list[Tile], Field(description="what the plan gives the layers of each block and row, in model order")]
     ignored: Annotated[int, Field(description="layers left unquantized")]
     confidence: Annotated[Confidence, Field(description="how far losses of the layers may be added")]
     notes: Annotated[list[str], Field(description="what is worth knowing about the curves")]

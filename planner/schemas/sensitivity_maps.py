@@ -1,4 +1,4 @@
-"""Documents of a model's sensitivity at a glance: block × kind, and the layers at either end."""
+"""Documents of a model's sensitivity at a glance: block × row, and the layers at either end."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ from pydantic import Field
 
 from planner.schemas.base import Schema
 from planner.schemas.curves import ProbeSettingDocument
+from planner.schemas.tiles import TileName
 
 
 class Spread(Schema):
@@ -18,13 +19,9 @@ class Spread(Schema):
     greatest: Annotated[float, Field(description="largest loss")]
 
 
-class MapTile(Schema):
-    """The layers of one kind in one block: a single one, or the experts of a mixture. Lists are in the order of `formats`."""
+class MapTile(TileName):
+    """What the layers of a tile lose. Lists are in the order of `formats`."""
 
-    block: Annotated[int | None, Field(description="transformer block; null outside of the blocks")]
-    kind: Annotated[str, Field(description="q_proj, down_proj, …")]
-    pattern: Annotated[str, Field(description="shell-style pattern of its layers: the name, where it is one")]
-    layers: Annotated[int, Field(description="layers of the tile")]
     weights: Annotated[int, Field(description="weights of all its layers")]
     loss: Annotated[list[float | None], Field(description="mean over its measured layers; null where none was")]
     standard_error: Annotated[
@@ -44,6 +41,7 @@ class RankedLayer(Schema):
     """A layer at one end of an order."""
 
     layer: Annotated[str, Field(description="name of the layer")]
+    tile: Annotated[str, Field(description="pattern of the tile that it is of")]
     kind: Annotated[str, Field(description="its kind")]
     block: Annotated[int | None, Field(description="its transformer block; null outside of the blocks")]
     loss: Annotated[float, Field(description="its loss in the format")]
@@ -73,7 +71,7 @@ class MapFormat(Schema):
 
 
 class SensitivityMap(Schema):
-    """A model's losses in one probe setting, block × kind: the same size for 200 layers and for 40,000."""
+    """A model's losses in one probe setting, block × row: the same size for 200 layers and for 40,000."""
 
     model: Annotated[str, Field(description="id of the model")]
     setting: Annotated[ProbeSettingDocument, Field(description="how all cells were measured")]

@@ -13,6 +13,7 @@ from planner.schemas.plans import PlanRequest, Prediction
 from planner.services.asking import Asked, ask
 from planner.services.caveats import confidence
 from planner.services.kept_limits import kept_limits
+from planner.services.layer_tiles import LayerTiles, model_tiles
 from planner.services.plan_documents import Answered, binding, bit_price, size_under
 from planner.services.plan_notes import plan_notes
 from planner.services.plan_references import references
@@ -42,7 +43,8 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
     setting, choice = prepared.inputs.setting, solved.proved.choice
     limits = kept_limits(asked, solved, found.smallest, found.items)
     smallest, largest = _ends(asked)
-    upgrades, downgrades = _changes(asked, solved)
+    tiling = _tiling(session, asked)
+    upgrades, downgrades = _changes(asked, solved, tiling.model)
     return PlanPreview(
         model=prepared.selected.model.id,
         model_name=prepared.selected.model.name,
@@ -72,7 +74,7 @@ def preview_plan(session: Session, request: PlanRequest, *, aggregate: bool = Fa
         confidence=confidence(asked.whole.posed.classes, asked.whole.posed.curves, answered.of_weights, setting),
         upgrades=upgrades,
         downgrades=downgrades,
-        tiles=_tiling(asked).tiles(asked.whole, choice, get_runtime(request.runtime)),
+        tiles=tiling.tiles(asked.whole, choice, get_runtime(request.runtime)),
         ignored=len(prepared.selected.ignored),
         notes=plan_notes(answered),
         choices=None if aggregate else asked.whole.of_weights(choice)[asked.whole.posed.classes.group_of_layer].tolist(),
@@ -88,12 +90,16 @@ def _ends(asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return smallest, np.where(classes.legal, classes.sizes, -1).argmax(axis=1)
 
 
-def _tiling(asked: Asked) -> Tiling:
+def _tiling(session: Session, asked: Asked) -> Tiling:
     """The tiles of the question, remembered with its problems."""
-    return asked.prepared.problems.recall("tiles", lambda: tiling_of(asked.whole), size=lambda made: made.bytes)
+    return asked.prepared.problems.recall(
+        "tiles",
+        lambda: tiling_of(asked.whole, model_tiles(session, asked.prepared.selected.model.id)),
+        size=lambda made: made.bytes,
+    )
 
 
-def _changes(asked: Asked, solved: Solved) -> tuple[list[Change], list[Change]]:
+def _changes(asked: Asked, solved: Solved, tiles: LayerTiles) -> tuple[list[Change], list[Change]]:
     """Groups in a larger format by the loss that a bit of it saves, and groups in a smaller one by the loss that a bit costs."""
     classes, loss, choice = asked.whole.classes, asked.whole.curves.loss, solved.proved.choice
     if not len(choice):
@@ -106,8 +112,8 @@ def _changes(asked: Asked, solved: Solved) -> tuple[list[Change], list[Change]]:
     saved = np.where(legal & (more > 0) & (change < 0), price, 0.0)
     cost = np.where(legal & (more < 0) & (change >= 0), price, np.inf)
     return (
-        [_change(asked, solved, group, column) for group, column in _first(-saved) if saved[group, column] > 0],
-        [_change(asked, solved, group, column) for group, column in _first(cost) if np.isfinite(cost[group, column])],
+        [_change(asked, solved, tiles, group, column) for group, column in _first(-saved) if saved[group, column] > 0],
+        [_change(asked, solved, tiles, group, column) for group, column in _first(cost) if np.isfinite(cost[group, column])],
     )
 
 
@@ -119,12 +125,14 @@ def _first(worth: NDArray[np.float64]) -> list[tuple[int, int]]:
     return [(group, int(columns[group])) for group in groups]
 
 
-def _change(asked: Asked, solved: Solved, group: int, other: int) -> Change:
+def _change(asked: Asked, solved: Solved, tiles: LayerTiles, group: int, other: int) -> Change:
     whole, column = asked.whole, int(solved.proved.choice[group])
     members, sizes, loss = whole.classes.groups[group], whole.classes.sizes[group], whole.curves.loss[group]
+    names = [whole.classes.layers[i].name for i in members]
     return Change(
-        layers=[whole.classes.layers[i].name for i in members[:MOST_NAMES]],
-        count=len(members),
+        layers=names[:MOST_NAMES],
+        count=len(names),
+        name=tiles.in_words(names),
         from_format=whole.format_name(members[0], column),
         to_format=whole.format_name(members[0], other),
         more_bits=int(sizes[other] - sizes[column]),

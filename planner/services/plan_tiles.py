@@ -1,4 +1,4 @@
-"""A plan by block and kind: what a picture of it shows, however many experts there are."""
+"""A plan by tiles: what a picture of it shows, however many experts there are."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.runtimes.profile import RuntimeProfile
-from planner.schemas.plan_previews import Tile
-from planner.services.tile_patterns import of_experts
+from planner.schemas.tiles import Tile
+from planner.services.layer_tiles import LayerTiles
 from planner.services.whole_problem import WholeProblem
-from sensitivity.checkpoint.description import Layer
+from planner.solving.caches import TENSORS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiling:
-    """Layers of a problem, and its caches, by block and kind: the same for every assignment, context and batch.
+    """Layers of a problem, and its caches, by tile: the same for every assignment, context and batch.
 
     Attributes:
-        of_layer: int64 (layers,): tile of each layer.
-        firsts: first layer of each tile; the others of it have its shape.
-        counts: layers of each tile.
-        patterns: what rules call the layers of each tile.
+        model: tiles of the whole model.
+        shown: int64 (tiles,): those that layers of the problem are of, in model order.
+        piece: int64 (layers,): piece of each layer; the layers of a piece are of one tile and one shape.
+        firsts: int64 (pieces,): first layer of each piece.
+        tile: int64 (pieces,): which of the shown tiles each piece is of.
+        layers: int64 (tiles,): layers of each shown tile.
+        elements: int64 (tiles,): weights of each shown tile; of one of caches, its layers.
     """
 
-    of_layer: NDArray[np.int64]
-    firsts: tuple[int, ...]
-    counts: tuple[int, ...]
-    patterns: tuple[str, ...]
+    model: LayerTiles
+    shown: NDArray[np.int64]
+    piece: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    tile: NDArray[np.int64]
+    layers: NDArray[np.int64]
+    elements: NDArray[np.int64]
 
     @property
     def bytes(self) -> int:
-        """Memory, about."""
-        return self.of_layer.nbytes + 200 * len(self.firsts)
+        """Memory, about, beside the tiles of the model."""
+        return self.piece.nbytes + 16 * len(self.firsts) + 24 * len(self.shown)
 
     def tiles(self, whole: WholeProblem, choice: NDArray[np.int64], runtime: RuntimeProfile) -> list[Tile]:
         """The tiles of an assignment, in model order, those of caches behind those of weights.
@@ -43,56 +49,47 @@ class Tiling:
         """
         classes = whole.classes
         shape = len(self.firsts), len(classes.formats)
-        places = self.of_layer * shape[1] + choice[classes.group_of_layer]
+        places = self.piece * shape[1] + choice[classes.group_of_layer]
         taken = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
-        columns: list[dict[int, int]] = [{} for _ in self.firsts]
-        for tile, column in np.argwhere(taken).tolist():
-            columns[tile][column] = int(taken[tile, column])
-        known: dict[tuple[str, tuple[int, int], int], float] = {}
-        found = []
-        for tile, given in enumerate(columns):
-            layer, bits = classes.layers[self.firsts[tile]], 0.0
-            for column, count in given.items():
-                key = (layer.kind, layer.shape, column)
-                if key not in known:
-                    known[key] = _bits_a_weight(whole, layer, column, runtime)
-                bits += known[key] * count
-            found.append(self._tile(whole, tile, given, bits))
-        return found
+        given: list[dict[str, int]] = [{} for _ in self.shown]
+        bits = [0] * len(given)
+        known: dict[tuple[tuple[int, int], int], int] = {}
+        pieces, columns = np.nonzero(taken)
+        rows = (self.firsts[pieces], self.tile[pieces], columns, taken[pieces, columns])
+        for first, at, column, count in zip(*(row.tolist() for row in rows), strict=True):
+            key = classes.layers[first].shape, column
+            if key not in known:
+                known[key] = _bits(whole, key[0], column, runtime)
+            name = whole.format_name(first, column)
+            given[at][name] = given[at].get(name, 0) + count
+            bits[at] += known[key] * count
+        return [self._tile(at, given[at], bits[at]) for at in range(len(given))]
 
-    def _tile(self, whole: WholeProblem, tile: int, given: dict[int, int], bits: float) -> Tile:
-        first = self.firsts[tile]
-        layer = whole.classes.layers[first]
-        return Tile(
-            block=layer.block,
-            kind=layer.kind,
-            pattern=self.patterns[tile],
-            layers=self.counts[tile],
-            bits=bits / self.counts[tile],
-            formats={whole.format_name(first, column): count for column, count in given.items()},
-        )
+    def _tile(self, at: int, formats: dict[str, int], bits: int) -> Tile:
+        tile, layers = self.model.tiles[self.shown[at]], int(self.layers[at])
+        return Tile(**tile.named(layers), bits=bits / int(self.elements[at]), formats=by_count(formats))
 
 
-def _bits_a_weight(whole: WholeProblem, layer: Layer, column: int, runtime: RuntimeProfile) -> float:
-    """Stored bits ÷ weights; of a cache, whose tokens are not told here, bits of an element."""
+def _bits(whole: WholeProblem, shape: tuple[int, int], column: int, runtime: RuntimeProfile) -> int:
+    """Stored bits of a layer; of a cache, whose tokens are not told here, bits of an element."""
     own = whole.posed.classes.formats
-    if column < len(own):
-        return runtime.size_bits(own[column], layer.shape) / layer.parameters
-    return float(whole.classes.formats[column].num_bits or 0)
+    return runtime.size_bits(own[column], shape) if column < len(own) else whole.classes.formats[column].num_bits or 0
 
 
-def tiling_of(whole: WholeProblem) -> Tiling:
-    """The tiles of a problem: layers of one block, kind and shape, experts apart from those that are none."""
+def by_count(formats: dict[str, int]) -> dict[str, int]:
+    """Formats with how many layers have them, the most frequent first, equal ones by name."""
+    return dict(sorted(formats.items(), key=lambda item: (-item[1], item[0])))
+
+
+def tiling_of(whole: WholeProblem, model: LayerTiles) -> Tiling:
+    """The layers of a problem by the tiles of their model."""
     layers = whole.classes.layers
-    numbers: dict[tuple[int | None, str, bool, tuple[int, int]], int] = {}
-    keys = [(layer.block, layer.kind, layer.expert is None, layer.shape) for layer in layers]
-    of_layer = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-    _, firsts, counts = np.unique(of_layer, return_index=True, return_counts=True)
-    of_layer.setflags(write=False)
-    patterns = tuple(_pattern(layers[first], count) for first, count in zip(firsts.tolist(), counts.tolist(), strict=True))
-    return Tiling(of_layer, tuple(firsts.tolist()), tuple(counts.tolist()), patterns)
-
-
-def _pattern(layer: Layer, count: int) -> str:
-    """What a rule calls the layers of a tile: the experts of a block differ in the number of the expert."""
-    return layer.name if layer.expert is None or count == 1 else of_experts(layer.name)
+    shown, tile = np.unique(model.tile[model.places_of(layer.name for layer in layers)], return_inverse=True)
+    shapes: dict[tuple[int, int], int] = {}
+    shape = np.array([shapes.setdefault(layer.shape, len(shapes)) for layer in layers], dtype=np.int64)
+    pieces, firsts, piece = np.unique(tile * max(1, len(shapes)) + shape, return_index=True, return_inverse=True)
+    counted = np.bincount(tile)
+    elements = np.zeros(len(shown), dtype=np.int64)
+    np.add.at(elements, tile, [1 if layer.kind in TENSORS else layer.parameters for layer in layers])
+    piece.setflags(write=False)
+    return Tiling(model, shown, piece, firsts, pieces // max(1, len(shapes)), counted, elements)

@@ -8,15 +8,17 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError
 from planner.schemas.plans import PlanDocument
+from planner.schemas.tiles import PlanTile
+from planner.services.layer_tiles import LayerTile, model_tiles
+from planner.services.plan_tiles import by_count
 from planner.services.plans import no_plan
-from planner.services.tile_patterns import of_experts
 from planner.storage.tables import PlanDocumentRow
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.kv_cache import KVCacheFormat
@@ -40,29 +42,6 @@ class PlanView:
     facts: PlanDocument
     choices: Sequence[Mapping[str, Any]]
     groups: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTile:
-    """The layers of one kind in one block.
-
-    Attributes:
-        block: their block; ``None`` outside of the blocks.
-        kind: their kind.
-        pattern: name of the layer, or what the names of a block's experts have in common.
-        layers: how many there are.
-        bits: mean over the layers of what their formats take an element, in a matrix of 4096 × 4096.
-        formats: format → layers, the most frequent first.
-        changed: layers whose format is another one in the plan that it is compared with.
-    """
-
-    block: int | None
-    kind: str
-    pattern: str
-    layers: int
-    bits: float
-    formats: Mapping[str, int]
-    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,29 +142,54 @@ def view_plan(session: Session, plan_id: str) -> PlanView:
     return PlanView(PlanDocument.model_validate(document | {"choices": [], "groups": []}), choices, groups)
 
 
-def tiles(view: PlanView, other: PlanView | None = None) -> list[PlanTile]:
-    """Layers by block and kind, in model order, and the caches where they are planned.
+def tiles(session: Session, view: PlanView, other: PlanView | None = None) -> list[PlanTile]:
+    """Layers by tile, in model order, and the caches where they are planned.
 
     Args:
+        session: where the layers of the model are read.
         view: a plan.
         other: what it is compared with; layers that this one does not plan are no changes.
+
+    Raises:
+        NotFoundError: the model is gone.
     """
-    there = {} if other is None else _formats(other)
-    found: dict[tuple[int | None, str, str], Counter[str]] = {}
-    changed: Counter[tuple[int | None, str, str]] = Counter()
-    names: dict[tuple[int | None, str, str], str] = {}
-    for choice in _choices(view):
-        place = choice["block"], choice["kind"], of_experts(choice["layer"])
-        found.setdefault(place, Counter())[choice["format"]] += 1
-        names[place] = choice["layer"]
-        changed[place] += there.get(choice["layer"], choice["format"]) != choice["format"]
-    bits = bits_of({name for counts in found.values() for name in counts})
-    return [_tile(place, names[place], counts, bits, changed[place]) for place, counts in found.items()]
+    model = model_tiles(session, view.facts.model)
+    there = {} if other is None else {choice["layer"]: choice["format"] for choice in _choices(other)}
+    choices = list(_choices(view))
+    places = model.places_of(choice["layer"] for choice in choices)
+    found: dict[int, _Counted] = {}
+    for choice, at, weights in zip(choices, model.tile[places].tolist(), model.weights[places].tolist(), strict=True):
+        name = choice["format"]
+        tile = found.get(at) or found.setdefault(at, _Counted())
+        tile.formats[name] += 1
+        tile.changed += there.get(choice["layer"], name) != name
+        is_cache = "tensor" in choice
+        tile.bits += (get_cell_format(name).num_bits or 0) if is_cache else choice["size_bits"]
+        tile.elements += 1 if is_cache else weights
+    return [found[at].document(model.tiles[at]) for at in sorted(found)]
 
 
 def tiles_json(found: Iterable[PlanTile]) -> list[dict[str, Any]]:
     """Tiles as scripts of the page read them."""
-    return [asdict(tile) for tile in found]
+    return [tile.model_dump() for tile in found]
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What the layers of a tile have, summed."""
+
+    formats: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    bits: int = 0
+    elements: int = 0
+
+    def document(self, tile: LayerTile) -> PlanTile:
+        return PlanTile(
+            **tile.named(self.formats.total()),
+            bits=self.bits / self.elements,
+            formats=by_count(self.formats),
+            changed=self.changed,
+        )
 
 
 def bits_of(formats: Iterable[str]) -> dict[str, float]:
@@ -217,12 +221,7 @@ def find_layers(view: PlanView, search: LayerSearch, *, offset: int = 0, limit: 
 
 def _choices(view: PlanView) -> Iterator[Mapping[str, Any]]:
     yield from view.choices
-    for cache in view.facts.kv:
-        yield {"layer": cache.layer, "block": cache.block, "kind": f"{cache.tensor.lower()}_cache", "format": cache.format}
-
-
-def _formats(view: PlanView) -> dict[str, str]:
-    return {choice["layer"]: choice["format"] for choice in _choices(view)}
+    yield from (cache.model_dump() for cache in view.facts.kv)
 
 
 def _bits(name: str) -> float:
@@ -230,22 +229,6 @@ def _bits(name: str) -> float:
     if isinstance(fmt, KVCacheFormat):
         return float(fmt.num_bits)
     return resolve_format(name).size_bits(_SHAPE) / math.prod(_SHAPE)
-
-
-def _tile(
-    place: tuple[int | None, str, str], name: str, formats: Counter[str], bits: Mapping[str, float], changed: int
-) -> PlanTile:
-    block, kind, pattern = place
-    layers = formats.total()
-    return PlanTile(
-        block=block,
-        kind=kind,
-        pattern=name if layers == 1 else pattern,
-        layers=layers,
-        bits=sum(bits[fmt] * count for fmt, count in formats.items()) / layers,
-        formats=dict(formats.most_common()),
-        changed=changed,
-    )
 
 
 def _layer(view: PlanView, choice: Mapping[str, Any], bits: Mapping[str, float]) -> PlanLayer:

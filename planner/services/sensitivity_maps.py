@@ -1,4 +1,4 @@
-"""A model's sensitivity at a glance: cells of one setting by block and kind, and the layers at either end."""
+"""A model's sensitivity at a glance: cells of one setting by block and row, and the layers at either end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from planner.curves import Curves
 from planner.schemas.sensitivity_maps import FormatExtremes, MapFormat, MapTile, RankedLayer, SensitivityMap, Spread
 from planner.services.curves import find_setting, unit_of
+from planner.services.layer_tiles import LayerTile, LayerTiles, model_tiles
 from planner.services.planning_inputs import find_model, load_layers
-from planner.services.tile_patterns import of_experts
 from planner.storage.cells import load_curves, measurements_version
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer
@@ -24,7 +24,7 @@ _MEGABYTE = 1e6
 
 
 def sensitivity_map(session: Session, key: str, *, probe: str | None = None, setting: str | None = None) -> SensitivityMap:
-    """The cells of one setting, all formats, by block and kind.
+    """The cells of one setting, all formats, by block and row.
 
     Args:
         session: where to read.
@@ -73,17 +73,19 @@ def _draw(session: Session, model_id: str, setting_id: str, names: Sequence[str]
     seen = np.flatnonzero((curves.status != "").any(axis=1)).tolist()
     layers, curves = tuple(layers[i] for i in seen), curves.part(seen, range(len(formats)))
     sizes = _sizes(layers, formats)
-    weights = np.array([layer.parameters for layer in layers], dtype=np.float64)
-    places: dict[tuple[int | None, str], list[int]] = {}
-    for row, layer in enumerate(layers):
-        places.setdefault((layer.block, layer.kind), []).append(row)
+    weights = np.array([layer.parameters for layer in layers], dtype=np.int64)
+    model = model_tiles(session, model_id)
+    places: dict[int, list[int]] = {}
+    for row, at in enumerate(model.tile[model.places_of(layer.name for layer in layers)].tolist()):
+        places.setdefault(at, []).append(row)
     return _Drawn(
         formats=tuple(_format(fmt, weights, sizes[:, k]) for k, fmt in enumerate(formats)),
         layers=len(layers),
         tiles=tuple(
-            _tile([layers[row] for row in rows], curves.part(rows, range(len(formats))), sizes[rows]) for rows in places.values()
+            _tile(model.tiles[at], int(weights[rows].sum()), curves.part(rows, range(len(formats))), sizes[rows])
+            for at, rows in sorted(places.items())
         ),
-        extremes=tuple(_extremes(layers, curves, k, sizes[:, k]) for k in range(len(formats))),
+        extremes=tuple(_extremes(layers, model, curves, k, sizes[:, k]) for k in range(len(formats))),
     )
 
 
@@ -101,24 +103,21 @@ def _bytes(fmt: AbstractFormat, shape: tuple[int, int]) -> float:
     return fmt.size_bits(shape) / 8
 
 
-def _format(fmt: AbstractFormat, weights: NDArray[np.float64], sizes: NDArray[np.float64]) -> MapFormat:
+def _format(fmt: AbstractFormat, weights: NDArray[np.int64], sizes: NDArray[np.float64]) -> MapFormat:
     stored = np.isfinite(sizes)
     bits = 8 * float(sizes[stored].sum()) / float(weights[stored].sum()) if stored.any() else fmt.num_bits
     return MapFormat(name=fmt.name, bits=bits)
 
 
-def _tile(layers: Sequence[Layer], curves: Curves[AbstractFormat], sizes: NDArray[np.float64]) -> MapTile:
-    """The tile of some layers; arrays of shape (layers, formats)."""
+def _tile(tile: LayerTile, weights: int, curves: Curves[AbstractFormat], sizes: NDArray[np.float64]) -> MapTile:
+    """A tile of so many weights; arrays of its layers, of shape (layers, formats)."""
     ordered = np.sort(curves.loss, axis=0)  # NaN is the last
     counts = np.isfinite(curves.loss).sum(axis=0).tolist()
     columns = range(len(counts))
     errors = np.sqrt((curves.standard_error**2).sum(axis=0, where=np.isfinite(curves.loss)))
     return MapTile(
-        block=layers[0].block,
-        kind=layers[0].kind,
-        pattern=_pattern([layer.name for layer in layers]),
-        layers=len(layers),
-        weights=sum(layer.parameters for layer in layers),
+        **tile.named(len(curves.loss)),
+        weights=weights,
         loss=[float(ordered[: counts[k], k].mean()) if counts[k] else None for k in columns],
         standard_error=[_number(errors[k] / counts[k]) if counts[k] else None for k in columns],
         bytes=[_number(total) for total in sizes.sum(axis=0)],
@@ -126,23 +125,6 @@ def _tile(layers: Sequence[Layer], curves: Curves[AbstractFormat], sizes: NDArra
         spread=[_spread(ordered[: counts[k], k]) if counts[k] > 1 else None for k in columns],
         status=[None if counts[k] else _reason(curves.status[:, k]) for k in columns],
     )
-
-
-def _pattern(names: Sequence[str]) -> str:
-    """The name, the pattern of experts, or what is common to the names at both ends."""
-    if len(names) == 1:
-        return names[0]
-    if len({of_experts(name) for name in names}) == 1:
-        return of_experts(names[0])
-    before = _shared_beginning(names)
-    behind = _shared_beginning([name[len(before) :][::-1] for name in names])[::-1]
-    return f"{before}*{behind}"
-
-
-def _shared_beginning(names: Sequence[str]) -> str:
-    """What all begin with: what the first and the last of them in order begin with."""
-    first, last = min(names), max(names)
-    return first[: next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))]
 
 
 def _spread(ordered: NDArray[np.float64]) -> Spread:
@@ -156,7 +138,9 @@ def _reason(status: NDArray[np.str_]) -> str | None:
     return next((str(word) for word in status.tolist() if word), None)
 
 
-def _extremes(layers: Sequence[Layer], curves: Curves[AbstractFormat], column: int, sizes: NDArray[np.float64]) -> FormatExtremes:
+def _extremes(
+    layers: Sequence[Layer], model: LayerTiles, curves: Curves[AbstractFormat], column: int, sizes: NDArray[np.float64]
+) -> FormatExtremes:
     loss, error = curves.loss[:, column], curves.standard_error[:, column]
     density = loss / sizes * _MEGABYTE
 
@@ -167,6 +151,7 @@ def _extremes(layers: Sequence[Layer], curves: Curves[AbstractFormat], column: i
         return [
             RankedLayer(
                 layer=layers[i].name,
+                tile=model.tile_of(layers[i].name).pattern,
                 kind=layers[i].kind,
                 block=layers[i].block,
                 loss=float(loss[i]),

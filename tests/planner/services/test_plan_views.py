@@ -54,7 +54,7 @@ def test_the_facts_are_the_document_without_its_layers(database: Database) -> No
 def test_tiles_hold_every_layer_once_and_what_it_has(database: Database) -> None:
     (plan,) = planned(database, 4.25)
     with database.read_session() as session:
-        found = tiles(view_plan(session, plan.id))
+        found = tiles(session, view_plan(session, plan.id))
     expected: dict[tuple[int | None, str], Counter[str]] = {}
     for choice in plan.choices:
         expected.setdefault((choice.block, choice.kind), Counter())[choice.format] += 1
@@ -74,10 +74,11 @@ def test_tiles_of_two_plans_count_the_layers_that_differ(database: Database) -> 
     plan, other = planned(database, 4.25, 5.25)
     with database.read_session() as session:
         here, there = view_plan(session, plan.id), view_plan(session, other.id)
+        compared, reverse, alone = tiles(session, here, there), tiles(session, there, here), tiles(session, here, here)
     differing = sum(one.format != two.format for one, two in zip(plan.choices, other.choices, strict=True))
     assert differing > 0
-    assert sum(tile.changed for tile in tiles(here, there)) == differing == sum(tile.changed for tile in tiles(there, here))
-    assert not any(tile.changed for tile in tiles(here, here))
+    assert sum(tile.changed for tile in compared) == differing == sum(tile.changed for tile in reverse)
+    assert not any(tile.changed for tile in alone)
 
 
 def test_caches_are_tiles_of_their_own(database: Database) -> None:
@@ -85,7 +86,7 @@ def test_caches_are_tiles_of_their_own(database: Database) -> None:
     budget = {"resident_bytes": 600_000, "context": 64}
     with database.session() as session:
         plan = made(session, model="cached", budget=budget, kv_formats=["INT8", "INT4"], allow_slack=True)
-        found = tiles(view_plan(session, plan.id))
+        found = tiles(session, view_plan(session, plan.id))
     caches = {tile.pattern: tile for tile in found if tile.kind.endswith("_cache")}
     assert {name: next(iter(tile.formats)) for name, tile in caches.items()} == {one.layer: one.format for one in plan.kv}
     assert {tile.bits for tile in caches.values()} <= {4.0, 8.0}

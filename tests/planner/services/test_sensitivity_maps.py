@@ -5,13 +5,11 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from planner.cells import Cell
 from planner.errors import NotFoundError, UnmeasuredError
 from planner.services import curves
-from planner.services.sensitivity_maps import _pattern, sensitivity_map
+from planner.services.sensitivity_maps import sensitivity_map
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer
@@ -147,11 +145,3 @@ def test_nothing_measured_and_no_such_setting_are_said(database: Database) -> No
             sensitivity_map(session, "toy")
         with pytest.raises(NotFoundError):
             sensitivity_map(session, "toy", setting="00")
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(names=st.lists(st.from_regex(r"[ab]{0,3}\.[0-9]{1,2}\.[ab]{1,3}", fullmatch=True), min_size=1, max_size=6, unique=True))
-def test_a_pattern_meets_all_its_names(database: Database, names: list[str]) -> None:
-    pattern = _pattern(names)
-    assert all(fnmatchcase(name, pattern) for name in names)
-    assert ("*" in pattern) == (len(names) > 1)

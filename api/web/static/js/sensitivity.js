@@ -3,7 +3,7 @@
 import { drawComparison } from "./comparison.js";
 import { drawCurves, pointsOf } from "./error_curves.js";
 import { drawExperts, listExperts } from "./experts.js";
-import { describe, drawHeatMap, nameOf } from "./heat_map.js";
+import { describe, drawHeatMap } from "./heat_map.js";
 import { fillRanks } from "./layer_ranks.js";
 import { offerSaving } from "./saving.js";
 import { ask, tell } from "./service.js";
@@ -56,10 +56,7 @@ function mostSensitive() {
   return map.tiles.reduce((most, next) => ((next.loss[at] ?? -1) > (most.loss[at] ?? -1) ? next : most));
 }
 
-// The tile of a layer's name.
-function tileOf(layer, block, kind) {
-  return map.tiles.find((item) => (item.layers === 1 ? item.pattern === layer : item.block === block && item.kind === kind));
-}
+const tileOf = (pattern) => map.tiles.find((item) => item.pattern === pattern);
 
 function choose(next, nextExpert = null) {
   tile = next;
@@ -76,7 +73,7 @@ function choose(next, nextExpert = null) {
 
 function drawCurve(points) {
   curve = points;
-  const title = expert ?? (tile.layers === 1 ? tile.pattern : `${nameOf(tile)}, mean of ${tile.layers} layers`);
+  const title = expert ?? (tile.layers === 1 ? tile.pattern : `${tile.name}, their mean`);
   byId("curves-title").textContent = `Error curve of ${title}`;
   drawCurves(byId("curves"), { map, tile, points, title });
 }
@@ -84,17 +81,18 @@ function drawCurve(points) {
 async function showExperts() {
   const [wanted, wantedMap] = [tile, map];
   const format = map.formats[at].name;
+  const isOld = () => wanted !== tile || wantedMap !== map || format !== map.formats[at].name; // something else was chosen meanwhile
   try {
     const query = new URLSearchParams({ setting: map.setting.id, formats: format, layers: tile.pattern });
     const found = await ask(path(`curves?${query}`));
-    if (wanted !== tile || wantedMap !== map || format !== map.formats[at].name) return;
-    cells = found.items.filter((cell) => cell.kind === tile.kind);
-    byId("experts-title").textContent = `${cells.length} layers of this tile in ${format}`;
+    if (isOld()) return;
+    cells = found.items;
+    byId("experts-title").textContent = `${cells.length} experts of this tile in ${format}`;
     redrawExperts();
     if (expert !== null) await showExpert(expert);
     drawn();
   } catch (error) {
-    tell(error.message);
+    if (!isOld()) tell(error.message);
   }
 }
 
@@ -114,16 +112,17 @@ async function showExpert(layer) {
     drawCurve(pointsOf(tile, map));
     return;
   }
+  const isOld = () => map !== ownMap || tile !== ownTile || expert !== layer;
   try {
     const query = new URLSearchParams({ setting: map.setting.id, layers: layer });
     const found = await ask(path(`curves?${query}`));
-    if (map !== ownMap || tile !== ownTile || expert !== layer) return; // something else was chosen meanwhile
+    if (isOld()) return;
     const losses = new Map(found.items.map((cell) => [cell.format, cell]));
     const own = { ...tile, layers: 1, loss: map.formats.map(({ name }) => losses.get(name)?.loss ?? null), standard_error: map.formats.map(({ name }) => losses.get(name)?.standard_error ?? null) };
     drawCurve(pointsOf(own, map));
     drawn();
   } catch (error) {
-    tell(error.message);
+    if (!isOld()) tell(error.message);
   }
 }
 
@@ -131,7 +130,7 @@ function drawRanks() {
   const ends = map.extremes[at];
   const suffix = byId("order").value === "density" ? "_per_megabyte" : "";
   const onChoose = (layer) => {
-    const found = tileOf(layer.layer, layer.block, layer.kind);
+    const found = tileOf(layer.tile);
     choose(found, found.layers > 1 ? layer.layer : null);
     byId("map").scrollIntoView({ block: "nearest" });
   };
@@ -151,16 +150,17 @@ async function compare() {
     byId("agreement").textContent = "";
     return;
   }
+  const [first, format, wanted] = [map, map.formats[at].name, other.value];
+  const isOld = () => map !== first || map.formats[at].name !== format || other.value !== wanted; // another one was chosen meanwhile
   try {
-    const [first, format, wanted] = [map, map.formats[at].name, other.value];
     const second = await fetchMap(wanted);
-    if (map !== first || map.formats[at].name !== format || other.value !== wanted) return; // another one was chosen meanwhile
+    if (isOld()) return;
     const found = drawComparison(byId("comparison"), { first, second, format });
     pairs = found.pairs;
     byId("agreement").textContent = found.words;
     drawn();
   } catch (error) {
-    tell(error.message);
+    if (!isOld()) tell(error.message);
   }
 }
 
@@ -171,7 +171,7 @@ async function show(setting, format) {
     if (wantedSetting !== setting) return; // another one was chosen meanwhile
     map = found;
   } catch (error) {
-    tell(error.message);
+    if (wantedSetting === setting) tell(error.message);
     return;
   }
   tell("");
@@ -179,24 +179,14 @@ async function show(setting, format) {
   select.replaceChildren(...map.formats.map((item) => new Option(item.name)));
   at = Math.max(0, map.formats.findIndex((item) => item.name === format));
   select.value = map.formats[at].name;
-  if (tile) tile = map.tiles.find((item) => item.pattern === tile.pattern);
-  else if (asked.has("layer")) {
-    tile = find(asked.get("layer"));
-    expert = tile && tile.pattern !== asked.get("layer") ? asked.get("layer") : null;
+  if (tile) tile = tileOf(tile.pattern);
+  else if (choice.dataset.tile) {
+    tile = tileOf(choice.dataset.tile);
+    expert = choice.dataset.expert ?? null;
   }
   byId("all-csv").href = path(`curves?setting=${setting}&format=csv`);
   byId("all-json").href = path(`curves?setting=${setting}`);
   drawAll();
-}
-
-// The tile that a link names, by its pattern or by one of its layers.
-function find(layer) {
-  return map.tiles.find((item) => item.pattern === layer || (item.layers > 1 && matches(item.pattern, layer)));
-}
-
-function matches(pattern, layer) {
-  const [before, behind] = pattern.split("*");
-  return layer.startsWith(before) && layer.endsWith(behind);
 }
 
 choice.elements.setting.addEventListener("change", (event) => show(event.target.value, choice.elements.format.value));
@@ -215,7 +205,7 @@ byId("map").addEventListener("keydown", (event) => {
   choose(heat.beside(tile, ...MOVES[event.key]));
 });
 
-const kept = (item) => ({ block: item.block, kind: item.kind, layers: item.layers, pattern: item.pattern });
+const kept = (item) => ({ block: item.block, row: item.row, kind: item.kind, layers: item.layers, pattern: item.pattern });
 const saveMap = offerSaving(byId("map"), `${modelName}-sensitivity`, () =>
   map.tiles.map((item) => ({ ...kept(item), format: map.formats[at].name, loss: item.loss[at], standard_error: item.standard_error[at], bytes: item.bytes[at] })),
 );

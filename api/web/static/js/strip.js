@@ -1,5 +1,6 @@
-// Bits of each layer as a strip: blocks from left to right, kinds from top to bottom; experts of a block share a tile. The strip
-// is made once; a new plan changes fills and words in place, so it can follow a slider.
+// Bits of each layer as a strip: blocks from left to right, rows of the model from top to bottom; experts of a block share a tile.
+// The service says which layers a tile holds, its row and its name. The strip is made once; a new plan changes fills and words in
+// place, so it can follow a slider.
 
 const LARGE = 26; // side of a tile with its bits written in it
 const SMALL = 14; // of one without, for models of many blocks
@@ -16,23 +17,22 @@ export function colourOf(bits) {
   return d3.interpolateCividis(Math.min(Math.max(share, 0), 1));
 }
 
-// What a tile is called: "down_proj of block 3, 128 experts".
-export function nameOf(tile) {
-  const where = tile.block === null ? tile.pattern : `${tile.kind} of block ${tile.block}`;
-  return tile.layers > 1 ? `${where}, ${tile.layers} experts` : where;
-}
-
 // What a tile says of its layers: its name, its formats, its bits.
 export function describe(tile) {
   const formats = Object.entries(tile.formats).sort((a, b) => b[1] - a[1]);
   const given = formats.length === 1 ? formats[0][0] : formats.map(([name, count]) => `${count} × ${name}`).join(", ");
   const notes = [tile.pinned ? "pinned" : "", tile.changed ? "differs" : ""].filter(Boolean).map((note) => `, ${note}`).join("");
-  return `${nameOf(tile)}: ${given}, ${Number(tile.bits.toFixed(2))} bits${notes}`;
+  return `${tile.name}: ${given}, ${Number(tile.bits.toFixed(2))} bits${notes}`;
 }
 
-const isOfExperts = (tile) => tile.pattern.includes("*");
-const rowOf = (tile) => (isOfExperts(tile) ? `${tile.kind}, experts` : tile.kind);
-const keyOf = (tile) => `${rowOf(tile)}|${tile.block}`;
+const keyOf = (tile) => tile.pattern;
+const placeOf = (row, block) => `${row}|${block}`;
+
+// Labels of the rows of some tiles, in the order of the model.
+export function rowLabels(tiles) {
+  const places = new Map(tiles.map((tile) => [tile.row, tile.row_index]));
+  return [...places.keys()].sort((one, other) => places.get(one) - places.get(other));
+}
 
 // An empty strip.
 //   element: where it is drawn; wide strips scroll in it
@@ -41,7 +41,7 @@ const keyOf = (tile) => `${rowOf(tile)}|${tile.block}`;
 // Gives update(tiles), which draws, and focus(tile).
 export function drawStrip(element, { label, onPick } = {}) {
   const svg = d3.select(element).append("svg").attr("class", "strip").attr("role", onPick ? "group" : "img");
-  svg.attr("aria-label", label ?? "Bits of each layer, by block and kind");
+  svg.attr("aria-label", label ?? "Bits of each layer, by block and row");
   const blocksGroup = svg.append("g").attr("class", "blocks");
   const kindsGroup = svg.append("g").attr("class", "kinds");
   const tilesGroup = svg.append("g").attr("class", "tiles");
@@ -50,11 +50,12 @@ export function drawStrip(element, { label, onPick } = {}) {
   function layOut(tiles) {
     const signature = tiles.map(keyOf).join();
     if (signature === shape.signature) return;
-    const rows = [...new Set(tiles.map(rowOf))];
+    const rows = rowLabels(tiles);
     const blocks = [...new Set(tiles.map((tile) => tile.block))].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
     const step = (blocks.length > MANY ? SMALL : LARGE) + GAP;
     const left = 12 + 6.6 * Math.max(...rows.map((row) => row.length));
-    shape = { signature, number: shape.number + 1, rows, blocks, step, left, row: new Map(rows.map((row, at) => [row, at])), column: new Map(blocks.map((block, at) => [block, at])) };
+    const at = new Map(tiles.map((tile) => [placeOf(tile.row, tile.block), tile]));
+    shape = { signature, number: shape.number + 1, rows, blocks, step, left, at, row: new Map(rows.map((row, at) => [row, at])), column: new Map(blocks.map((block, at) => [block, at])) };
     const width = left + step * blocks.length + GAP;
     const height = TOP + step * rows.length + GAP;
     svg.attr("viewBox", `0 0 ${width} ${height}`).attr("width", width).attr("height", height);
@@ -83,7 +84,7 @@ export function drawStrip(element, { label, onPick } = {}) {
     const drawn = tilesGroup.selectAll("g.tile").data(tiles, keyOf).join(enter);
     if (onPick && tilesGroup.select('g.tile[tabindex="0"]').empty()) drawn.filter((_, at) => at === 0).attr("tabindex", 0);
     const changed = drawn.filter(isOther);
-    changed.attr("transform", (tile) => `translate(${left + step * column.get(tile.block)},${TOP + step * row.get(rowOf(tile))})`);
+    changed.attr("transform", (tile) => `translate(${left + step * column.get(tile.block)},${TOP + step * row.get(tile.row)})`);
     changed.classed("pinned", (tile) => Boolean(tile.pinned)).classed("changed", (tile) => Boolean(tile.changed));
     changed.select("rect").attr("width", side).attr("height", side).attr("fill", (tile) => colourOf(tile.bits));
     changed.select("title").text(describe);
@@ -115,19 +116,31 @@ export function drawStrip(element, { label, onPick } = {}) {
     const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     if (move === undefined) return;
     event.preventDefault();
-    const row = shape.rows[shape.row.get(rowOf(tile)) + move[0]];
-    const block = shape.blocks[shape.column.get(tile.block) + move[1]];
-    focus((other) => rowOf(other) === row && other.block === block);
+    const next = beside(tile, ...move);
+    if (next) focus(next);
   }
 
-  function focus(isWanted) {
-    tilesGroup.selectAll("g.tile").filter(isWanted).each(function reach() {
+  // The next tile in a direction, over holes; none behind the last one.
+  function beside(tile, rows, columns) {
+    let row = shape.row.get(tile.row) + rows;
+    let column = shape.column.get(tile.block) + columns;
+    while (row in shape.rows && column in shape.blocks) {
+      const next = shape.at.get(placeOf(shape.rows[row], shape.blocks[column]));
+      if (next) return next;
+      row += rows;
+      column += columns;
+    }
+    return null;
+  }
+
+  function focus(wanted) {
+    tilesGroup.selectAll("g.tile").filter((tile) => keyOf(tile) === keyOf(wanted)).each(function reach() {
       makeCurrent(this);
       this.focus();
     });
   }
 
-  return { update, focus: (tile) => focus((other) => keyOf(other) === keyOf(tile)) };
+  return { update, focus };
 }
 
 // Bits in a tile: whole ones of a single format, a mean with a digit where experts differ.
@@ -139,6 +152,6 @@ function written(tile) {
 // Numbers behind a strip, for a CSV.
 export function rowsOf(tiles) {
   return tiles.flatMap((tile) =>
-    Object.entries(tile.formats).map(([format, count]) => ({ block: tile.block, kind: tile.kind, layers: tile.pattern, format, count, tile_bits: tile.bits })),
+    Object.entries(tile.formats).map(([format, count]) => ({ block: tile.block, row: tile.row, kind: tile.kind, layers: tile.pattern, format, count, tile_bits: tile.bits })),
   );
 }
