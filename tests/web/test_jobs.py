@@ -113,6 +113,71 @@ def test_what_another_did_meanwhile_is_told_in_words(watched: Watched, served: S
     watched.faults[:] = [fault for fault in watched.faults if "/events" not in fault]
 
 
+def test_only_a_change_of_the_state_is_spoken_and_the_focus_goes_to_the_next_button(
+    watched: Watched, served: Served, database: Database
+) -> None:
+    page = watched.page
+    job = submit(served, formats=["INT5_G64"])
+    page.goto(f"/jobs/{job}")
+    page.evaluate(
+        """() => {
+          window.spoken = [];
+          const state = document.querySelector('[data-show="state"]');
+          new MutationObserver(() => window.spoken.push(state.textContent)).observe(state, { childList: true, characterData: true });
+        }"""
+    )
+    change(database, job, state="running", total=40, done=1, started_at=utc_now())
+    page.wait_for_selector("body[data-done='1']")
+    for done in (2, 3):
+        change(database, job, done=done)
+        page.wait_for_selector(f"body[data-done='{done}']")
+    page.get_by_role("button", name="Pause").press("Enter")
+    page.wait_for_selector("body[data-state='paused']")
+    expect(page.get_by_role("button", name="Resume")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-state='running']")
+    page.get_by_role("button", name="Cancel").press("Enter")
+    page.wait_for_selector("body[data-state='cancelled']")
+    expect(page.get_by_role("button", name="Retry what is missing")).to_be_focused()
+    assert page.evaluate("window.spoken") == ["running", "paused", "running", "cancelled"]
+
+
+def test_a_page_without_connection_says_so_and_goes_on_by_itself(watched: Watched, served: Served, database: Database) -> None:
+    page = watched.page
+    job = submit(served, formats=["INT6_G64"])
+    page.route("**/events", lambda route: route.abort())
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("alert")).to_contain_text("No connection to the service")
+    change(database, job, state="running", total=40, done=5, started_at=utc_now())
+    page.unroute("**/events")
+    page.wait_for_selector("body[data-done='5']")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_who_stands_in_a_list_stays_there_when_it_comes_again(
+    watched: Watched, served: Served, database: Database, worker: str
+) -> None:
+    page = watched.page
+    job = submit(served, formats=["INT8_G64"])
+    now = utc_now()
+    change(database, job, state="running", total=16, done=1, started_at=now, lease_owner=worker, lease_token="held", label="gpu")
+    page.goto("/jobs?state=running")
+    link = page.locator(f'#job-list a[href="/jobs/{job}"]')
+    link.focus()
+    change(database, job, done=9)
+    expect(page.locator("#job-list")).to_contain_text("9/16 units")
+    expect(link).to_be_focused()
+    works_on = page.locator(f'#worker-list a[href="/jobs/{job}"]')
+    works_on.focus()
+    with database.session() as session:
+        session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(draining=True))
+    expect(page.locator("#worker-list")).to_contain_text("draining")
+    expect(works_on).to_be_focused()
+    change(database, job, state="cancelled", finished_at=utc_now(), lease_token=None)
+    expect(link).to_have_count(0)
+    expect(page.locator("#job-list [hx-get]")).to_have_count(0)  # nothing goes on in it, so no more is asked
+
+
 def test_a_measurement_says_what_it_would_be_before_it_starts(watched: Watched, served: Served, worker: str) -> None:
     page = watched.page
     page.goto("/jobs")
@@ -193,5 +258,10 @@ def test_a_list_comes_again_while_a_job_runs(watched: Watched, served: Served, d
     expect(row).to_contain_text("9/16 units")
     page.unroute("**/parts/jobs?*")
     expect(page.get_by_role("alert")).to_be_hidden()
+    page.route("**/parts/jobs?*", lambda route: route.abort())
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/parts/jobs?*")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    watched.faults[:] = [fault for fault in watched.faults if "Failed to fetch" not in fault]
     change(database, job, state="cancelled", finished_at=utc_now())
     expect(row).to_have_count(0)

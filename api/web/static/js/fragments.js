@@ -12,15 +12,20 @@ function fail(part, text) {
 document.addEventListener("htmx:response:error", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status === 401) return; // the page is on its way to the sign-in form
-  fail(event.target.id, wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`);
+  fail(partOf(event), wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`);
 });
 document.addEventListener("htmx:error", (event) => {
-  if (event.detail.error?.name !== "AbortError") fail(event.target.id, "The service does not answer; is it running?");
+  if (event.detail.error?.name !== "AbortError") fail(partOf(event), "The service does not answer; is it running?");
 });
 document.addEventListener("htmx:after:swap", (event) => {
   const { ctx } = event.detail; // also of an answer that was not swapped in
   if (ctx.response?.status < 400 && failing.delete(ctx.target?.id) && failing.size === 0) tell("");
 });
+
+// The part that would be replaced, whatever within it asked.
+function partOf(event) {
+  return event.detail.ctx?.target?.id ?? event.target.id;
+}
 
 function wordsOf(text) {
   try {

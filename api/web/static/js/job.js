@@ -6,18 +6,21 @@ import { bytes, duration, significant } from "./words.js";
 const FINAL = ["succeeded", "failed", "cancelled"];
 const ALLOWED = { queued: ["pause", "cancel"], running: ["pause", "cancel"], paused: ["resume", "cancel"], failed: ["retry"], cancelled: ["retry"], succeeded: [] };
 const AGAIN = 3000; // milliseconds before a stream that broke is opened again
+const LOST = "No connection to the service: what is shown is what was known last. This page goes on by itself.";
 
 const box = document.getElementById("job");
 const place = (name) => box.querySelector(`[data-show="${name}"]`);
 let job = embedded("first");
+let failures; // as they are shown
 let stream;
 
+// What says the same as before is left alone: a screen reader speaks of a change, and a selection stays.
 function write(name, text) {
-  place(name).textContent = text;
+  if (place(name).textContent !== text) place(name).textContent = text;
 }
 
 function writeIf(name, text) {
-  place(name).textContent = text ?? "";
+  write(name, text ?? "");
   place(name).hidden = !text;
 }
 
@@ -41,12 +44,21 @@ function show(found) {
   writeIf("waits", job.waits_for);
   writeIf("reason", job.reason);
   showTime();
-  const allowed = ALLOWED[job.state] ?? [];
-  for (const button of box.querySelectorAll("[data-do]")) button.hidden = !allowed.includes(button.dataset.do);
-  place("result").hidden = job.state !== "succeeded";
+  offer();
   showFailures();
   document.body.dataset.state = job.state;
   document.body.dataset.done = job.done;
+}
+
+// The buttons of the job's state. Who stood on one that goes stands on the first that is there instead, or on the state.
+function offer() {
+  const stood = document.activeElement;
+  const allowed = ALLOWED[job.state] ?? [];
+  const buttons = [...box.querySelectorAll("[data-do]")];
+  for (const button of buttons) button.hidden = !allowed.includes(button.dataset.do);
+  place("result").hidden = job.state !== "succeeded";
+  if (!buttons.includes(stood) || !stood.hidden) return;
+  (buttons.find((button) => !button.hidden) ?? place("state")).focus();
 }
 
 function speedOf(rate) {
@@ -67,6 +79,9 @@ function showTime() {
 }
 
 function showFailures() {
+  const found = JSON.stringify(job.failures);
+  if (found === failures) return;
+  failures = found;
   const part = place("failures");
   part.hidden = job.failures.length === 0;
   const rows = job.failures.map((failure) => {
@@ -86,31 +101,42 @@ function follow() {
   stream?.close();
   if (FINAL.includes(job.state)) return;
   stream = new EventSource(`/v1/jobs/${box.dataset.job}/events`);
+  stream.addEventListener("open", () => connected(true));
   stream.addEventListener("progress", (event) => {
-    tell("");
+    connected(true);
     show(JSON.parse(event.data));
     if (FINAL.includes(job.state)) stream.close();
   });
   stream.addEventListener("error", () => {
-    if (stream.readyState !== EventSource.CLOSED) return; // the browser comes again by itself
-    setTimeout(catchUp, AGAIN);
+    connected(false);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(catchUp, AGAIN); // else the browser comes again by itself
   });
+}
+
+// Whether what is shown is what is: said while it is not, and taken back when it is again.
+function connected(yes) {
+  if (yes === !box.dataset.lost) return;
+  if (yes) delete box.dataset.lost;
+  else box.dataset.lost = "yes";
+  tell(yes ? "" : LOST);
 }
 
 // A stream that the service refused does not say why; the job itself does, and leads to the sign-in form if a key is asked for.
 async function catchUp() {
   try {
     show(await ask(`/v1/jobs/${box.dataset.job}`));
+    connected(true);
     follow();
   } catch (error) {
-    tell(error.message);
+    if (error.status !== 0) tell(error.message);
     setTimeout(catchUp, AGAIN);
   }
 }
 
 for (const button of box.querySelectorAll("[data-do]")) {
   button.addEventListener("click", async () => {
-    button.disabled = true;
+    if (button.getAttribute("aria-disabled")) return; // on its way: a button that is disabled would lose the focus
+    button.setAttribute("aria-disabled", "true");
     tell("");
     try {
       show(await submit(`/v1/jobs/${box.dataset.job}/${button.dataset.do}`));
@@ -118,7 +144,7 @@ for (const button of box.querySelectorAll("[data-do]")) {
     } catch (error) {
       tell(error.message);
     } finally {
-      button.disabled = false;
+      button.removeAttribute("aria-disabled");
     }
   });
 }
