@@ -123,7 +123,8 @@ def test_only_a_change_of_the_state_is_spoken_and_the_focus_goes_to_the_next_but
         """() => {
           window.spoken = [];
           const state = document.querySelector('[data-show="state"]');
-          new MutationObserver(() => window.spoken.push(state.textContent)).observe(state, { childList: true, characterData: true });
+          const note = () => window.spoken.push(state.textContent);
+          new MutationObserver(note).observe(state, { childList: true, characterData: true });
         }"""
     )
     change(database, job, state="running", total=40, done=1, started_at=utc_now())
@@ -160,7 +161,8 @@ def test_who_stands_in_a_list_stays_there_when_it_comes_again(
     page = watched.page
     job = submit(served, formats=["INT8_G64"])
     now = utc_now()
-    change(database, job, state="running", total=16, done=1, started_at=now, lease_owner=worker, lease_token="held", label="gpu")
+    held = {"lease_owner": worker, "lease_token": "held"}
+    change(database, job, state="running", total=16, done=1, started_at=now, **held)
     page.goto("/jobs?state=running")
     link = page.locator(f'#job-list a[href="/jobs/{job}"]')
     link.focus()

@@ -16,6 +16,7 @@ from planner.schemas.catalogue import ProbeDocument
 from planner.schemas.jobs import Job
 from planner.schemas.plan_keeping import PlanFilters
 from planner.services import calibrations, catalogue, jobs, models, plan_listing, workers
+from planner.services.family_choices import model_names
 from planner.services.job_drafts import EVALUATION
 from sensitivity.calibration import BUILTIN
 from sensitivity.probe_facts import get_facts
@@ -36,16 +37,12 @@ def list_jobs(
     try:
         with database.read_session() as session:
             found = models.get_model(session, model) if model else None
-            known = models.list_models(session, limit=_OFFERED).items
-            if found is not None and all(item.id != found.id for item in known):
-                known = [found, *known]
             texts = calibrations.list_calibrations(session, limit=_OFFERED).items
             context = {
                 "model": found,
-                "models": known,
                 "calibrations": texts,
                 "has_builtin": any(text.source == BUILTIN for text in texts),
-                "plans": plan_listing.list_plans(session, PlanFilters(model=found.id if found else None), limit=_OFFERED).items,
+                "plans": plan_listing.list_plans(session, PlanFilters(model=found.id if found else None), limit=_OFFERED),
                 "workers": workers.list_workers(session).items,
                 **part_of(session, model=found.id if found else None, state=_state(state), cursor=cursor, named=True),
             }
@@ -109,6 +106,15 @@ def worker_part(request: Request, database: DatabaseOf) -> HTMLResponse:
         return render(request, "worker_part.html", workers=workers.list_workers(session).items)
 
 
+@router.get("/parts/plan-options")
+def plan_options(request: Request, database: DatabaseOf, model: OfModel = None, cursor: Cursor = None) -> HTMLResponse:
+    """Older plans, for a form that has some already."""
+    with database.read_session() as session:
+        found = plan_listing.list_plans(session, PlanFilters(model=model), cursor=cursor, limit=_OFFERED)
+        names = _names(session, model)
+    return render(request, "plan_options_part.html", plans=found, names=names, model=model)
+
+
 def part_of(
     session: Session,
     *,
@@ -144,10 +150,11 @@ def part_of(
 
 def _names(session: Session, model: str | None) -> dict[str, str]:
     """Names of the models that jobs are of, by their ids: that of the asked one however old it is."""
-    found = models.list_models(session, limit=_OFFERED).items
-    if model is not None and all(model != item.id for item in found):
-        found = [models.get_model(session, model), *found]
-    return {item.id: item.name for item in found}
+    found = model_names(session)
+    if model is not None and model not in found:
+        known = models.get_model(session, model)
+        found = {known.id: known.name, **found}
+    return found
 
 
 def _state(word: str | None) -> JobState | None:
