@@ -21,7 +21,7 @@ from tests.benchmarks.timing import Turns
 from tests.sensitivity.probes.dense import run_all
 
 DIAGNOSTICS = ("salience", "orthogonality", "perplexity_drop", "compactness", "energy_gain", "kurtosis")
-SEQUENCES, LENGTH = 8, 256
+SEQUENCES, LENGTH = 4, 256
 
 
 @pytest.mark.benchmark

@@ -30,7 +30,7 @@ def test_linked_cells_are_as_far_from_exact_ones_as_their_errors_say(
     shutil.copyfile(sqlite_template, tmp_path / "bitplan.db")
     database = Database(f"sqlite:///{tmp_path / 'bitplan.db'}")
     described = models.inspect(str(smollm2))
-    text = CreateCalibration(source="builtin", sequences=SEQUENCES, sequence_length=256, held_out_sequences=1, held_out_length=64)
+    text = CreateCalibration(source="builtin", sequences=SEQUENCES, sequence_length=128, held_out_sequences=1, held_out_length=64)
     prepared = calibrations.prepare(text)
     with database.session() as session:
         model = models.register(session, described)[0].id
