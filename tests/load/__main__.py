@@ -24,6 +24,7 @@ from tests.load.site import LARGE, MODEL, Site, fill, measuring, serve
 
 PLANS_A_SECOND, PLAN_P99 = 200, 250
 STORED_A_SECOND = 500
+MEASURING_CORES = 0.1
 LARGE_P99 = 300
 MOST_QUESTIONS = 60_000
 STORED_PLANS = 500
@@ -55,8 +56,9 @@ def run(options: Options, name: str, folder: Path) -> list[Goal]:
         fill(url, large=options.large)
         with serve(url, folder, processes=options.processes) as site:
             with measuring(site, seed=options.seed) as jobs:
-                goals = [*_plans(site, options, name), *_stored(site, options, name)]
-                _say_measured(site, jobs)
+                with _measured(site, jobs, name) as measured:
+                    goals = [*_plans(site, options, name), *_stored(site, options, name)]
+                goals += measured
             if options.large:
                 goals.append(_large(site, options, name))
             say(f"{name}: the largest process that answers takes {site.megabytes():.0f} MB")
@@ -116,11 +118,20 @@ def _large(site: Site, options: Options, name: str) -> Goal:
     return Goal(f"{name} plans of 44,544 layers p99", float(p99), LARGE_P99, " ms")
 
 
-def _say_measured(site: Site, jobs: Sequence[str]) -> None:
-    states = [site.client.get(f"/v1/jobs/{job}").json() for job in jobs]
-    done = sum(job["done"] or 0 for job in states)
-    left = sum(job["state"] in ("queued", "running") for job in states)
-    say(f"the worker measured {done} units meanwhile; {left} jobs were left when the load ended")
+@contextmanager
+def _measured(site: Site, jobs: Sequence[str], name: str) -> Iterator[list[Goal]]:
+    """What the worker measures during the block; the goals are there after it."""
+    begin, units, processor = time.monotonic(), site.units_done(jobs), site.processor_seconds(worker=True)
+    goals: list[Goal] = []
+    yield goals
+    seconds = time.monotonic() - begin
+    units, processor = site.units_done(jobs) - units, site.processor_seconds(worker=True) - processor
+    say(
+        f"{name}: meanwhile the worker measured {units} units in {seconds:.0f} s with {processor / seconds:.2f} of a core, "
+        f"{processor / max(units, 1):.2f} s of processor a unit"
+    )
+    goals.append(Goal(f"{name} measuring", processor / seconds, MEASURING_CORES, " of a core", at_least=True))
+    goals.append(Goal(f"{name} units measured meanwhile", units, 1, at_least=True))
 
 
 @contextmanager

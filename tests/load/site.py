@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.tiny_models import tiny_llama
 MODEL, LARGE, TINY = "toy", "large", "tiny"
 BLOCKS = 32
 LARGE_LAYERS = 44_544
+JOBS = 10
 PATIENCE_SECONDS = 120
 
 
@@ -44,6 +45,10 @@ class Site:
         """Processor time of the worker, or of all other processes of the service."""
         below = [process for process in self.process.children(recursive=True) if _is_worker(process) == worker]
         return float(sum(sum(process.cpu_times()[:2]) for process in (below if worker else [self.process, *below])))
+
+    def units_done(self, jobs: Sequence[str]) -> int:
+        """Units of jobs that are recorded as done."""
+        return sum(self.client.get(f"/v1/jobs/{job}").json()["done"] or 0 for job in jobs)
 
     def megabytes(self) -> float:
         """Resident memory of the largest process that answers requests."""
@@ -95,21 +100,25 @@ def serve(url: str, folder: Path, *, processes: int, worker: bool = True) -> Ite
 
 @contextmanager
 def measuring(site: Site, *, seed: int) -> Iterator[list[str]]:
-    """A tiny model that the worker measures from before the block until after it; ids of the queued jobs."""
+    """A tiny model that the worker measures from before the block until after it; ids of the jobs, the first of them begun.
+
+    A unit is about a second of processor time; the jobs have several hundred of them, more than a load lasts for. The first unit,
+    before which the model is loaded and rounded, is done when the block begins.
+    """
     path = tiny_llama(site.folder / TINY, seed=seed, blocks=4, hidden=128, ffn=256)
     _posted(site.client, "/v1/models", source=str(path), name=TINY)
     text = CreateCalibration(text=synthetic.TEXT * 40, sequences=64, sequence_length=128, held_out_sequences=2, name="load")
     calibration = _posted(site.client, "/v1/calibrations", **text.model_dump(mode="json", exclude_none=True))["id"]
     jobs = [
         _posted(site.client, "/v1/jobs", kind="sensitivity", model=TINY, probe="kl", calibration=calibration, seed=number)["id"]
-        for number in range(40)
+        for number in range(JOBS)
     ]
     end = time.monotonic() + PATIENCE_SECONDS
-    while site.client.get(f"/v1/jobs/{jobs[0]}").json()["state"] == "queued":
+    while site.units_done(jobs) == 0:
         if time.monotonic() > end:
-            msg = f"no worker began to measure within {PATIENCE_SECONDS} s"
+            msg = f"no worker measured anything within {PATIENCE_SECONDS} s"
             raise TimeoutError(msg)
-        time.sleep(0.5)
+        time.sleep(0.2)
     yield jobs
 
 

@@ -81,7 +81,7 @@ def test_connections_are_dealt_out_evenly_to_those_that_listen(monkeypatch: pyte
             clients = [early, *(socket.create_connection(address) for _ in range(CLIENTS - 1))]
             counts = accepted(first, second)
             assert sum(counts) == CLIENTS
-            assert abs(counts[0] - counts[1]) <= 2  # the early one, and the turn
+            assert abs(counts[0] - counts[1]) <= 4  # the early one, two that may come before the second has joined, and the turn
             for client in clients:
                 client.close()
 
