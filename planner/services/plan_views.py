@@ -7,13 +7,12 @@ looked at is made into documents.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from planner.errors import InvalidRequestError
 from planner.schemas.plans import PlanDocument
 from planner.schemas.tiles import PlanTile
 from planner.services.layer_tiles import LayerTile, model_tiles
@@ -25,8 +24,6 @@ from sensitivity.formats.kv_cache import KVCacheFormat
 from sensitivity.formats.registry import resolve_format
 
 _SHAPE: Final = (4096, 4096)
-Order = Literal["model", "size", "loss", "bits"]
-ORDERS: Final[tuple[Order, ...]] = ("model", "size", "loss", "bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,90 +39,6 @@ class PlanView:
     facts: PlanDocument
     choices: Sequence[Mapping[str, Any]]
     groups: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanLayer:
-    """A layer of a plan, with what its group costs.
-
-    Attributes:
-        layer: its name.
-        kind: its kind.
-        block: its block; ``None`` outside of the blocks.
-        format: candidate format that it is stored in.
-        bits: what this format takes an element, in a matrix of 4096 × 4096.
-        size_bits: exact stored bits of the layer.
-        shared_with: other layers of its group, which share the format.
-        loss: predicted loss of the group.
-        standard_error: of ``loss``.
-        next_format: what the group would take next; ``None`` at the largest that helps.
-        next_change: predicted loss there minus here; ``None`` likewise.
-        fragile: another format would win if losses moved by one standard error.
-    """
-
-    layer: str
-    kind: str
-    block: int | None
-    format: str
-    bits: float
-    size_bits: int
-    shared_with: int
-    loss: float
-    standard_error: float
-    next_format: str | None
-    next_change: float | None
-    fragile: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LayerSearch:
-    """Which layers of a plan, and in which order.
-
-    Attributes:
-        text: part of the name; case does not matter.
-        kind: of this kind; empty for every one.
-        block: of this block; ``None`` for every one.
-        format: in this format; empty for every one.
-        order: ``model`` for the model's own; else the most first.
-    """
-
-    text: str = ""
-    kind: str = ""
-    block: int | None = None
-    format: str = ""
-    order: Order = "model"
-
-    def takes(self, choice: Mapping[str, Any]) -> bool:
-        """Whether a choice is looked for."""
-        return (
-            self.text.lower() in choice["layer"].lower()
-            and self.kind in ("", choice["kind"])
-            and self.block in (None, choice["block"])
-            and self.format in ("", choice["format"])
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class LayerPage:
-    """Some layers of a plan.
-
-    Attributes:
-        items: the layers of this page.
-        offset: layers before them.
-        matched: layers that were looked for, on every page.
-        total: layers of the plan.
-    """
-
-    items: Sequence[PlanLayer]
-    offset: int
-    matched: int
-    total: int
-
-    @property
-    def following(self) -> int | None:
-        """Offset of the next page; ``None`` on the last one."""
-        end = self.offset + len(self.items)
-        return end if end < self.matched else None
 
 
 def view_plan(session: Session, plan_id: str) -> PlanView:
@@ -197,28 +110,6 @@ def bits_of(formats: Iterable[str]) -> dict[str, float]:
     return {name: _bits(name) for name in formats}
 
 
-def find_layers(view: PlanView, search: LayerSearch, *, offset: int = 0, limit: int = 100) -> LayerPage:
-    """A page of the layers that are looked for.
-
-    Raises:
-        InvalidRequestError: an order that there is not.
-    """
-    if search.order not in ORDERS:
-        msg = f"layers have no order {search.order!r}: use one of {', '.join(ORDERS)}"
-        raise InvalidRequestError(msg)
-    bits = bits_of({choice["format"] for choice in view.choices})
-    found = [choice for choice in view.choices if search.takes(choice)]
-    keys: dict[str, Callable[[Mapping[str, Any]], float]] = {
-        "size": lambda choice: choice["size_bits"],
-        "loss": lambda choice: view.groups[choice["group"]]["predicted_loss"],
-        "bits": lambda choice: bits[choice["format"]],
-    }
-    if search.order != "model":
-        found.sort(key=keys[search.order], reverse=True)
-    items = [_layer(view, choice, bits) for choice in found[offset : offset + limit]]
-    return LayerPage(items, offset, len(found), len(view.choices))
-
-
 def _choices(view: PlanView) -> Iterator[Mapping[str, Any]]:
     yield from view.choices
     yield from (cache.model_dump() for cache in view.facts.kv)
@@ -229,22 +120,3 @@ def _bits(name: str) -> float:
     if isinstance(fmt, KVCacheFormat):
         return float(fmt.num_bits)
     return resolve_format(name).size_bits(_SHAPE) / math.prod(_SHAPE)
-
-
-def _layer(view: PlanView, choice: Mapping[str, Any], bits: Mapping[str, float]) -> PlanLayer:
-    group = view.groups[choice["group"]]
-    following = group["next_up"] or {}
-    return PlanLayer(
-        layer=choice["layer"],
-        kind=choice["kind"],
-        block=choice["block"],
-        format=choice["format"],
-        bits=bits[choice["format"]],
-        size_bits=choice["size_bits"],
-        shared_with=len(group["layers"]) - 1,
-        loss=group["predicted_loss"],
-        standard_error=group["standard_error"],
-        next_format=following.get("format"),
-        next_change=following.get("loss_change"),
-        fragile=group["fragile"],
-    )

@@ -32,10 +32,13 @@ from planner.services import (
 )
 from planner.services.export_choices import export_choices
 from planner.services.family_choices import model_names
-from planner.services.plan_views import LayerSearch, Order, PlanView, bits_of, find_layers, tiles, tiles_json, view_plan
+from planner.services.plan_layers import LayerSearch, Order, find_layers, plan_layers
+from planner.services.plan_views import PlanView, bits_of, tiles, tiles_json, view_plan
 
 _ON_A_PAGE: Final = 25
 _LAYERS: Final = 100
+_A_WHILE: Final = "private, max-age=300"
+"""How long a page of layers may be shown again: a plan does not change, but it may be deleted."""
 _TRAIL: Final = 50
 _CHANGES: Final = 200
 _WORDS: Final = 200
@@ -119,6 +122,7 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
     try:
         with database.read_session() as session:
             view = view_plan(session, plan)
+            layers = plan_layers(session, plan, view)
             facts = view.facts
             drawn = tiles(session, view)
             model = models.get_model(session, facts.model)
@@ -134,7 +138,7 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         "plan.html",
         plan=facts,
         model=model,
-        layers=len(view.choices),
+        layers=len(layers.names),
         groups=len(view.groups),
         fragile=sum(group["fragile"] for group in view.groups),
         formats=_counts(view),
@@ -147,7 +151,7 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         pin=pin,
         kinds=list(dict.fromkeys(choice["kind"] for choice in view.choices)),
         studio=_studio(facts),
-        page=find_layers(view, LayerSearch(), limit=_LAYERS),
+        page=find_layers(layers, LayerSearch(), limit=_LAYERS),
         embedded={
             "id": plan,
             "model": {"id": model.id, "name": model.name},
@@ -162,10 +166,12 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
 def list_layers(request: Request, plan: Identity, query: Annotated[LayerQuery, Query()], database: DatabaseOf) -> HTMLResponse:
     """A page of a plan's layers, for the table of ``show_plan``."""
     with database.read_session() as session:
-        view = view_plan(session, plan)
-    page = find_layers(view, query.search(), offset=query.offset, limit=_LAYERS)
+        layers = plan_layers(session, plan)
+    page = find_layers(layers, query.search(), offset=query.offset, limit=_LAYERS)
     asked = urlencode(query.model_dump(exclude={"offset"}))
-    return render(request, "plan_layers.html", plan=view.facts, page=page, asked=asked)
+    answer = render(request, "plan_layers.html", plan_id=plan, page=page, asked=asked)
+    answer.headers["cache-control"] = _A_WHILE
+    return answer
 
 
 @router.get("/plans/{plan}/exports")

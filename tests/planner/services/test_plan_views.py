@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from planner.errors import InvalidRequestError, NotFoundError
+from planner.errors import NotFoundError
 from planner.schemas.plans import PlanDocument
-from planner.services.plan_views import LayerSearch, PlanLayer, find_layers, tiles, view_plan
+from planner.services.plan_views import tiles, view_plan
 from planner.services.plans import get_plan
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer, ModelDescription
@@ -93,64 +93,6 @@ def test_caches_are_tiles_of_their_own(database: Database) -> None:
     assert len(caches) == 4
 
 
-@pytest.mark.parametrize("order", ["model", "size", "loss", "bits"])
-def test_pages_hold_every_layer_once_in_order(database: Database, order: str) -> None:
-    (plan,) = planned(database, 4.25)
-    search = LayerSearch(order=order)  # type: ignore[arg-type]
-    with database.read_session() as session:
-        view = view_plan(session, plan.id)
-    items: list[PlanLayer] = []
-    offset = 0
-    while True:
-        page = find_layers(view, search, offset=offset, limit=4)
-        items += page.items
-        if page.following is None:
-            break
-        offset = page.following
-    assert sorted(one.layer for one in items) == sorted(choice.layer for choice in plan.choices)
-    keys = {"size": lambda one: -one.size_bits, "loss": lambda one: -one.loss, "bits": lambda one: -one.bits}
-    if order == "model":
-        assert [one.layer for one in items] == [choice.layer for choice in plan.choices]
-    else:
-        assert [keys[order](one) for one in items] == sorted(keys[order](one) for one in items)
-    groups = {layer: group for group in plan.groups for layer in group.layers}
-    for one in items:
-        group = groups[one.layer]
-        assert (one.loss, one.standard_error, one.fragile) == (group.predicted_loss, group.standard_error, group.fragile)
-        following = None if group.next_up is None else (group.next_up.format, group.next_up.loss_change)
-        assert (None if one.next_format is None else (one.next_format, one.next_change)) == following
-
-
-def test_layers_are_found_by_name_kind_block_and_format(database: Database) -> None:
-    (plan,) = planned(database, 4.25)
-    with database.read_session() as session:
-        view = view_plan(session, plan.id)
-    searches = [
-        LayerSearch(text="EXPERTS.3"),
-        LayerSearch(kind="down_proj"),
-        LayerSearch(block=0),
-        LayerSearch(format=plan.choices[0].format),
-        LayerSearch(text="proj", kind="q_proj", block=1),
-        LayerSearch(text="nothing"),
-    ]
-    for search in searches:
-        expected = [
-            choice.layer
-            for choice in plan.choices
-            if search.text.lower() in choice.layer.lower()
-            and search.kind in ("", choice.kind)
-            and search.block in (None, choice.block)
-            and search.format in ("", choice.format)
-        ]
-        page = find_layers(view, search)
-        assert [one.layer for one in page.items] == expected
-        assert (page.matched, page.total, page.following) == (len(expected), len(plan.choices), None)
-
-
 def test_what_is_not_there_is_refused(database: Database) -> None:
-    (plan,) = planned(database, 4.25)
-    with database.read_session() as session:
-        with pytest.raises(NotFoundError, match="no plan 'none'"):
-            view_plan(session, "none")
-        with pytest.raises(InvalidRequestError, match="use one of model, size, loss, bits"):
-            find_layers(view_plan(session, plan.id), LayerSearch(order="name"))  # type: ignore[arg-type]
+    with database.read_session() as session, pytest.raises(NotFoundError, match="no plan 'none'"):
+        view_plan(session, "none")
