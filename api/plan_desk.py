@@ -28,6 +28,7 @@ from planner.services.plan_store import WrittenPlan, read_together, store_togeth
 from planner.services.plans import make_plan
 from planner.services.preparing import Moment
 from planner.storage.database import Database
+from planner.storage.failures import is_lost_connection
 
 MOST_LONG: Final = 3
 """Plans that take long which are made beside the others; more of them keep the others waiting."""
@@ -196,7 +197,7 @@ class PlanDesk:
         return _Turn(orders, time.monotonic() + TURN_SECONDS)
 
     def _make(self, turn: _Turn, tell: Callable[..., object]) -> None:
-        order = turn.next()
+        order, again = turn.next(), None
         while order is not None:
             try:
                 with self._database.read_session(together=False) as session:
@@ -207,6 +208,9 @@ class PlanDesk:
                             turn.made.append((order, made))
                         order = turn.next()
             except Exception as error:  # noqa: BLE001  (whoever waits for the plan gets it, and answers for it)
+                if order is not None and order is not again and is_lost_connection(error):
+                    again = order
+                    continue
                 if order is not None:
                     tell(_tell, [(order, error)])
                 order = turn.next()

@@ -14,6 +14,7 @@ from planner.schemas.plans import PlanDocument
 from planner.services.plan_choices import written
 from planner.services.planning_inputs import no_model
 from planner.storage.database import Database
+from planner.storage.failures import once_more_if_lost
 from planner.storage.tables import Base, PlanDocumentRow, PlanRow
 
 _INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
@@ -80,6 +81,8 @@ def store_plan(session: Session, document: PlanDocument) -> str:
 def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
     """Keep plans in one transaction; if one of them cannot be kept, each in one of its own.
 
+    A transaction whose connection broke is made once more; if it had been committed, its plans are there and stay.
+
     Returns:
         For each plan what kept it from being stored: its model is gone, or the database has no room for one of its numbers.
         ``None`` for those that are stored for good.
@@ -87,6 +90,10 @@ def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[Not
     Raises:
         StorageError: the database cannot be written; none is stored, or those are that came before.
     """
+    return once_more_if_lost(lambda: _store_together(database, plans))
+
+
+def _store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
     try:
         with database.session() as session:
             _insert(session, plans)
@@ -99,8 +106,9 @@ def _store_alone(database: Database, plan: WrittenPlan) -> NotFoundError | Inval
     try:
         with database.session() as session:
             _insert(session, [plan])
-    except IntegrityError:
-        return no_model(plan.model)
+    except IntegrityError:  # its model is gone, or it is stored already
+        with database.read_session() as session:
+            return None if _stored(session, [plan.id]) else no_model(plan.model)
     except _BEYOND:
         return _too_large()
     return None
@@ -147,14 +155,22 @@ def read_together(database: Database, plan_ids: Sequence[str]) -> list[bytes | N
     Raises:
         StorageError: the database cannot be read.
     """
-    with database.read_session(together=False) as session:
-        return plans_json(session, plan_ids)
+
+    def read() -> list[bytes | NotFoundError]:
+        with database.read_session(together=False) as session:
+            return plans_json(session, plan_ids)
+
+    return once_more_if_lost(read)
 
 
 def plans_json(session: Session, plan_ids: Sequence[str]) -> list[bytes | NotFoundError]:
     """``plan_json`` of several plans, in bytes: one query asks whether they are still there."""
-    known = set(session.connection().scalars(_STORED, {"plans": list(plan_ids)}))
+    known = _stored(session, plan_ids)
     return [_plan_json(session, plan_id) if plan_id in known else no_plan(plan_id) for plan_id in plan_ids]
+
+
+def _stored(session: Session, plan_ids: Sequence[str]) -> set[str]:
+    return set(session.connection().scalars(_STORED, {"plans": list(plan_ids)}))
 
 
 def _plan_json(session: Session, plan_id: str) -> bytes | NotFoundError:

@@ -1,8 +1,14 @@
 """What a database driver's error means for the person who reads it."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 
 from planner.errors import StorageError
+
+Found = TypeVar("Found")
 
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("no such table", "undefinedtable", "no such column", "undefinedcolumn"), "Run `bitplan db upgrade`."),
@@ -31,3 +37,23 @@ def storage_error(url: URL, error: BaseException) -> StorageError:
     haystack = f"{type(error).__name__} {said}".lower()
     advice = next((text for words, text in _ADVICE if any(word in haystack for word in words)), _UNREACHABLE)
     return StorageError(f"the database {url.render_as_string(hide_password=True)} answered: {said.rstrip('.')}. {advice}")
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a connection that had worked broke, so that a new one may do: the server was restarted, or somebody ended it."""
+    cause = error.__cause__
+    return isinstance(error, StorageError) and isinstance(cause, DBAPIError) and cause.connection_invalidated
+
+
+def once_more_if_lost(work: Callable[[], Found]) -> Found:
+    """Do what may be done twice, again if its connection broke: connections in steady use are not asked whether they are alive.
+
+    Raises:
+        StorageError: the second time too, or for another reason.
+    """
+    try:
+        return work()
+    except StorageError as error:
+        if not is_lost_connection(error):
+            raise
+    return work()

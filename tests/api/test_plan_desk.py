@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from api import plan_desk
@@ -16,6 +16,7 @@ from planner.services import preparing
 from planner.services.plan_store import WrittenPlan, store_together
 from planner.services.plans import make_plan
 from planner.services.preparing import Moment
+from planner.storage import postgresql
 from planner.storage.cells import measurements_version
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow, PlanDocumentRow, PlanRow
@@ -251,3 +252,41 @@ def test_stored_plans_are_looked_up_together_and_one_that_is_not_there_spoils_no
     missing = found.pop(1)
     assert isinstance(missing, NotFoundError)
     assert found == [documents[number].encode() for number in (0, 1, 2, 0)]
+
+
+def test_connections_in_steady_use_that_break_cost_nobody_a_plan(
+    database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server is restarted. On SQLite there is nothing to break, and all goes as ever."""
+    assert measured.model
+    monkeypatch.setattr(postgresql, "_QUIET_SECONDS", 600.0)  # so that no connection is asked whether it is alive
+
+    def end_all_connections() -> None:
+        if not database.is_sqlite:
+            other = Database(database.url)
+            with other.session() as session:
+                ours = "datname = current_database() AND pid <> pg_backend_pid()"
+                session.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {ours}"))  # noqa: S608
+            other.close()
+
+    async def ask() -> list[str]:
+        desk = PlanDesk(database)
+        made = [(await desk.plan(asked(1))).id]
+        for number in (2, 3):
+            assert (await desk.stored(made[0])).startswith(b"{")
+            await asyncio.to_thread(end_all_connections)
+            made.append((await desk.plan(asked(number))).id)
+        await asyncio.to_thread(end_all_connections)
+        assert (await desk.stored(made[0])).startswith(b"{")
+        return made
+
+    assert set(asyncio.run(ask())) == stored(database)
+
+
+def test_plans_whose_commit_was_not_heard_of_are_kept_once(database: Database, measured: Measured) -> None:
+    assert measured.model
+    with database.read_session() as session:
+        first, second = (WrittenPlan.of(make_plan(session, asked(number))) for number in (1, 2))
+    assert store_together(database, [first]) == [None]
+    assert store_together(database, [first, second]) == [None, None]
+    assert stored(database) == {first.id, second.id}
