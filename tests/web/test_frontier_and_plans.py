@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from planner.storage.database import Database
 from tests import synthetic
@@ -250,3 +250,123 @@ def test_pages_of_plans_fit_a_phone(browser: Browser, kept: Kept) -> None:
             watched.page.wait_for_selector(last)
             assert watched.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
     assert watched.faults == []
+
+
+ASKED: dict[str, Any] = {
+    "floors": {"*.down_proj": 4},
+    "ceilings": {"*": 8},
+    "menus": {"*.q_proj": ["INT4_G64", "INT8_G64"]},
+    "ignore": ["*lm_head"],
+    "counts": [{"above_bits": 6, "at_most": 2}],
+    "caution": 1.0,
+    "pins": {"model.layers.1.self_attn.k_proj": "INT6_G64"},
+    "experts": "block",
+    "shrinkage": False,
+    "step_errors": 1.0,
+}
+
+
+def previewed(page: Page, act: Callable[[], Any]) -> dict[str, Any]:
+    """What the studio asks for when something is done."""
+    with page.expect_request("**/v1/plans/preview*") as asked:
+        act()
+    body: dict[str, Any] = asked.value.post_data_json
+    return body
+
+
+def test_a_plan_opens_in_the_studio_with_all_that_it_was_asked_with(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    budget = {"file_bytes": 1_700_000, "bit_operations": 2**50, "prefill_seconds": 100, "device": "l4", "context": 512}
+    plan = kept.post("/v1/plans", {"model": "toy", "budget": budget, **ASKED})
+    opened(page, f"/plans/{plan['id']}")
+    body = previewed(page, lambda: page.click("text=Open in the studio"))
+    page.wait_for_selector("body[data-drawn]")
+    assert {name: body.get(name) for name in ASKED} == ASKED
+    assert body["budget"] == budget | {"batch": 1}
+    preview = kept.post("/v1/plans/preview", body)
+    assert [preview["formats"][column] for column in preview["choices"]] == [choice["format"] for choice in plan["choices"]]
+    told = page.locator("#rules button")
+    assert told.all_inner_texts() == [
+        "*lm_head is left unquantized ✕",
+        "*.down_proj: at least 4 bits ✕",
+        "*: at most 8 bits ✕",
+        "*.q_proj: INT4_G64 or INT8_G64 ✕",
+        "a change has to be better by 1 standard errors ✕",
+        "losses as they were measured, without shrinkage ✕",
+        "at most 2 layers in formats of more than 6 bits ✕",
+        "plans for the loss + 1 × its standard error ✕",
+        "a prompt within 1e+05 ms ✕",
+        "at most 1.126e+15 bit-operations ✕",
+    ]
+    page.wait_for_selector("body[data-frontier]")  # of the same curves and rules
+    body = previewed(page, lambda: told.get_by_text("at least 4 bits").click())
+    assert "floors" not in body
+    body = previewed(page, page.reload)
+    assert {name: body.get(name) for name in ASKED} == ASKED | {"floors": None}
+
+
+def test_what_the_studio_cannot_ask_is_told_by_name(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    plan = kept.post("/v1/plans", {"model": "toy", "budget": {"max_loss": 0.05}})
+    opened(page, f"/plans/{plan['id']}")
+    body = previewed(page, lambda: page.click("text=Open in the studio"))
+    assert body["budget"] == {"file_bytes": plan["size"]["file_bytes"]}
+    assert "not asked here" in page.inner_text("#rules")
+    assert "loses no more than 0.05" in page.inner_text("#rules")
+    opened(page, "/models/toy/studio?effective_bits=4&rules={nonsense")
+    assert "cannot be read" in page.inner_text("#rules")
+    assert page.locator("#rules button").count() == 0
+
+
+def test_a_second_press_starts_nothing(watched: Watched, kept: Kept) -> None:
+    page, plan = watched.page, kept.plans[0]
+    opened(page, f"/plans/{plan}")
+    asked: list[Route] = []
+    page.route(f"**/plans/{plan}/exports/*", lambda route: asked.append(route))  # noqa: PLW0108  (playwright marks its handlers)
+    link = page.locator("a.export").first
+    words = link.inner_text()
+    with page.expect_request("**/exports/*"):
+        link.click()
+    link.click()
+    link.click()
+    assert len(asked) == 1
+    with page.expect_download():
+        asked[0].continue_()
+    expect(link).to_have_text(words)
+    page.unroute(f"**/plans/{plan}/exports/*")
+    pins: list[Route] = []
+    page.route("**/pin", lambda route: pins.append(route))  # noqa: PLW0108  (as above)
+    page.dblclick("#pin")
+    page.wait_for_timeout(50)
+    assert len(pins) == 1
+    pins[0].abort()
+    expect(page.locator("#keeping-problem")).to_contain_text("does not answer")
+
+
+def test_an_older_explanation_never_replaces_a_newer_one_and_closing_goes_back(watched: Watched, kept: Kept) -> None:
+    page = watched.page
+    opened(page, f"/plans/{kept.plans[0]}")
+    held: list[Route] = []
+    page.route("**/explain?*", lambda route: held.append(route) if not held else route.continue_())
+    buttons = page.locator("#layers button.explain")
+    buttons.nth(0).click()
+    buttons.nth(1).press("Enter")
+    newest = buttons.nth(1).get_attribute("data-layer")
+    page.wait_for_selector(f'#explanation[data-layer="{newest}"]')
+    held[0].continue_()
+    page.wait_for_timeout(100)
+    assert page.get_attribute("#explanation", "data-layer") == newest
+    assert page.evaluate("document.activeElement.id") == "explanation"
+    page.click("#explanation .shut")
+    assert page.evaluate("document.activeElement.dataset.layer") == newest
+
+
+def test_what_is_not_drawn_yet_is_not_saved(watched: Watched) -> None:
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/v1/plans/preview*", lambda route: held.append(route))  # noqa: PLW0108  (as above)
+    page.goto("/models/toy/studio")
+    for ending, missing in (("SVG", "no picture"), ("PNG", "no picture"), ("CSV", "no numbers")):
+        page.click(f'button[aria-label="Save toy-loss-by-size as {ending}"]')
+        expect(page.locator("#notice")).to_contain_text(missing)
+    page.unroute("**/v1/plans/preview*")

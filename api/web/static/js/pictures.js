@@ -5,6 +5,8 @@ const CLASS = { className: "plot" };
 
 function styled(drawn) {
   for (const style of drawn.querySelectorAll("style")) style.remove();
+  // the words beside a swatch are what a screen reader needs of it
+  for (const part of drawn.querySelectorAll(".plot-swatch svg, image")) part.setAttribute("aria-hidden", "true");
   return drawn;
 }
 
@@ -15,5 +17,10 @@ export function plot(options) {
 
 // As Plot.legend.
 export function legend(options) {
-  return styled(Plot.legend({ ...CLASS, ...options }));
+  const drawn = styled(Plot.legend({ ...CLASS, ...options }));
+  if (drawn.matches("svg")) {
+    drawn.setAttribute("role", "img");
+    drawn.setAttribute("aria-label", options.label ?? "Legend");
+  }
+  return drawn;
 }

@@ -86,7 +86,7 @@ function rethink() {
 
 // What the question holds beside the controls, told above them.
 function tellRules() {
-  showRules(element("rules"), state.rules, () => {
+  showRules(element("rules"), state, () => {
     tellRules();
     board.showDevice();
     rethink();
@@ -261,6 +261,5 @@ offerSaving(element("beside"), `${controls.model.name}-loss-by-size`, () => (pla
 
 range.use(state.unit);
 tellRules();
-if (!state.isRead) tell("The rules in the address of this page cannot be read, so plans here are made without them.");
 settle();
 replan(asked());

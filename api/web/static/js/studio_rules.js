@@ -84,9 +84,9 @@ function each(rules) {
 }
 
 // Tell them, each as a button that takes it away; `taken()` hears of it.
-export function showRules(section, rules, taken) {
+export function showRules(section, { rules, isRead }, taken) {
   const found = each(rules);
-  section.hidden = found.length === 0;
+  section.hidden = isRead && found.length === 0;
   section.querySelector("p").replaceChildren(...found.map(({ words, drop }) => {
     const made = Object.assign(document.createElement("button"), { type: "button", textContent: `${words} ✕` });
     made.setAttribute("aria-label", `Take away: ${words}`);
@@ -97,4 +97,5 @@ export function showRules(section, rules, taken) {
     });
     return made;
   }));
+  if (!isRead) section.querySelector("p").append("The rules in the address cannot be read: plans here are made without them.");
 }
