@@ -2,10 +2,11 @@
 
 A tile is one layer, or the experts of one projection of a block. A row holds the tiles of one path within the blocks:
 ``attn.c_proj`` and ``mlp.c_proj`` of GPT-2 are two rows though both are of kind ``c_proj``; so are a dense ``mlp.up_proj`` in the
-first block, the ``mlp.experts.*.up_proj`` of the others and a ``mlp.shared_expert.up_proj`` beside them.
+first block, the ``mlp.experts.0.up_proj``, … of the others and a ``mlp.shared_expert.up_proj`` beside them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -121,25 +122,27 @@ class LayerTiles:
         return f"{where}, expert {min(experts)}" if len(experts) == 1 else f"{where}, {len(experts)} experts"
 
 
-def model_tiles(session: Session, key: str) -> LayerTiles:
+def model_tiles(session: Session, key: str, layers: Sequence[Layer] | None = None) -> LayerTiles:
     """The tiles of a model, remembered.
 
     Args:
         session: a reader.
         key: id of the model, or its name.
+        layers: all its layers, in model order, if they are at hand.
 
     Raises:
         NotFoundError: no such model.
     """
     model = find_model(session, key)
     return Database.of(session).memory.recall(
-        ("layer tiles", model.id), lambda: tiles_of(_with_caches(session, model)), size=lambda made: made.bytes
+        ("layer tiles", model.id),
+        lambda: tiles_of(_with_caches(model, load_layers(session, model.id) if layers is None else layers)),
+        size=lambda made: made.bytes,
     )
 
 
-def _with_caches(session: Session, model: ModelRow) -> list[Layer]:
+def _with_caches(model: ModelRow, layers: Sequence[Layer]) -> list[Layer]:
     """Layers, and caches behind them where the model's heads are known."""
-    layers = load_layers(session, model.id)
     if model.heads is None or model.kv_heads is None:
         return list(layers)
     return [*layers, *(cache.layer for cache in cache_layers(layers, heads=model.heads, kv_heads=model.kv_heads))]
@@ -160,7 +163,7 @@ def tiles_of(layers: Sequence[Layer]) -> LayerTiles:
     firsts = np.unique(tile, return_index=True)[1].tolist()
     kinds = {row: layers[first].kind for (row, _), first in zip(reversed(keys), reversed(firsts), strict=True)}
     rows = list(dict.fromkeys(row for row, _ in keys))
-    labels = row_labels([_path(row) for row in rows], [kinds[row] for row in rows])
+    labels = row_labels(_paths(rows), [kinds[row] for row in rows])
     index = {row: at for at, row in enumerate(rows)}
     return LayerTiles(
         tiles=tuple(
@@ -222,8 +225,16 @@ def _patterns(layers: Sequence[Layer], keys: Sequence[tuple[_Row, int | None]], 
     return found
 
 
-def _path(row: _Row) -> tuple[str, ...]:
-    """Segments of a row; a number that is left out stays with the segment before it."""
+def _paths(rows: Sequence[_Row]) -> list[tuple[str, ...]]:
+    """Segments of rows without numbers of blocks and experts; with a ``*`` for each where other rows have the same."""
+    plain = [
+        tuple(f"{'' if before is None else before}.{behind.replace('.*.', '.')}".strip(".").split(".")) for before, behind in rows
+    ]
+    met = Counter(plain)
+    return [path if met[path] == 1 else _marked(row) for path, row in zip(plain, rows, strict=True)]
+
+
+def _marked(row: _Row) -> tuple[str, ...]:
     before, behind = row
     front = [] if before is None else [*before.split(".")[:-1], f"{before.split('.')[-1]}.*"]
     return (*front, *re.split(r"\.(?!\*(?:\.|$))", behind))

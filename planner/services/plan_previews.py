@@ -92,9 +92,11 @@ def _ends(asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _tiling(session: Session, asked: Asked) -> Tiling:
     """The tiles of the question, remembered with its problems."""
+    selected = asked.prepared.selected
+    every = None if selected.ignored else selected.layers
     return asked.prepared.problems.recall(
         "tiles",
-        lambda: tiling_of(asked.whole, model_tiles(session, asked.prepared.selected.model.id)),
+        lambda: tiling_of(asked.whole, model_tiles(session, selected.model.id, every)),
         size=lambda made: made.bytes,
     )
 

@@ -63,11 +63,11 @@ class Tiling:
             name = whole.format_name(first, column)
             given[at][name] = given[at].get(name, 0) + count
             bits[at] += known[key] * count
-        return [self._tile(at, given[at], bits[at]) for at in range(len(given))]
-
-    def _tile(self, at: int, formats: dict[str, int], bits: int) -> Tile:
-        tile, layers = self.model.tiles[self.shown[at]], int(self.layers[at])
-        return Tile(**tile.named(layers), bits=bits / int(self.elements[at]), formats=by_count(formats))
+        counts = zip(self.shown.tolist(), self.layers.tolist(), self.elements.tolist(), given, bits, strict=True)
+        return [
+            Tile(**self.model.tiles[at].named(layers), bits=stored / elements, formats=by_count(formats))
+            for at, layers, elements, formats, stored in counts
+        ]
 
 
 def _bits(whole: WholeProblem, shape: tuple[int, int], column: int, runtime: RuntimeProfile) -> int:
@@ -78,18 +78,20 @@ def _bits(whole: WholeProblem, shape: tuple[int, int], column: int, runtime: Run
 
 def by_count(formats: dict[str, int]) -> dict[str, int]:
     """Formats with how many layers have them, the most frequent first, equal ones by name."""
-    return dict(sorted(formats.items(), key=lambda item: (-item[1], item[0])))
+    return formats if len(formats) < 2 else dict(sorted(formats.items(), key=lambda item: (-item[1], item[0])))
 
 
 def tiling_of(whole: WholeProblem, model: LayerTiles) -> Tiling:
     """The layers of a problem by the tiles of their model."""
     layers = whole.classes.layers
-    shown, tile = np.unique(model.tile[model.places_of(layer.name for layer in layers)], return_inverse=True)
+    places = model.places_of(layer.name for layer in layers)
+    shown, tile = np.unique(model.tile[places], return_inverse=True)
     shapes: dict[tuple[int, int], int] = {}
     shape = np.array([shapes.setdefault(layer.shape, len(shapes)) for layer in layers], dtype=np.int64)
     pieces, firsts, piece = np.unique(tile * max(1, len(shapes)) + shape, return_index=True, return_inverse=True)
-    counted = np.bincount(tile)
-    elements = np.zeros(len(shown), dtype=np.int64)
-    np.add.at(elements, tile, [1 if layer.kind in TENSORS else layer.parameters for layer in layers])
     piece.setflags(write=False)
-    return Tiling(model, shown, piece, firsts, pieces // max(1, len(shapes)), counted, elements)
+    counted = np.bincount(tile, minlength=len(shown))
+    weights = np.zeros(len(shown), dtype=np.int64)
+    np.add.at(weights, tile, model.weights[places])
+    is_cache = np.array([model.tiles[at].kind in TENSORS for at in shown.tolist()], dtype=bool)
+    return Tiling(model, shown, piece, firsts, pieces // max(1, len(shapes)), counted, np.where(is_cache, counted, weights))

@@ -69,12 +69,12 @@ class _Drawn:
 def _draw(session: Session, model_id: str, setting_id: str, names: Sequence[str]) -> _Drawn:
     formats = [get_cell_format(name) for name in names]
     layers = load_layers(session, model_id)
+    model = model_tiles(session, model_id, layers)
     curves = load_curves(session, model_id, setting_id, formats, [layer.name for layer in layers])
     seen = np.flatnonzero((curves.status != "").any(axis=1)).tolist()
     layers, curves = tuple(layers[i] for i in seen), curves.part(seen, range(len(formats)))
     sizes = _sizes(layers, formats)
     weights = np.array([layer.parameters for layer in layers], dtype=np.int64)
-    model = model_tiles(session, model_id)
     places: dict[int, list[int]] = {}
     for row, at in enumerate(model.tile[model.places_of(layer.name for layer in layers)].tolist()):
         places.setdefault(at, []).append(row)

@@ -154,11 +154,11 @@ def test_experts_share_a_tile_and_are_drawn_when_it_is_chosen(browser: Browser, 
         page = watched.page
         drawn(page, "/models/mixture/sensitivity?format=INT4_G64&layer=model.layers.1.mlp.experts.7.up_proj")
         assert page.locator(CELLS).count() == 3 * 5
-        expect(page.locator("#chosen")).to_contain_text("up_proj of block 1, 20 layers: mean ")
+        expect(page.locator("#chosen")).to_contain_text("up_proj of block 1, 20 experts: mean ")
         expect(page.locator('#experts g[aria-label="dot"] circle')).to_have_count(20)
         expect(page.locator("#curves-title")).to_have_text("Error curve of model.layers.1.mlp.experts.7.up_proj")
         page.locator("[name=format]").select_option("INT3_G64")
-        expect(page.locator("#experts-title")).to_have_text("20 layers of this tile in INT3_G64")
+        expect(page.locator("#experts-title")).to_have_text("20 experts of this tile in INT3_G64")
         expect(page.locator("#expert")).to_have_value("model.layers.1.mlp.experts.7.up_proj")
         page.locator("#expert").select_option(index=3)
         expect(page.locator("#curves-title")).to_contain_text("Error curve of model.layers.1.mlp.experts.")

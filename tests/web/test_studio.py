@@ -44,10 +44,7 @@ def drawn(page: Page) -> list[str]:
 
 def said(plan: dict[str, Any]) -> list[str]:
     """What every tile should say: its name, its format, its bits."""
-    return [
-        f"{tile['kind']} of block {tile['block']}: {next(iter(tile['formats']))}, {round(tile['bits'], 2):g} bits"
-        for tile in plan["tiles"]
-    ]
+    return [f"{tile['name']}: {next(iter(tile['formats']))}, {round(tile['bits'], 2):g} bits" for tile in plan["tiles"]]
 
 
 def query_of(page: Page) -> str:

@@ -76,9 +76,9 @@ def test_experts_of_a_projection_are_a_tile_beside_dense_and_shared_layers() -> 
     shared = in_blocks("model.layers", ("mlp.shared_expert.up_proj",), range(1, 12))
     routed = [one for block in range(1, 12) for one in experts(f"model.layers.{block}.mlp.experts", block, 101, "up_proj")]
     found = check([*attention, *dense, *shared, *routed])
-    assert rows(found) == ["q_proj", "mlp.up_proj", "shared_expert.up_proj", "experts.*.up_proj"]
+    assert rows(found) == ["q_proj", "mlp.up_proj", "shared_expert.up_proj", "experts.up_proj"]
     tile = found.tile_of("model.layers.1.mlp.experts.100.up_proj")
-    assert (tile.pattern, tile.name(101)) == ("model.layers.1.mlp.experts.*.up_proj", "experts.*.up_proj of block 1, 101 experts")
+    assert (tile.pattern, tile.name(101)) == ("model.layers.1.mlp.experts.*.up_proj", "experts.up_proj of block 1, 101 experts")
     assert len(matching(tile.pattern, [*attention, *dense, *shared, *routed], of="pin")) == 101
     assert found.tile_of("model.layers.11.mlp.experts.1.up_proj").pattern == "model.layers.11.mlp.experts.*.up_proj"
 
