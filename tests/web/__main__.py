@@ -40,7 +40,9 @@ def main() -> None:
         half, most, last = (found.percentile(share) for share in (50, 95, 100))
         say(
             f"{name}: {found.tiles} tiles; release to picture p50 {half:.0f} ms, p95 {most:.0f} ms, slowest {last:.0f} ms of "
-            f"{len(found.releases)}; page: first paint {found.first_paint:.0f} ms, first plan {found.first_picture:.0f} ms"
+            f"{len(found.releases)}; arrow key let go to picture p95 {found.late_keys:.0f} ms of {len(found.keys)}, "
+            f"{found.redraws:.0f} redraws and {found.asked:.0f} questions a second while it is held; "
+            f"page: first paint {found.first_paint:.0f} ms, first plan {found.first_picture:.0f} ms"
         )
     say(closing_line([tests, *slider.goals(usual, large)]))
 

@@ -1,7 +1,7 @@
 """How long the plan studio takes from the release of its slider to the redrawn picture, measured in the browser.
 
-The service is a uvicorn process of its own, the slider is dragged by a mouse, and the clock is the browser's: from the time stamp
-of the release to the message after the frame in which the new plan is painted.
+The service is a uvicorn process of its own, the slider is dragged by a mouse or moved by an arrow key that is held, and the clock
+is the browser's: from the time stamp of the release to the message after the frame in which the new plan is painted.
 """
 
 import random
@@ -24,6 +24,10 @@ from tests.web.chromium import chromium, watched_page
 
 RELEASE_MS, LARGE_RELEASE_MS, FIRST_PAINT_MS = 100, 1000, 1000
 DRAGS, LARGE_DRAGS, MOVES = 80, 16, 12
+HOLDS, LARGE_HOLDS, REPEATS, REPEAT_MS = 20, 4, 30, 33
+"""A key that is held: how often it repeats, and after how long, as most desktops have it."""
+
+LEAST_REDRAWS = 10
 PATIENCE_SECONDS = 60
 BLOCKS, EXPERTS = 116, 128
 """Of the large model: 44,544 layers of experts, three a block and expert, and four of attention a block."""
@@ -35,14 +39,21 @@ _WATCH = """() => {
   let release = null;
   let painted = null;
   after.port1.onmessage = () => { window.releases.push(performance.now() - painted.at); };
-  slider.addEventListener("pointerup", (event) => { release = { at: event.timeStamp }; }, { capture: true });
-  slider.addEventListener("change", () => { release.value = new URLSearchParams(location.search).get("file_bytes"); });
-  new MutationObserver(() => {
-    if (release === null || document.body.dataset.shown !== release.value) return;
+  const see = () => {
+    if (release?.value === undefined || document.body.dataset.shown !== release.value) return;
     painted = release;
     release = null;
     requestAnimationFrame(() => after.port2.postMessage(null));
-  }).observe(document.body, { attributes: true, attributeFilter: ["data-drawn"] });
+  };
+  const value = () => {
+    if (release === null) return;
+    release.value = new URLSearchParams(location.search).get("file_bytes");
+    see();
+  };
+  const letGo = (event) => { release = { at: event.timeStamp }; };
+  for (const end of ["pointerup", "keyup"]) slider.addEventListener(end, letGo, { capture: true });
+  for (const end of ["change", "keyup"]) slider.addEventListener(end, value);
+  new MutationObserver(see).observe(document.body, { attributes: true, attributeFilter: ["data-drawn"] });
 }"""
 
 
@@ -52,12 +63,18 @@ class Measured:
 
     Attributes:
         releases: from each release of the slider to the painted picture.
+        keys: from each release of an arrow key that was held to the painted picture of where the slider stands.
+        redraws: pictures a second while keys are held.
+        asked: plans that are asked for a second meanwhile.
         first_paint: of the page, until something of it is seen.
         first_picture: of the page, until the first plan is drawn.
         tiles: that are drawn.
     """
 
     releases: Sequence[float]
+    keys: Sequence[float]
+    redraws: float
+    asked: float
     first_paint: float
     first_picture: float
     tiles: int
@@ -66,18 +83,27 @@ class Measured:
         """Of the releases."""
         return float(np.percentile(self.releases, share))
 
+    @property
+    def late_keys(self) -> float:
+        """95th percentile of the keys."""
+        return float(np.percentile(self.keys, 95))
+
 
 def measure() -> tuple[Measured, Measured]:
     """The studio over 224 layers × 8 formats, and over 45,008 of which 44,544 are experts'."""
     with _site() as address, chromium() as browser:
-        return _studio(browser, address, "toy", drags=DRAGS), _studio(browser, address, "mixture", drags=LARGE_DRAGS)
+        usual = _studio(browser, address, "toy", drags=DRAGS, holds=HOLDS)
+        return usual, _studio(browser, address, "mixture", drags=LARGE_DRAGS, holds=LARGE_HOLDS)
 
 
 def goals(usual: Measured, large: Measured) -> list[Goal]:
     """The figures with their limits."""
     return [
         Goal("release to picture, 224 layers × 8 formats, p95", usual.percentile(95), RELEASE_MS, " ms"),
+        Goal("arrow key let go to picture, p95", usual.late_keys, RELEASE_MS, " ms"),
+        Goal("redraws while it is held", usual.redraws, LEAST_REDRAWS, " a second", at_least=True),
         Goal("44,544 layers of experts, p95", large.percentile(95), LARGE_RELEASE_MS, " ms"),
+        Goal("arrow key let go, p95", large.late_keys, LARGE_RELEASE_MS, " ms"),
         Goal("first paint", max(usual.first_paint, large.first_paint), FIRST_PAINT_MS, " ms"),
     ]
 
@@ -110,7 +136,7 @@ def add_mixture(database: Database) -> None:
         synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
 
 
-def _studio(browser: Browser, address: str, model: str, *, drags: int) -> Measured:
+def _studio(browser: Browser, address: str, model: str, *, drags: int, holds: int) -> Measured:
     with watched_page(browser, address) as watched:
         page = watched.page
         page.set_default_timeout(60_000)
@@ -120,7 +146,10 @@ def _studio(browser: Browser, address: str, model: str, *, drags: int) -> Measur
         picture = page.evaluate('performance.getEntriesByName("first-picture")[0].startTime')
         page.evaluate(_WATCH)
         _drag(page, drags)
-        found = Measured(page.evaluate("window.releases"), paint, picture, page.locator("#strip g.tile").count())
+        releases = page.evaluate("window.releases")
+        redraws, asked = _hold(page, holds, before=drags)
+        keys = page.evaluate("window.releases")[drags:]
+        found = Measured(releases, keys, redraws, asked, paint, picture, page.locator("#strip g.tile").count())
     if watched.faults:
         raise RuntimeError("; ".join(watched.faults))
     return found
@@ -142,6 +171,32 @@ def _drag(page: Page, drags: int) -> None:
         page.mouse.move(end, height, steps=MOVES)
         page.mouse.up()
         _wait(page, number)
+
+
+def _hold(page: Page, holds: int, *, before: int) -> tuple[float, float]:
+    """Hold an arrow key, now this way and now that, and wait for the picture after each; redraws and questions a second."""
+    questions: list[str] = []
+    page.on("request", lambda request: questions.append(request.url) if "/plans/preview" in request.url else None)
+    page.focus("#slider")
+    redraws, seconds, asked = 0, 0.0, 0
+    for number in range(holds):
+        key = "ArrowLeft" if number % 2 else "ArrowRight"
+        began, drawn, known = time.monotonic(), _drawn(page), len(questions)
+        for _ in range(REPEATS):
+            page.keyboard.down(key)
+            page.wait_for_timeout(REPEAT_MS)
+        redraws, asked, seconds = (
+            redraws + _drawn(page) - drawn,
+            asked + len(questions) - known,
+            seconds + time.monotonic() - began,
+        )
+        page.keyboard.up(key)
+        _wait(page, before + number + 1)
+    return redraws / seconds, asked / seconds
+
+
+def _drawn(page: Page) -> int:
+    return int(page.evaluate("document.body.dataset.drawn"))
 
 
 def _wait(page: Page, releases: int) -> None:
