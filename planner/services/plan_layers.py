@@ -6,6 +6,7 @@ next letter of a search reads nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -64,7 +65,7 @@ class LayerSearch:
     """Which layers of a plan, and in which order.
 
     Attributes:
-        text: part of the name; case does not matter.
+        text: part of the name, or with a ``*`` a pattern of whole names as rules have it; case does not matter.
         kind: of this kind; empty for every one.
         block: of this block; ``None`` for every one.
         format: in this format; empty for every one.
@@ -197,11 +198,12 @@ def find_layers(layers: PlanLayers, search: LayerSearch, *, offset: int = 0, lim
 def _matching(layers: PlanLayers, search: LayerSearch) -> list[int]:
     """Positions of the layers that are looked for, in model order."""
     text = search.text.lower()
+    is_met: Callable[[str], bool] = (lambda name: fnmatchcase(name, text)) if "*" in text else (lambda name: text in name)
     columns = zip(layers.names, layers.kinds, layers.blocks, layers.formats, strict=True)
     return [
         position
         for position, (name, kind, block, fmt) in enumerate(columns)
-        if search.kind in ("", kind) and search.block in (None, block) and search.format in ("", fmt) and text in name.lower()
+        if search.kind in ("", kind) and search.block in (None, block) and search.format in ("", fmt) and is_met(name.lower())
     ]
 
 

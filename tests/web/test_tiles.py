@@ -134,6 +134,14 @@ def test_a_pin_meets_exactly_the_layers_of_its_tile(
     assert [choice["layer"] for choice in plan["choices"] if fnmatchcase(choice["layer"], pattern)] == layers
 
 
+def test_a_tile_of_experts_lists_its_layers_alone(watched: Watched, served: Served) -> None:
+    page = watched.page
+    page.goto(f"/plans/{kept(served, model='mixed')['id']}")
+    page.locator("#strip g.tile").filter(has=page.get_by_text(re.compile("^experts.down_proj of block 2,"))).click()
+    layers = [f"model.layers.2.mlp.experts.{expert}.down_proj" for expert in range(EXPERTS)]
+    expect(page.locator("#layers tbody td:first-child")).to_have_text(layers)
+
+
 def test_arrows_cross_what_a_block_does_not_have(watched: Watched) -> None:
     page = watched.page
     opened(page, "/models/mixed/studio?effective_bits=5")

@@ -76,6 +76,15 @@ def test_layers_are_found_by_name_kind_block_and_format(database: Database) -> N
         assert (page.matched, page.total, page.following) == (len(expected), len(plan.choices), None)
 
 
+def test_a_text_with_a_star_is_a_pattern_of_whole_names(database: Database) -> None:
+    plan = planned(database)
+    with database.read_session() as session:
+        layers = plan_layers(session, plan.id)
+    names = [choice.layer for choice in plan.choices if ".0.mlp.experts." in choice.layer and choice.kind == "up_proj"]
+    assert [one.layer for one in find_layers(layers, LayerSearch(text="*.0.MLP.experts.*.up_proj")).items] == names != []
+    assert find_layers(layers, LayerSearch(text="experts.*")).items == []
+
+
 def test_a_plan_is_read_once_and_a_deleted_one_is_found_no_more(database: Database) -> None:
     plan = planned(database)
     with database.read_session() as session:

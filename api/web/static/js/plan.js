@@ -19,9 +19,9 @@ function pick(tile) {
     return;
   }
   const search = at("layer-search");
-  search.elements.kind.value = tile.kind;
-  search.elements.block.value = tile.block ?? "";
-  search.elements.kind.dispatchEvent(new Event("change", { bubbles: true }));
+  search.reset();
+  search.elements.text.value = tile.pattern;
+  search.elements.text.dispatchEvent(new Event("change", { bubbles: true }));
   at("all-layers").scrollIntoView({ behavior: "smooth" });
 }
 
