@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from planner.storage.database import Database
 from tests import synthetic
@@ -166,4 +166,29 @@ def test_experts_share_a_tile_and_are_drawn_when_it_is_chosen(browser: Browser, 
         page.locator('#experts g[aria-label="dot"] circle').nth(4).click()
         expect(page.locator("#curves-title")).to_contain_text("mlp.experts.4.up_proj")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert watched.faults == []
+
+
+def test_older_answers_change_and_tell_nothing(browser: Browser, served: Served) -> None:
+    database = Database(served.url)
+    described = synthetic.mixture(blocks=2, experts=3, name="hasty")
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    database.close()
+    with watched_page(browser, str(served.client.base_url).rstrip("/"), refusals=(500,)) as watched:
+        page = watched.page
+        held: list[Route] = []
+        page.route("**/curves?*gate_proj*", lambda route: held.append(route))  # noqa: PLW0108  (playwright marks its handlers)
+        with page.expect_request("**/curves?*gate_proj*"):
+            drawn(page, "/models/hasty/sensitivity?format=INT4_G64&layer=model.layers.0.mlp.experts.*.gate_proj")
+        page.locator("#map").focus()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#experts-title")).to_have_text("3 experts of this tile in INT4_G64")
+        with page.expect_response("**/curves?*gate_proj*"):
+            held[0].fulfill(status=500, json={"detail": "too late"})
+        page.locator("#expert").select_option(index=1)
+        expect(page.locator("#curves-title")).to_contain_text(".up_proj")
+        assert "too late" not in page.inner_text("body")
+        expect(page.locator("#expert option").nth(1)).to_contain_text(".up_proj")
     assert watched.faults == []
