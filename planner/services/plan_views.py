@@ -4,13 +4,13 @@ A plan of 45,000 layers is a document of 18 MB of which nobody looks at more tha
 looked at is made into documents.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pydantic_core import from_json
 from sqlalchemy.orm import Session
 
 from planner.schemas.plans import PlanDocument
@@ -50,7 +50,7 @@ def view_plan(session: Session, plan_id: str) -> PlanView:
     row = session.get(PlanDocumentRow, plan_id)
     if row is None:
         raise no_plan(plan_id)
-    document = json.loads(row.document)
+    document = from_json(row.document)
     choices, groups = document["choices"], document["groups"]
     return PlanView(PlanDocument.model_validate(document | {"choices": [], "groups": []}), choices, groups)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.web``: the browser tests and how fast the studio's slider is; ``make web-test``.
+"""``python -m tests.web``: the browser tests, how fast the studio's slider is, and the pages of a large model; ``make web-test``.
 
 The last line begins ``ok:`` or ``short:`` and holds the figures.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.benchmarks.goals import Goal, closing_line
-from tests.web import slider
+from tests.web import large_pages, slider
 
 
 def say(*text: object) -> None:
@@ -33,7 +33,7 @@ def browser_tests() -> Goal:
 
 
 def main() -> None:
-    """Run both and say how it went."""
+    """Run all three and say how it went."""
     tests = browser_tests()
     usual, large = slider.measure()
     for name, found in (("224 layers × 8 formats", usual), ("44,544 layers of experts × 8 formats", large)):
@@ -44,7 +44,12 @@ def main() -> None:
             f"{found.redraws:.0f} redraws and {found.asked:.0f} questions a second while it is held; "
             f"page: first paint {found.first_paint:.0f} ms, first plan {found.first_picture:.0f} ms"
         )
-    say(closing_line([tests, *slider.goals(usual, large)]))
+    pages = large_pages.measure()
+    say(
+        "44,544 layers, first and second visit: "
+        + "; ".join(f"{name} {one.first:.0f}, {one.second:.0f} ms" for name, one in pages.items())
+    )
+    say(closing_line([tests, *slider.goals(usual, large), *large_pages.goals(pages)]))
 
 
 if __name__ == "__main__":
