@@ -50,7 +50,7 @@ def give_way(niceness: int) -> None:
     """Let this thread, and those that it starts from now on, have the less of a busy processor.
 
     Args:
-        niceness: 0 changes nothing; with 19 a thread gets a seventieth of what one of a usual priority gets.
+        niceness: 0 changes nothing; with 10 a thread gets a ninth of what one of a usual priority gets, with 19 a seventieth.
     """
     if niceness:
         os.nice(niceness)
