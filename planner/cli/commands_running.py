@@ -86,7 +86,10 @@ def worker(
     until_idle: Annotated[bool, typer.Option(help="Stop when no job is left.")] = False,
 ) -> None:
     """A worker alone: claims units of queued jobs until it is stopped."""
-    from planner.worker.process import make_worker
+    from planner.worker.beginning import leave_on_signals
+
+    leave_on_signals()
+    from planner.worker.process import make_worker  # torch: seconds
 
     configure_service_logs(settings())
     given = settings() if labels is None else Settings.load(worker_labels=labels)

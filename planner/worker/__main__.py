@@ -1,42 +1,20 @@
 """`python -m planner.worker --parent-pid N`: the worker beside `bitplan serve`; its settings come from the environment."""
 
 import argparse
-import os
-import sys
 
-from planner.errors import PlannerError
-from planner.logs import configure_service_logs
-from planner.settings import Settings
-from planner.storage.database import Database
-from planner.worker.clerk import Clerk, give_way
-from planner.worker.parent import follow_parent
+from planner.worker.beginning import leave_on_signals
 
 
 def main() -> None:
     """Work until the parent is gone or a signal says stop."""
+    leave_on_signals()
     parser = argparse.ArgumentParser(prog="python -m planner.worker", description="A worker of bitplan.")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer our parent")
     parent_pid: int | None = parser.parse_args().parent_pid
-    if parent_pid is not None:
-        follow_parent(parent_pid)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if parent_pid is not None:  # a thread that is done sleeps until the others are: they wait for requests, and it would for them
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        settings = Settings.load()
-        configure_service_logs(settings)
-        database = Database(settings.resolved_database_url)
-        database.check_version()
-    except PlannerError as error:
-        sys.exit(f"bitplan worker: {error}")
 
-    from planner.worker.process import make_worker  # torch: seconds, after everything that can fail at once
+    from planner.worker.beside_service import work  # seconds, in which a signal is heard already
 
-    worker = make_worker(database, settings, clerk=Clerk())
-    worker.stop_on_signals()
-    if parent_pid is not None:  # beside a service people come first
-        give_way(settings.worker_niceness)
-    worker.run()
+    work(parent_pid)
 
 
 if __name__ == "__main__":
