@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from api.routes import plan_previews
 from api.turns import Turns
 from planner.errors import InvalidRequestError
+from planner.services import plan_previews
 from tests.api.conftest import Measured
 
 PATIENCE = 30
@@ -97,13 +97,13 @@ def test_previews_and_frontiers_take_none_of_the_shared_threads(
     client: TestClient, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[float] = []
-    preview = plan_previews.plan_previews.preview_plan
+    preview = plan_previews.preview_plan
 
     def noting(*arguments: Any, **options: Any) -> Any:
         taken.append(client.portal.call(lambda: current_default_thread_limiter().borrowed_tokens) if client.portal else -1)
         return preview(*arguments, **options)
 
-    monkeypatch.setattr(plan_previews.plan_previews, "preview_plan", noting)
+    monkeypatch.setattr(plan_previews, "preview_plan", noting)
     asked = {"model": "toy", "budget": {"effective_bits": 4.25}}
     for query in ("", "?aggregate=true", "?aggregate=false"):
         answer = client.post(f"/v1/plans/preview{query}", json=asked)

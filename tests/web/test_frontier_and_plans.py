@@ -270,7 +270,7 @@ def previewed(page: Page, act: Callable[[], Any]) -> dict[str, Any]:
     """What the studio asks for when something is done."""
     with page.expect_request("**/v1/plans/preview*") as asked:
         act()
-    body: dict[str, Any] = asked.value.post_data_json
+    body: dict[str, Any] = json.loads(asked.value.post_data or "")
     return body
 
 

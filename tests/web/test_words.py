@@ -19,7 +19,7 @@ TIMES: Final = [
     *(0.0, 0.5, 1.5, 59.4, 59.5, 59.6, 60, 89.9, 90, 150, 210, 3599, 3600, 5400, 9000, 86_399, 86_400, 129_600, 2e5),
     None,
 ]
-MEASURED: Final = [
+MEASURED: Final[list[list[float | None]]] = [
     *([value, error] for value in (0.3456, 18.2345, 0.0, -1.25, 1e-7) for error in (None, 0.0, 0.02, 0.0096, 0.00025, 3e-9)),
     [None, 0.1],
     [123_456.7, 0.5],

@@ -43,9 +43,9 @@ _TRAIL: Final = 50
 _CHANGES: Final = 200
 _WORDS: Final = 200
 _IN_STUDIO: Final = (BudgetKind.FILE_BYTES, BudgetKind.RESIDENT_BYTES, BudgetKind.EFFECTIVE_BITS, BudgetKind.DECODE_SECONDS)
-_CONTROLLED: Final = frozenset(
-    ("model", "runtime", "formats", "probe", "setting", "rounding", "kv_formats", "pins", "experts", "budget", "allow_slack")
-)
+_CONTROLLED: Final = {
+    *("model", "runtime", "formats", "probe", "setting", "rounding", "kv_formats", "pins", "experts", "budget", "allow_slack")
+}
 """Fields of a request that the studio's controls say; curves are said by the setting that the plan was made with."""
 Words = Annotated[str, Field(max_length=_WORDS)]
 _WORDS_OF: Final = {

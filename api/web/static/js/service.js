@@ -7,7 +7,7 @@ const TIMES = 2; // that a question asks again by itself
 const LONGEST_WAIT = 10; // seconds; whoever is to wait longer is told so
 
 // `again`: seconds after which the service says that it can be asked again, where it says so.
-export class ProblemError extends Error {
+class ProblemError extends Error {
   constructor(problem, status, again = null) {
     super(problem.detail || problem.title || `the service answered ${status}`);
     this.problem = problem;
