@@ -5,8 +5,6 @@ A tile is one layer, or the experts of one projection of a block. A row holds th
 first block, the ``mlp.experts.0.up_proj``, … of the others and a ``mlp.shared_expert.up_proj`` beside them.
 """
 
-import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +16,7 @@ from sqlalchemy.orm import Session
 from planner.services.planning_inputs import find_model, load_layers
 from planner.services.tile_labels import row_labels
 from planner.services.tile_patterns import pattern_of_experts, pattern_of_name
+from planner.services.tile_rows import TileRow, row_of, row_paths
 from planner.solving.caches import cache_layers
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
@@ -27,9 +26,6 @@ _BYTES_OF_LAYER: Final = 230
 _BYTES_OF_TILE: Final = 200
 _DENSE: Final = -1
 _MOST_ROWS: Final = 4
-
-_Row = tuple[str | None, str]
-"""Path before the number of the block, if the name has it, and path behind it: ``*`` stands for the number of an expert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +134,7 @@ def model_tiles(session: Session, key: str, layers: Sequence[Layer] | None = Non
         ("layer tiles", model.id),
         lambda: tiles_of(_with_caches(model, load_layers(session, model.id) if layers is None else layers)),
         size=lambda made: made.bytes,
+        version=(model.heads, model.kv_heads),  # known once a model that was registered long ago is registered again
     )
 
 
@@ -163,11 +160,11 @@ def tiles_of(layers: Sequence[Layer]) -> LayerTiles:
     firsts = np.unique(tile, return_index=True)[1].tolist()
     kinds = {row: layers[first].kind for (row, _), first in zip(reversed(keys), reversed(firsts), strict=True)}
     rows = list(dict.fromkeys(row for row, _ in keys))
-    labels = row_labels(_paths(rows), [kinds[row] for row in rows])
+    labels = row_labels(row_paths(rows), [kinds[row] for row in rows])
     index = {row: at for at, row in enumerate(rows)}
     return LayerTiles(
         tiles=tuple(
-            LayerTile(labels[index[row]], index[row], block, kinds[row], pattern or layers[first].name, _is_of_experts(row))
+            LayerTile(labels[index[row]], index[row], block, kinds[row], pattern or layers[first].name, row.is_of_experts)
             for (row, block), pattern, first in zip(keys, patterns, firsts, strict=True)
         ),
         places={layer.name: place for place, layer in enumerate(layers)},
@@ -177,64 +174,33 @@ def tiles_of(layers: Sequence[Layer]) -> LayerTiles:
     )
 
 
-def _grouped(layers: Sequence[Layer], alone: Collection[_Row]) -> tuple[list[tuple[_Row, int | None]], NDArray[np.int64]]:
+def _grouped(layers: Sequence[Layer], alone: Collection[TileRow]) -> tuple[list[tuple[TileRow, int | None]], NDArray[np.int64]]:
     """Row and block of each tile, in model order, and the tile of each layer, int64 (layers,).
 
     Args:
         layers: in model order.
         alone: rows whose experts are tiles of their own.
     """
-    numbers: dict[tuple[_Row, int | None], int] = {}
+    numbers: dict[tuple[TileRow, int | None], int] = {}
     found = []
     for layer in layers:
-        row = _row_of(layer.name, layer.block, layer.expert)
+        row = row_of(layer.name, layer.block, layer.expert)
         if row in alone:
-            row = _row_of(layer.name, layer.block, None)
+            row = row_of(layer.name, layer.block, None)
         found.append(numbers.setdefault((row, layer.block), len(numbers)))
     return list(numbers), np.array(found, dtype=np.int64)
 
 
-def _row_of(name: str, block: int | None, expert: int | None) -> _Row:
-    before, behind = None, name
-    if block is not None:
-        parts = f".{name}".split(f".{block}.", 1)
-        if len(parts) > 1:
-            before, behind = parts[0][1:], parts[1]
-    if expert is not None:
-        path, number, rest = behind.rpartition(f".{expert}.")
-        behind = f"{path}.*.{rest}" if number else behind
-    return before, behind
-
-
-def _is_of_experts(row: _Row) -> bool:
-    return ".*." in row[1]
-
-
-def _patterns(layers: Sequence[Layer], keys: Sequence[tuple[_Row, int | None]], tile: NDArray[np.int64]) -> list[str | None]:
+def _patterns(layers: Sequence[Layer], keys: Sequence[tuple[TileRow, int | None]], tile: NDArray[np.int64]) -> list[str | None]:
     """What rules call each tile; ``None`` for experts that no pattern meets alone."""
     names = sorted(layer.name for layer in layers)
     _, firsts, counts = np.unique(tile, return_index=True, return_counts=True)
     found: list[str | None] = []
     for (row, _), first, count in zip(keys, firsts.tolist(), counts.tolist(), strict=True):
         layer = layers[first]
-        if count == 1 or not _is_of_experts(row):
+        if count == 1 or not row.is_of_experts:
             found.append(pattern_of_name(layer.name))
             continue
         before, _, behind = layer.name.rpartition(f".{layer.expert}.")
         found.append(pattern_of_experts(f"{before}.", f".{behind}", count, names))
     return found
-
-
-def _paths(rows: Sequence[_Row]) -> list[tuple[str, ...]]:
-    """Segments of rows without numbers of blocks and experts; with a ``*`` for each where other rows have the same."""
-    plain = [
-        tuple(f"{'' if before is None else before}.{behind.replace('.*.', '.')}".strip(".").split(".")) for before, behind in rows
-    ]
-    met = Counter(plain)
-    return [path if met[path] == 1 else _marked(row) for path, row in zip(plain, rows, strict=True)]
-
-
-def _marked(row: _Row) -> tuple[str, ...]:
-    before, behind = row
-    front = [] if before is None else [*before.split(".")[:-1], f"{before.split('.')[-1]}.*"]
-    return (*front, *re.split(r"\.(?!\*(?:\.|$))", behind))

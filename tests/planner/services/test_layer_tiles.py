@@ -16,6 +16,7 @@ from planner.services.plan_views import tiles, view_plan
 from planner.services.plans import create_plan
 from planner.services.sensitivity_maps import sensitivity_map
 from planner.storage.database import Database
+from planner.storage.tables import ModelRow
 from sensitivity.checkpoint.description import Layer
 from tests import synthetic
 from tests.planner.services.stored_plans import cached_model
@@ -181,6 +182,17 @@ def test_all_pictures_have_the_same_tiles_with_the_same_bits(database: Database)
     assert set(of_map) - set(named) == {"model.layers.0.self_attn.q_proj"}, "it is ignored by the plan"
     assert [tile.pattern for tile in whole.tiles if tile.pattern in named] == [tile.pattern for tile in preview.tiles]
     assert len([tile for tile in whole.tiles if tile.kind.endswith("_cache")]) == 4
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_caches_are_tiles_once_the_heads_of_a_model_are_known(database: Database) -> None:
+    model = cached_model(database)
+    counts = []
+    for heads in (None, 4):
+        with database.session() as session:
+            session.get_one(ModelRow, model).heads = heads
+            counts.append(len(model_tiles(session, model).tiles))
+    assert counts[1] - counts[0] == 2 * 2
 
 
 def test_layers_that_share_something_are_told_in_few_words() -> None:
