@@ -97,7 +97,7 @@ def heatmap(
     formats: options.Formats = None,
     layers: Layers = None,
 ) -> None:
-    """Draw the losses by block and kind, a panel for each format, on a logarithmic scale."""
+    """Draw the losses by block and layer of a block, a panel for each format, on a logarithmic scale."""
     from planner.cli.curve_pictures import draw_heat_map
 
     names = options.read_list(formats)

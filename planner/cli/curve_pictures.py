@@ -18,7 +18,7 @@ _MARKERS = "osD^vP*X<>hp"
 
 
 def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
-    """Loss of each layer (block × kind, experts by their mean) on a log scale, one panel a format."""
+    """Loss of each layer (block × row of the model, experts by their mean) on a log scale, one panel a format."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
     image = None
     for axis, name, panel in zip(axes, formats, panels, strict=True):
         image = axis.imshow(_table(panel), aspect="auto", norm=norm, cmap=colormaps["cividis"])
-        axis.set_yticks(range(len(panel.kinds)), panel.kinds, fontsize=7)
+        axis.set_yticks(range(len(panel.rows)), panel.rows, fontsize=7)
         ticks = [at for at, block in enumerate(panel.blocks) if block is None or block % 5 == 0]
         axis.set_xticks(ticks, ["–" if panel.blocks[at] is None else str(panel.blocks[at]) for at in ticks], fontsize=7)
         axis.set_title(name, loc="left", fontsize=9)
@@ -75,11 +75,11 @@ def draw_comparison(comparison: ComparisonDocument, path: Path) -> Path:
 
 
 def _table(panel: BlockMap) -> np.ndarray:
-    """Mean losses, float64 (kinds, blocks); NaN, which is left white, where there is no positive number."""
-    table = np.full((len(panel.kinds), len(panel.blocks)), np.nan)
-    for (block, kind), mean in panel.means.items():
+    """Mean losses, float64 (rows, blocks); NaN, which is left white, where there is no positive number."""
+    table = np.full((len(panel.rows), len(panel.blocks)), np.nan)
+    for (block, row), mean in panel.means.items():
         if mean is not None and mean > 0:
-            table[panel.kinds.index(kind), panel.blocks.index(block)] = mean
+            table[panel.rows.index(row), panel.blocks.index(block)] = mean
     return table
 
 

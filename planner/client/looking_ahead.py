@@ -28,11 +28,11 @@ class LookingAhead:
         return self._at.post(path_of("/v1/plans/{plan}/evaluate/forecast", plan=plan), JobForecast, request)
 
     def get_sensitivity(self, model: str, *, probe: str | None = None, setting: str | None = None) -> SensitivityMap:
-        """The losses of one probe setting by block and kind."""
+        """The losses of one probe setting by tile: a layer, or the experts of a projection in a block."""
         return self._at.get(
             path_of("/v1/models/{model}/sensitivity", model=model), SensitivityMap, {"probe": probe, "setting": setting}
         )
 
     def preview_plan(self, request: PlanRequest, *, aggregate: bool = False) -> PlanPreview:
-        """The answer to a plan request without keeping it; with ``aggregate`` by block and kind alone."""
+        """The answer to a plan request without keeping it; with ``aggregate`` by tile alone."""
         return self._at.post("/v1/plans/preview", PlanPreview, request, {"aggregate": aggregate})

@@ -1,9 +1,11 @@
-"""Cells of one format by block and kind: what a heat map shows."""
+"""Cells of one format by block and row of the model: what a heat map shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.schemas.curves import CellDocument
+from planner.services.tile_labels import row_labels
+from planner.services.tile_rows import expert_of, row_of, row_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,13 +13,13 @@ class BlockMap:
     """Cells by their place in the model.
 
     Attributes:
-        kinds: layer kinds in model order.
+        rows: what the layers of a block are called, in model order: by kind, or by path where two of a kind are in a block.
         blocks: transformer blocks, ascending; ``None``, for what lies outside of them, is the last.
-        groups: cells of each (block, kind): one, or the experts of a mixture.
+        groups: cells of each (block, row): one, or the experts of a mixture.
         means: their mean loss; ``None`` where no cell has a number.
     """
 
-    kinds: tuple[str, ...]
+    rows: tuple[str, ...]
     blocks: tuple[int | None, ...]
     groups: Mapping[tuple[int | None, str], Sequence[CellDocument]]
     means: Mapping[tuple[int | None, str], float | None]
@@ -30,15 +32,18 @@ class BlockMap:
 
 
 def arrange(cells: Sequence[CellDocument]) -> BlockMap:
-    """Cells of one format by block and kind."""
+    """Cells of one format by block and row."""
     blocks: list[int | None] = [*sorted({cell.block for cell in cells if cell.block is not None})]
     if any(cell.block is None for cell in cells):
         blocks.append(None)
+    places = [row_of(cell.layer, cell.block, expert_of(cell.layer)) for cell in cells]
+    kinds = {row: cell.kind for row, cell in zip(places, cells, strict=True)}
+    rows = dict(zip(kinds, row_labels(row_paths(list(kinds)), list(kinds.values())), strict=True))
     groups: dict[tuple[int | None, str], list[CellDocument]] = {}
-    for cell in cells:
-        groups.setdefault((cell.block, cell.kind), []).append(cell)
+    for row, cell in zip(places, cells, strict=True):
+        groups.setdefault((cell.block, rows[row]), []).append(cell)
     return BlockMap(
-        kinds=tuple(dict.fromkeys(cell.kind for cell in cells)),
+        rows=tuple(rows.values()),
         blocks=tuple(blocks),
         groups=groups,
         means={place: _mean(group) for place, group in groups.items()},

@@ -9,6 +9,9 @@ _BEFORE_SEGMENT: Final = re.compile(r"\.(?!\*(?:\.|$))")
 """A dot, but not one before a star."""
 
 
+_EXPERT: Final = re.compile(r"\.experts\.(\d+)\.")
+
+
 class TileRow(NamedTuple):
     """A path within the blocks of one list.
 
@@ -37,6 +40,12 @@ def row_of(name: str, block: int | None, expert: int | None) -> TileRow:
         path, number, rest = behind.rpartition(f".{expert}.")
         behind = f"{path}.*.{rest}" if number else behind
     return TileRow(before, behind)
+
+
+def expert_of(name: str) -> int | None:
+    """Number of the expert that a layer is of, by its name alone; ``None`` of dense layers."""
+    found = _EXPERT.search(name)
+    return None if found is None else int(found[1])
 
 
 def row_paths(rows: Sequence[TileRow]) -> list[tuple[str, ...]]:

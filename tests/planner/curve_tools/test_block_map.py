@@ -1,4 +1,4 @@
-"""Cells by block and kind."""
+"""Cells by block and row."""
 
 from planner.curve_tools.block_map import arrange
 from planner.schemas.curves import CellDocument
@@ -12,18 +12,26 @@ def cell(layer: str, kind: str, block: int | None, loss: float | None) -> CellDo
 def test_experts_share_a_place_and_the_outside_comes_last() -> None:
     cells = [
         cell("head", "lm_head", None, 4.0),
-        cell("1.up.0", "up_proj", 1, 1.0),
-        cell("1.up.1", "up_proj", 1, 3.0),
-        cell("1.up.2", "up_proj", 1, None),
-        cell("0.up.0", "up_proj", 0, None),
-        cell("0.q", "q_proj", 0, -1.0),
+        cell("m.1.experts.0.up_proj", "up_proj", 1, 1.0),
+        cell("m.1.experts.1.up_proj", "up_proj", 1, 3.0),
+        cell("m.1.experts.2.up_proj", "up_proj", 1, None),
+        cell("m.0.experts.0.up_proj", "up_proj", 0, None),
+        cell("m.0.q_proj", "q_proj", 0, -1.0),
     ]
     found = arrange(cells)
-    assert found.kinds == ("lm_head", "up_proj", "q_proj")
+    assert found.rows == ("lm_head", "up_proj", "q_proj")
     assert found.blocks == (0, 1, None)
     assert found.means == {(None, "lm_head"): 4.0, (1, "up_proj"): 2.0, (0, "up_proj"): None, (0, "q_proj"): -1.0}
-    assert [item.layer for item in found.groups[1, "up_proj"]] == ["1.up.0", "1.up.1", "1.up.2"]
+    assert [item.layer for item in found.groups[1, "up_proj"]] == [f"m.1.experts.{expert}.up_proj" for expert in range(3)]
     assert found.limits == (2.0, 4.0)
+
+
+def test_two_layers_of_a_kind_in_a_block_are_two_rows() -> None:
+    found = arrange(
+        [cell(f"h.{block}.{role}", "c_proj", block, 1.0) for block in (0, 1) for role in ("attn.c_proj", "mlp.c_proj")]
+    )
+    assert found.rows == ("attn.c_proj", "mlp.c_proj")
+    assert all(len(group) == 1 for group in found.groups.values())
 
 
 def test_without_a_positive_loss_there_is_no_scale() -> None:
