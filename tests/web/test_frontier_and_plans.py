@@ -370,3 +370,14 @@ def test_what_is_not_drawn_yet_is_not_saved(watched: Watched) -> None:
         page.click(f'button[aria-label="Save toy-loss-by-size as {ending}"]')
         expect(page.locator("#notice")).to_contain_text(missing)
     page.unroute("**/v1/plans/preview*")
+
+
+def test_the_curve_of_an_older_question_is_given_up(watched: Watched) -> None:
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/v1/frontiers", lambda route: held.append(route) if not held else route.continue_())
+    with page.expect_request("**/v1/frontiers"):
+        opened(page, "/models/toy/studio?effective_bits=4")
+    with page.expect_event("requestfailed", lambda request: request == held[0].request):
+        page.select_option("#runtime", "vllm")
+    page.wait_for_selector("body[data-frontier]")

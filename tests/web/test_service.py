@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from playwright.sync_api import Route
+from playwright.sync_api import Route, expect
 
 from tests.web.chromium import Watched
 
@@ -65,3 +65,16 @@ def test_a_question_that_is_given_up_waits_no_longer(watched: Watched) -> None:
     page.goto("/sign-in")
     page.route("**/v1/nothing", lambda route: route.fulfill(status=503, headers={"retry-after": "9"}, json={}))
     assert page.evaluate(_ASK, ["/v1/nothing", {}, 20]) == {"error": "given up", "again": None}
+
+
+def test_a_part_of_a_page_that_is_refused_says_when_to_ask_again(watched: Watched) -> None:
+    watched.refusals = (429,)
+    page = watched.page
+    page.goto("/plans")
+    refusal = {"detail": "too many requests"}
+    page.route("**/plans?*", lambda route: route.fulfill(status=429, headers={"retry-after": "90"}, json=refusal))
+    page.select_option("#filters select[name=runtime]", "vllm")
+    expect(page.locator("#notice")).to_have_text("too many requests (it can be asked again in 2 min)")
+    page.unroute("**/plans?*")
+    page.select_option("#filters select[name=runtime]", "mlx")
+    expect(page.locator("#notice")).to_be_hidden()

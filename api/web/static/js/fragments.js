@@ -1,6 +1,6 @@
 // Parts of a page that htmx asks for again: what goes wrong is told in words, once, and forgotten when it works again.
 
-import { tell } from "./service.js";
+import { againWords, secondsOf, tell } from "./service.js";
 
 const failing = new Set(); // ids of the parts that could not be had when they were asked for last
 
@@ -12,7 +12,9 @@ function fail(part, text) {
 document.addEventListener("htmx:response:error", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status === 401) return; // the page is on its way to the sign-in form
-  fail(partOf(event), wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`);
+  const again = secondsOf(ctx.response.headers.get("retry-after"));
+  const words = wordsOf(ctx.text) ?? `the service answered ${ctx.response.status}`;
+  fail(partOf(event), again === null ? words : `${words} (${againWords(again)})`);
 });
 document.addEventListener("htmx:error", (event) => {
   if (event.detail.error?.name !== "AbortError") fail(partOf(event), "The service does not answer; is it running?");

@@ -41,7 +41,7 @@ async function answered(path, { method = "GET", body, headers = {}, signal, harm
       const { again } = error;
       if (!BUSY.includes(error.status) || again === null) throw error;
       if (!harmless || time === TIMES || again > LONGEST_WAIT) {
-        error.message += ` (it can be asked again in ${duration(again)})`;
+        error.message += ` (${againWords(again)})`;
         throw error;
       }
       await wait(1000 * again, signal);
@@ -67,8 +67,10 @@ async function answeredOnce(path, options) {
   throw new ProblemError(problem, answer.status, secondsOf(answer.headers.get("retry-after")));
 }
 
+export const againWords = (seconds) => `it can be asked again in ${duration(seconds)}`;
+
 // What `Retry-After` says, in seconds: a number of them, or a date.
-function secondsOf(text) {
+export function secondsOf(text) {
   if (text === null) return null;
   const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
   return Number.isNaN(seconds) ? null : Math.max(seconds, 0);

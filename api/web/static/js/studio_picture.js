@@ -84,6 +84,7 @@ export function showCounts(element, tiles, bitsOf) {
 
 // The sentence that compares the plan with the best that is well known and fits under the same limits.
 export function verdict(plan) {
+  if (plan.references.length === 0) return "There is no uniform format and no stock recipe to compare with.";
   const fitting = plan.references.filter((point) => point.fits);
   if (fitting.length === 0) return "No uniform format and no stock recipe fits under this limit.";
   const best = fitting.reduce((one, other) => (other.loss < one.loss ? other : one));
