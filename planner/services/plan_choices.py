@@ -16,6 +16,7 @@ from planner.build import Classes, GroupCurves
 from planner.runtimes.profile import RuntimeProfile
 from planner.schemas.base import Shared
 from planner.schemas.choices import Choice, GroupChoice
+from planner.services.collector import collector_paused
 from planner.solving import Solved
 
 MOST_KEPT: Final = 8192
@@ -59,9 +60,12 @@ class PlanChoices:
         self._curves = curves
         self._runtime = runtime
         self._members = [[classes.layers[i].name for i in members] for members in classes.groups]
+        shapes = {shape: number for number, shape in enumerate(dict.fromkeys(layer.shape for layer in classes.layers))}
+        self._shapes = list(shapes)
+        self._shape_of_layer = np.array([shapes[layer.shape] for layer in classes.layers], dtype=np.int64)
         self._choices: dict[int, Choice] = {}
         self._group_choices: dict[int, GroupChoice] = {}
-        self._sizes: dict[tuple[tuple[int, int], int], int] = {}
+        self._sizes = np.full((len(shapes), len(classes.formats)), -1, dtype=np.int64)
 
     def of_layers(self, solved: Solved) -> list[Choice]:
         """What the plan gives every layer, in model order."""
@@ -80,7 +84,8 @@ class PlanChoices:
         """One choice for each position on the first axis of ``shape``, by the other parts of its key; what is missing is made."""
         positions = [np.arange(shape[0]), *(part.astype(np.int64) for part in parts)]
         if shape[0] > MOST_KEPT:
-            return make(*positions)
+            with collector_paused:
+                return make(*positions)
         keys = np.ravel_multi_index(positions, shape).tolist()
         try:
             return list(map(kept.__getitem__, keys))
@@ -93,7 +98,7 @@ class PlanChoices:
 
     def _make_layers(self, layers: NDArray[np.int64], columns: NDArray[np.int64]) -> list[Choice]:
         classes, names = self._classes, [fmt.name for fmt in self._classes.formats]
-        given = zip(layers.tolist(), classes.group_of_layer[layers].tolist(), columns.tolist(), strict=True)
+        given = (layers, classes.group_of_layer[layers], columns, self._size_bits(self._shape_of_layer[layers], columns))
         fields = [
             {
                 "layer": (layer := classes.layers[index]).name,
@@ -101,17 +106,18 @@ class PlanChoices:
                 "block": layer.block,
                 "group": group,
                 "format": names[column],
-                "size_bits": self._size_bits(layer.shape, column),
+                "size_bits": size,
             }
-            for index, group, column in given
+            for index, group, column, size in zip(*(part.tolist() for part in given), strict=True)
         ]
         return _LAYERS.validate_python(fields)
 
-    def _size_bits(self, shape: tuple[int, int], column: int) -> int:
-        found = self._sizes.get((shape, column))
-        if found is None:
-            found = self._sizes[shape, column] = self._runtime.size_bits(self._classes.formats[column], shape)
-        return found
+    def _size_bits(self, shapes: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Stored bits of layers by their shapes and columns; each shape in each format is counted once."""
+        missing = self._sizes[shapes, columns] < 0
+        for shape, column in set(zip(shapes[missing].tolist(), columns[missing].tolist(), strict=True)):
+            self._sizes[shape, column] = self._runtime.size_bits(self._classes.formats[column], self._shapes[shape])
+        return self._sizes[shapes, columns]
 
     def _make_groups(
         self, groups: NDArray[np.int64], columns: NDArray[np.int64], above: NDArray[np.int64], fragile: NDArray[np.int64]
