@@ -313,9 +313,15 @@ def test_what_the_studio_cannot_ask_is_told_by_name(watched: Watched, kept: Kept
     assert body["budget"] == {"file_bytes": plan["size"]["file_bytes"]}
     assert "not asked here" in page.inner_text("#rules")
     assert "loses no more than 0.05" in page.inner_text("#rules")
-    opened(page, "/models/toy/studio?effective_bits=4&rules={nonsense")
-    assert "cannot be read" in page.inner_text("#rules")
-    assert page.locator("#rules button").count() == 0
+    for unread in ("{nonsense", "[1]", "7", '{"budget":5}', '{"budget":null}'):
+        opened(page, f"/models/toy/studio?effective_bits=4&rules={unread}")
+        assert "cannot be read" in page.inner_text("#rules")
+        assert page.locator("#rules button").count() == 0
+    for refused in ('{"counts":[null]}', '{"floors":5}', '{"menus":{"*":null}}', '{"budget":{"pool_bytes":"x"}}', '{"x":[{}]}'):
+        page.goto(f"/models/toy/studio?effective_bits=4&rules={refused}")
+        page.wait_for_selector("body[data-refused]")
+        page.click("#rules button")
+        page.wait_for_selector("body[data-drawn]")
 
 
 def test_a_second_press_starts_nothing(watched: Watched, kept: Kept) -> None:

@@ -12,7 +12,7 @@ const WORDS = {
   ceilings: (pattern, bits) => `${pattern}: at most ${bits} bits`,
   menus: (pattern, formats) => `${pattern}: ${[formats].flat().join(" or ")}`,
   ignore: (_, pattern) => `${pattern} is left unquantized`,
-  counts: (_, count) => countWords(count),
+  counts: (_, count) => countWords(count ?? {}),
   caution: (factor) => `plans for the loss + ${factor} × its standard error`,
   alternatives: (many) => `${many} next-best plans beside it, once it is kept`,
   alternative_layers: (many) => `next-best plans differ in ${many} layers`,
@@ -33,12 +33,14 @@ function countWords({ pattern = "*", above_bits: above, formats, at_most: most, 
   return `${many} ${pattern === "*" ? "layers" : `layers of ${pattern}`} ${what}`;
 }
 
+const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
 // Rules as the address has them; null where it has some that cannot be read.
 export function readRules(text) {
   if (!text) return {};
   try {
     const rules = JSON.parse(text);
-    return rules !== null && typeof rules === "object" && !Array.isArray(rules) ? rules : null;
+    return isRecord(rules) && isRecord(rules.budget ?? {}) && rules.budget !== null ? rules : null;
   } catch {
     return null;
   }
