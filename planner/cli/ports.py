@@ -150,8 +150,8 @@ class _Process:
         self._giving = giving
         self._taking = taking
         self._given = 0
-        self._taken = 0  # when it was looked at
-        self._since = 0.0  # it has not been seen to take anything, though there was something to take
+        self._taken = 0  # of those given, when it was looked at
+        self._since = 0.0  # when it was last seen to take something, or was given the first that it has not taken
         self.is_late = False
         giving.setblocking(False)
 
@@ -191,8 +191,12 @@ class _Process:
 
     def ask(self) -> None:
         """Leave a question in the place of connections, which is taken once it takes anything."""
-        self._giving.send(_QUESTION)
-        self._note_given()
+        try:
+            self._giving.send(_QUESTION)
+        except OSError:  # the next connection is one
+            self.is_late = False
+        else:
+            self._note_given()
 
     def close(self) -> None:
         """Give nothing any more."""
@@ -324,7 +328,10 @@ class _Dealer:
 
 def _received(joined: socket.socket) -> list[socket.socket]:
     """The two sockets that ``DealtPort.listen`` sends; none if the process is gone, or there are no descriptors left here."""
-    _, numbers, _, _ = socket.recv_fds(joined, 1, 2, socket.MSG_CMSG_CLOEXEC)
+    try:
+        _, numbers, _, _ = socket.recv_fds(joined, 1, 2, socket.MSG_CMSG_CLOEXEC)
+    except OSError:
+        return []
     found = [socket.socket(fileno=number) for number in numbers]
     if len(found) == 2:
         return found
