@@ -5,7 +5,7 @@ import { rowLabels } from "./strip.js";
 import { bytes, logTick, measured } from "./words.js";
 
 const ROW = 26;
-const LETTER = 6; // width of one in a label
+const LETTER = 6.3; // width of one in a label
 const MARGIN = { right: 12, top: 24, bottom: 6 };
 const OUTSIDE = "–"; // the column of what lies outside of the blocks
 
