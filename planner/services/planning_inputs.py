@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -50,6 +51,9 @@ TRUST_ORDER = (
     "output_error",
     "weight_error",
 )
+
+_LAYER_BYTES: Final = 300
+"""About what a layer takes of memory with its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,15 @@ def no_model(key: str) -> NotFoundError:
 
 
 def load_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
-    """The layers of a model, in model order, without an ORM object for each."""
+    """The layers of a model, in model order; they are what its id says, so they are read once."""
+    found: tuple[Layer, ...] = Database.of(session).memory.recall(
+        ("layers", model_id), lambda: _read_layers(session, model_id), size=lambda made: _LAYER_BYTES * len(made) or None
+    )
+    return found
+
+
+def _read_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
+    """Without an ORM object for each."""
     columns = (
         LayerRow.name,
         LayerRow.kind,

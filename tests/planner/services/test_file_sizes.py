@@ -11,7 +11,7 @@ from planner.errors import BudgetBelowFloorError
 from planner.schemas.plans import BoundsRequest, BudgetSpec, PlanDocument, PlanRequest
 from planner.schemas.sizes import Size
 from planner.services import models, plans
-from planner.services.planning_inputs import select_layers
+from planner.services.planning_inputs import load_layers, select_layers
 from planner.storage.database import Database
 from planner.storage.tables import ModelRow
 from tests import synthetic, tiny_models
@@ -137,6 +137,8 @@ def test_a_template_counts_when_the_model_is_registered_again(database: Database
 def test_what_is_remembered_counts_the_patterns_of_its_question(database: Database, tmp_path: Path) -> None:
     model = registered(database, tiny_models.tiny_llama(tmp_path / "m"), ("mlx",))
     taken = []
+    with database.read_session() as session:
+        load_layers(session, model)
     for pattern in ("*.none", "x" * 300):
         before = database.memory.bytes
         question = BoundsRequest(runtime="mlx", formats=["INT4_G64"], ignore=[pattern])
