@@ -23,6 +23,7 @@ BLOCKS = 32
 LARGE_LAYERS = 44_544
 JOBS = 10
 PATIENCE_SECONDS = 120
+MEASURING_PATIENCE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,10 @@ def measuring(site: Site, *, seed: int) -> Iterator[list[str]]:
         _posted(site.client, "/v1/jobs", kind="sensitivity", model=TINY, probe="kl", calibration=calibration, seed=number)["id"]
         for number in range(JOBS)
     ]
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + MEASURING_PATIENCE_SECONDS
     while site.units_done(jobs) == 0:
         if time.monotonic() > end:
-            msg = f"no worker measured anything within {PATIENCE_SECONDS} s"
+            msg = f"no worker measured anything within {MEASURING_PATIENCE_SECONDS} s"
             raise TimeoutError(msg)
         time.sleep(0.2)
     yield jobs
