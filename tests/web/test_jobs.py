@@ -153,6 +153,7 @@ def test_a_page_without_connection_says_so_and_goes_on_by_itself(watched: Watche
     page.unroute("**/events")
     page.wait_for_selector("body[data-done='5']")
     expect(page.get_by_role("alert")).to_be_hidden()
+    change(database, job, state="cancelled", finished_at=utc_now())
 
 
 def test_who_stands_in_a_list_stays_there_when_it_comes_again(
