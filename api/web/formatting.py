@@ -10,14 +10,17 @@ from planner.storage.tables import utc_now
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LEAST, _MOST = 3, 6  # digits of a value that has an error
+_PLAIN = 6  # digits before the point up to which a number is written out
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, halves rounded away from zero; a dash where there is no number."""
+    """So many significant digits, halves rounded away from zero: ``0.123``, ``1230``, ``1e+06``; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{float(_rounded(value, digits)):.{digits}g}"
+    rounded = _rounded(value, digits)
+    shown = max(digits, rounded.adjusted() + 1) if rounded.adjusted() < _PLAIN else digits
+    return f"{float(rounded):.{shown}g}"
 
 
 def in_bytes(size: float) -> str:

@@ -295,7 +295,7 @@ def test_a_plan_opens_in_the_studio_with_all_that_it_was_asked_with(watched: Wat
         "losses as they were measured, without shrinkage ✕",
         "at most 2 layers in formats of more than 6 bits ✕",
         "plans for the loss + 1 × its standard error ✕",
-        "a prompt within 1e+05 ms ✕",
+        "a prompt within 100000 ms ✕",
         "at most 1.126e+15 bit-operations ✕",
     ]
     page.wait_for_selector("body[data-frontier]")  # of the same curves and rules

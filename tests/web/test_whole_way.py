@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from api.web.formatting import with_error
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.process import make_worker
@@ -130,7 +131,7 @@ def test_from_a_checkpoint_to_an_export(watched: Watched, empty: Served, tmp_pat
     page.goto(f"/plans/{second}")
     measured = empty.client.get(f"/v1/plans/{second}/evaluations").json()["items"]
     assert [item["label"].split()[0] for item in measured] == ["plan", "uniform"]
-    expect(page.locator("tr.own")).to_contain_text(f"{measured[0]['kl']['value']:.4g}")
+    expect(page.locator("tr.own")).to_contain_text(with_error(measured[0]["kl"]["value"], measured[0]["kl"]["standard_error"]))
 
     page.get_by_role("link", name="Frontier").click()
     page.wait_for_selector("body[data-drawn]")

@@ -54,5 +54,8 @@ def test_a_value_has_the_digits_that_its_error_leaves() -> None:
     assert formatting.with_error(0.34561, 0.02) == "0.346 ± 0.02"
     assert formatting.with_error(0.34561, 0.0002) == "0.3456 ± 0.0002"
     assert formatting.with_error(18.2345, 1e-9) == "18.2345 ± 1e-09"
+    assert formatting.with_error(655.4, 312.0) == "655 ± 300"
+    assert formatting.significant(999.6) == "1000"
+    assert formatting.significant(999_999.0) == "1e+06"
     assert formatting.duration(150) == "3 min"
     assert formatting.significant(float("nan")) == formatting.significant(None) == "–"

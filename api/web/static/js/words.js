@@ -1,15 +1,16 @@
 // How numbers are written for people; the same as api/web/formatting.py, digit for digit.
 
 const [LEAST, MOST] = [3, 6]; // digits of a value that has an error
+const PLAIN = 6; // digits before the point up to which a number is written out
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-// So many significant digits, as Python's "%.3g" has them, halves rounded away from zero; a dash where there is no number.
+// So many significant digits, halves rounded away from zero: 0.123, 1230, 1e+06; a dash where there is no number.
 export function significant(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
   const size = Number(exponent);
-  if (size >= -4 && size < digits) return String(Number(value.toPrecision(digits)));
+  if (size >= -4 && size < PLAIN) return String(Number(value.toPrecision(digits)));
   return `${Number(mantissa)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
 }
 
