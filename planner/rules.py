@@ -57,8 +57,9 @@ def allowed(rules: Rules, layers: Sequence[Layer], formats: Sequence[AbstractFor
     """
     table = np.ones((len(layers), len(formats)), dtype=bool)
     reasons: dict[int, list[str]] = {}
-    by_name = {layer.name: [index] for index, layer in enumerate(layers)}
-    for text, pattern, keep in _constraints(rules, formats):
+    constraints = _constraints(rules, formats)
+    by_name = {layer.name: [index] for index, layer in enumerate(layers)} if constraints else {}
+    for text, pattern, keep in constraints:
         for index in by_name.get(pattern) or matching(pattern, layers, of=text.partition(" ")[0]):
             table[index] &= keep
             reasons.setdefault(index, []).append(text)

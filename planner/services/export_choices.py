@@ -13,7 +13,8 @@ from planner.exports.ties import check_runtime_ties
 from planner.runtimes import RUNTIMES, RuntimeProfile
 from planner.schemas.choices import KVChoice
 from planner.services.exporting import exported_model
-from planner.services.plan_views import view_plan
+from planner.services.plan_layers import plan_layers
+from planner.services.plan_summaries import plan_summary
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.registry import resolve_format
@@ -75,15 +76,15 @@ def export_choices(session: Session, plan_id: str) -> ExportChoices:
     Raises:
         NotFoundError: no such plan.
     """
-    view = view_plan(session, plan_id)
-    resolved = {name: resolve_format(name) for name in {choice["format"] for choice in view.choices}}
-    formats = {choice["layer"]: resolved[choice["format"]] for choice in view.choices}
-    model, own = exported_model(session, view.facts), RUNTIMES[view.facts.runtime]
+    plan, planned = plan_summary(session, plan_id), plan_layers(session, plan_id)
+    resolved = {name: resolve_format(name) for name in plan.formats}
+    formats = {layer: resolved[name] for layer, name in zip(planned.names, planned.formats, strict=True)}
+    model, own, caches = exported_model(session, plan.facts), RUNTIMES[plan.facts.runtime], plan.facts.kv
     alike = _alike(model, formats)
-    others = [_other(runtime, formats, model, alike, view.facts.kv) for runtime in RUNTIMES.values() if runtime.name != own.name]
+    others = [_other(runtime, formats, model, alike, caches) for runtime in RUNTIMES.values() if runtime.name != own.name]
     return ExportChoices(
         runtime=own,
-        targets=[_target(name, formats, alike, own, view.facts.kv) for name in own.exports],
+        targets=[_target(name, formats, alike, own, caches) for name in own.exports],
         others=sorted(others, key=lambda one: one.refusal is not None),
     )
 

@@ -5,7 +5,7 @@ next letter of a search reads nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
@@ -15,7 +15,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError
-from planner.services.plan_views import PlanView, bits_of, view_plan
+from planner.services.collector import collector_paused
+from planner.services.layer_tiles import LayerTiles, model_tiles
+from planner.services.plan_views import PlanView, view_plan
 from planner.services.plans import no_plan
 from planner.storage.database import Database
 from planner.storage.tables import PlanRow
@@ -36,7 +38,7 @@ class PlanLayer:
         kind: its kind.
         block: its block; ``None`` outside of the blocks.
         format: candidate format that it is stored in.
-        bits: what this format takes an element, in a matrix of 4096 × 4096.
+        bits: stored bits a weight.
         size_bits: exact stored bits of the layer.
         shared_with: other layers of its group, which share the format.
         loss: predicted loss of the group.
@@ -79,6 +81,9 @@ class LayerSearch:
     order: Order = "model"
 
 
+EVERY_LAYER: Final = LayerSearch()
+
+
 @dataclass(frozen=True, slots=True)
 class LayerPage:
     """Some layers of a plan.
@@ -108,6 +113,7 @@ class PlanLayers:
 
     Attributes:
         names, kinds, blocks, formats, size_bits: of each layer, as ``PlanLayer`` has them.
+        weights: of each layer, int64.
         group: of each layer, int64.
         sharing, loss, standard_error, next_format, next_change, fragile: of each group.
     """
@@ -117,6 +123,7 @@ class PlanLayers:
     blocks: Sequence[int | None]
     formats: Sequence[str]
     size_bits: NDArray[np.int64]
+    weights: NDArray[np.int64]
     group: NDArray[np.int64]
     sharing: NDArray[np.int64]
     loss: NDArray[np.float64]
@@ -126,17 +133,19 @@ class PlanLayers:
     fragile: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, view: PlanView) -> "PlanLayers":
-        """Those of a plan that was read."""
+    def of(cls, view: PlanView, model: LayerTiles) -> "PlanLayers":
+        """Those of a plan that was read, of the model."""
         same: dict[str, str] = {}  # one string for all layers that have it
         words = {name: [same.setdefault(choice[name], choice[name]) for choice in view.choices] for name in ("kind", "format")}
         following: list[Mapping[str, Any]] = [group["next_up"] or {} for group in view.groups]
+        names = [choice["layer"] for choice in view.choices]
         return cls(
-            names=[choice["layer"] for choice in view.choices],
+            names=names,
             kinds=words["kind"],
             blocks=[choice["block"] for choice in view.choices],
             formats=words["format"],
             size_bits=np.array([choice["size_bits"] for choice in view.choices], dtype=np.int64),
+            weights=model.weights[model.places_of(names)],
             group=np.array([choice["group"] for choice in view.choices], dtype=np.int64),
             sharing=np.array([len(group["layers"]) for group in view.groups], dtype=np.int64),
             loss=np.array([group["predicted_loss"] for group in view.groups], dtype=np.float64),
@@ -167,10 +176,16 @@ def plan_layers(session: Session, plan_id: str, view: PlanView | None = None) ->
         raise no_plan(plan_id)
     found: PlanLayers = Database.of(session).memory.recall(
         ("plan layers", plan_id),
-        lambda: PlanLayers.of(view or view_plan(session, plan_id)),
+        lambda: _columns(session, view or view_plan(session, plan_id)),
         size=lambda made: made.bytes,
     )
     return found
+
+
+def _columns(session: Session, view: PlanView) -> PlanLayers:
+    model = model_tiles(session, view.facts.model)
+    with collector_paused:
+        return PlanLayers.of(view, model)
 
 
 def find_layers(layers: PlanLayers, search: LayerSearch, *, offset: int = 0, limit: int = 100) -> LayerPage:
@@ -182,21 +197,22 @@ def find_layers(layers: PlanLayers, search: LayerSearch, *, offset: int = 0, lim
     if search.order not in ORDERS:
         msg = f"layers have no order {search.order!r}: use one of {', '.join(ORDERS)}"
         raise InvalidRequestError(msg)
-    bits = bits_of(set(layers.formats))
     found = _matching(layers, search)
     keys: dict[str, Callable[[int], float]] = {
         "size": lambda i: int(layers.size_bits[i]),
         "loss": lambda i: float(layers.loss[layers.group[i]]),
-        "bits": lambda i: bits[layers.formats[i]],
+        "bits": lambda i: int(layers.size_bits[i]) / int(layers.weights[i]),
     }
     if search.order != "model":
         found.sort(key=keys[search.order], reverse=True)
-    items = [_layer(layers, i, bits) for i in found[offset : offset + limit]]
+    items = [_layer(layers, i) for i in found[offset : offset + limit]]
     return LayerPage(items, offset, len(found), len(layers.names))
 
 
 def _matching(layers: PlanLayers, search: LayerSearch) -> list[int]:
     """Positions of the layers that are looked for, in model order."""
+    if replace(search, order="model") == EVERY_LAYER:
+        return list(range(len(layers.names)))
     text = search.text.lower()
     is_met: Callable[[str], bool] = (lambda name: fnmatchcase(name, text)) if "*" in text else (lambda name: text in name)
     columns = zip(layers.names, layers.kinds, layers.blocks, layers.formats, strict=True)
@@ -207,16 +223,15 @@ def _matching(layers: PlanLayers, search: LayerSearch) -> list[int]:
     ]
 
 
-def _layer(layers: PlanLayers, position: int, bits: Mapping[str, float]) -> PlanLayer:
-    group = int(layers.group[position])
-    name = layers.formats[position]
+def _layer(layers: PlanLayers, position: int) -> PlanLayer:
+    group, size_bits = int(layers.group[position]), int(layers.size_bits[position])
     return PlanLayer(
         layer=layers.names[position],
         kind=layers.kinds[position],
         block=layers.blocks[position],
-        format=name,
-        bits=bits[name],
-        size_bits=int(layers.size_bits[position]),
+        format=layers.formats[position],
+        bits=size_bits / int(layers.weights[position]),
+        size_bits=size_bits,
         shared_with=int(layers.sharing[group]) - 1,
         loss=float(layers.loss[group]),
         standard_error=float(layers.standard_error[group]),

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic_core import from_json
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.schemas.plans import PlanDocument
 from planner.schemas.tiles import PlanTile
+from planner.services.collector import collector_paused
 from planner.services.layer_tiles import LayerTile, model_tiles
 from planner.services.plan_tiles import by_count
 from planner.services.plans import no_plan
@@ -47,10 +49,11 @@ def view_plan(session: Session, plan_id: str) -> PlanView:
     Raises:
         NotFoundError: no such plan.
     """
-    row = session.get(PlanDocumentRow, plan_id)
-    if row is None:
+    text = session.scalar(select(PlanDocumentRow.document).where(PlanDocumentRow.plan_id == plan_id))
+    if text is None:
         raise no_plan(plan_id)
-    document = from_json(row.document)
+    with collector_paused:
+        document = from_json(text)
     choices, groups = document["choices"], document["groups"]
     return PlanView(PlanDocument.model_validate(document | {"choices": [], "groups": []}), choices, groups)
 

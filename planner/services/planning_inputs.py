@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from itertools import starmap
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from planner.runtimes import get_runtime
 from planner.runtimes.rest import Rest
 from planner.schemas.plans import Question, Selection
 from planner.services.cache_rules import model_caches, split_rules
+from planner.services.collector import collector_paused
 from planner.services.cross_terms import find_products
 from planner.services.expected_curves import expected_curves
 from planner.services.file_sizes import container_bytes
@@ -162,7 +164,7 @@ def load_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
 
 
 def _read_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
-    """Without an ORM object for each."""
+    """As the driver has them: without an object of SQLAlchemy's for each."""
     columns = (
         LayerRow.name,
         LayerRow.kind,
@@ -172,8 +174,10 @@ def _read_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
         LayerRow.in_features,
         LayerRow.active_fraction,
     )
-    rows = session.execute(select(*columns).where(LayerRow.model_id == model_id).order_by(LayerRow.position))
-    return tuple(Layer(*row) for row in rows)
+    query = select(*columns).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
+    rows: Any = session.connection().execute(query).cursor
+    with collector_paused:
+        return tuple(starmap(Layer, rows))
 
 
 def select_layers(session: Session, model: str, request: Selection) -> Selected:

@@ -6,6 +6,7 @@ Writes send whole columns to the driver: SQLite by ``executemany``, PostgreSQL b
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from planner.cells import Cell, ProbeSetting
 from planner.curves import Curves
 from planner.errors import ConflictError, InvalidRequestError
+from planner.storage.database import Database
 from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import FormatT
@@ -141,10 +143,10 @@ def load_curves(
     positions = _Positions(np.array([ids[name] for name in names], dtype=np.int64))
     shape = (len(names), len(formats))
     loss, error, status = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", dtype="<U17")
-    numbers = _measured_format_ids(session, model_id, setting_id)
+    measured = {row.format_identity: row for row in measured_formats(session, model_id, setting_id)}
     for k, fmt in enumerate(formats):
-        if fmt.identity in numbers:
-            _fill_column(session, numbers[fmt.identity], positions, (loss[:, k], error[:, k], status[:, k]))
+        if fmt.identity in measured:
+            _fill_column(_column(session, measured[fmt.identity]), positions, (loss[:, k], error[:, k], status[:, k]))
     return Curves(names, tuple(formats), loss, error, status)
 
 
@@ -195,7 +197,8 @@ def count_cells(session: Session, measured_format_id: int) -> int:
 def layer_ids(session: Session, model_id: str) -> dict[str, int]:
     """Ids of the model's layers by their names, in model order."""
     query = select(LayerRow.name, LayerRow.id).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
-    return {name: number for name, number in session.execute(query)}  # noqa: C416  (mypy takes no dict of rows)
+    rows: Any = session.connection().execute(query).cursor  # the driver's own rows: no object for each
+    return dict(rows)
 
 
 class _Positions:
@@ -214,23 +217,59 @@ class _Positions:
         return wanted, self._order[slots[wanted]]
 
 
-def _fill_column(session: Session, number: int, positions: _Positions, column: tuple[NDArray[Any], ...]) -> None:
-    loss, error, status = column
-    layer_ids, losses, errors = _read_column(session, number)
-    wanted, rows = positions.find(layer_ids)
-    losses, errors = losses[wanted], errors[wanted]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """The cells of one measured format, read-only.
+
+    Attributes:
+        layers: ids of the layers, int64 (cells,).
+        loss: float64 (cells,); infinity where there is no number.
+        error: likewise.
+        failed: ids of the layers without a number, int64 (failed,).
+        reasons: their statuses, text (failed,).
+    """
+
+    layers: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    error: NDArray[np.float64]
+    failed: NDArray[np.int64]
+    reasons: NDArray[np.str_]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(array.nbytes for array in (self.layers, self.loss, self.error, self.failed, self.reasons))
+
+
+def _column(session: Session, measured: MeasuredFormatRow) -> _Column:
+    """Remembered until cells of the column are written: curves of a large model are read for its pictures and for its plans."""
+    return Database.of(session).memory.recall(
+        ("cells", measured.model_id, measured.setting_id, measured.format_identity),
+        lambda: _make_column(session, measured.id),
+        size=lambda made: made.bytes,
+        version=(measured.id, measured.measured_at),
+    )
+
+
+def _make_column(session: Session, number: int) -> _Column:
+    layers, loss, error = _read_column(session, number)
+    reasons: dict[int, str] = {}
+    if np.isinf(loss).any():
+        query = select(CellRow.layer_id, CellRow.status).where(CellRow.measured_format_id == number, CellRow.loss.is_(None))
+        reasons = {layer: status for layer, status in session.execute(query)}  # noqa: C416  (mypy takes no dict of rows)
+    failed, texts = np.array(list(reasons), dtype=np.int64), np.array(list(reasons.values()), dtype=np.str_)
+    return _Column(layers, loss, error, failed, texts)
+
+
+def _fill_column(column: _Column, positions: _Positions, arrays: tuple[NDArray[Any], ...]) -> None:
+    loss, error, status = arrays
+    wanted, rows = positions.find(column.layers)
+    losses, errors = column.loss[wanted], column.error[wanted]
     loss[rows] = np.where(np.isinf(losses), np.nan, losses)
     error[rows] = np.where(np.isinf(errors), np.nan, errors)
     status[rows] = CellStatus.MEASURED.value
-    if np.isinf(losses).any():
-        _fill_unmeasured(session, number, positions, status)
-
-
-def _fill_unmeasured(session: Session, number: int, positions: _Positions, status: NDArray[np.str_]) -> None:
-    query = select(CellRow.layer_id, CellRow.status).where(CellRow.measured_format_id == number, CellRow.loss.is_(None))
-    found = session.execute(query).all()
-    wanted, rows = positions.find(np.array([layer_id for layer_id, _ in found], dtype=np.int64))
-    status[rows] = np.array([text for _, text in found])[wanted]
+    wanted, rows = positions.find(column.failed)
+    status[rows] = column.reasons[wanted]
 
 
 def _read_column(session: Session, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -246,7 +285,7 @@ def _read_column(session: Session, number: int) -> tuple[NDArray[np.int64], NDAr
         )
     cursor: Any = connection.exec_driver_sql(_SQLITE_COLUMN, (number,)).cursor
     table = np.fromiter(chain.from_iterable(cursor), dtype=np.float64).reshape(-1, 3)  # ids are exact below 2^53
-    return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
+    return table[:, 0].astype(np.int64), table[:, 1].copy(), table[:, 2].copy()
 
 
 def _values(cell: Cell) -> tuple[str, float | None, float | None, float, float | None, float | None, float | None]:

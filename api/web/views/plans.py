@@ -1,7 +1,6 @@
 """Stored plans: the list, one in full, two side by side."""
 
 import json
-from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -32,8 +31,9 @@ from planner.services import (
 )
 from planner.services.export_choices import export_choices
 from planner.services.family_choices import model_names
-from planner.services.plan_layers import LayerSearch, Order, find_layers, plan_layers
-from planner.services.plan_views import PlanView, bits_of, tiles, tiles_json, view_plan
+from planner.services.plan_layers import EVERY_LAYER, LayerSearch, Order, find_layers, plan_layers
+from planner.services.plan_summaries import plan_summary
+from planner.services.plan_views import tiles, tiles_json, view_plan
 
 _ON_A_PAGE: Final = 25
 _LAYERS: Final = 100
@@ -121,10 +121,9 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
     """One plan in full."""
     try:
         with database.read_session() as session:
-            view = view_plan(session, plan)
-            layers = plan_layers(session, plan, view)
-            facts = view.facts
-            drawn = tiles(session, view)
+            found = plan_summary(session, plan)
+            page = find_layers(plan_layers(session, plan), EVERY_LAYER, limit=_LAYERS)
+            facts = found.facts
             model = models.get_model(session, facts.model)
             measured = evaluations.list_evaluations(session, plan).items
             trail = plan_trail.list_events(session, EventFilters(plan=plan), limit=_TRAIL)
@@ -138,10 +137,10 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         "plan.html",
         plan=facts,
         model=model,
-        layers=len(layers.names),
-        groups=len(view.groups),
-        fragile=sum(group["fragile"] for group in view.groups),
-        formats=_counts(view),
+        layers=found.layers,
+        groups=found.groups,
+        fragile=found.fragile,
+        formats=found.formats,
         evaluations=measured,
         texts=texts,
         text_names={text.id: text.name for text in texts},
@@ -149,13 +148,13 @@ def show_plan(request: Request, plan: Identity, database: DatabaseOf) -> HTMLRes
         names=names,
         own_names=[item for item in names if item.plan == plan],
         pin=pin,
-        kinds=list(dict.fromkeys(choice["kind"] for choice in view.choices)),
+        kinds=found.kinds,
         studio=_studio(facts),
-        page=find_layers(layers, LayerSearch(), limit=_LAYERS),
+        page=page,
         embedded={
             "id": plan,
             "model": {"id": model.id, "name": model.name},
-            "tiles": tiles_json(drawn),
+            "tiles": tiles_json(found.tiles),
             "request": facts.request.model_dump(mode="json", exclude_defaults=True),
             "names": {item.name: item.plan for item in names},
         },
@@ -283,10 +282,3 @@ def _rules(plan: PlanDocument) -> str:
     if limits := plan.budget.model_dump(**options, exclude={*_IN_STUDIO, "context", "batch", "device"}):
         rules["budget"] = limits
     return json.dumps(rules, separators=(",", ":")) if rules else ""
-
-
-def _counts(view: PlanView) -> dict[str, int]:
-    """Layers of each format, the fewest bits first."""
-    counts = Counter(choice["format"] for choice in view.choices)
-    bits = bits_of(counts)
-    return {name: counts[name] for name in sorted(counts, key=lambda name: (bits[name], name))}
