@@ -15,7 +15,7 @@ from planner.schemas.models import Model
 from planner.services.job_drafts import SENSITIVITY
 from planner.storage.job_summaries import LEFT_OUT
 from planner.storage.operating_points import AROUND
-from planner.storage.tables import JobRow, LayerRow, MeasuredFormatRow, PlanRow, ProbeSettingRow
+from planner.storage.tables import JobRow, LayerRow, MeasuredFormatRow, OperatingPointRow, PlanRow, ProbeSettingRow
 
 _LOOKED_AT = 200
 
@@ -84,29 +84,38 @@ def overviews(session: Session, found: Sequence[Model]) -> list[ModelOverview]:
 
 
 def measuring_costs(session: Session, model_id: str) -> dict[str, MeasuringCost]:
-    """What measuring cost by the id of the probe setting, from the newest jobs that succeeded; imports cost nothing."""
+    """What measuring cost by the id of the probe setting, from the newest jobs that succeeded; imports cost nothing.
+
+    Of jobs around one plan, the newest counts.
+    """
     query = select(JobRow.id, JobRow.summary, JobRow.unit_seconds).where(
         JobRow.model_id == model_id,
         JobRow.kind == SENSITIVITY,
         JobRow.state == JobState.SUCCEEDED.value,
         JobRow.unit_seconds > 0.0,
     )
+    around = _settings_around(session, model_id)
     found: dict[str, MeasuringCost] = {}
     for job, summary, seconds in session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)).all():
         peak = summary.get("memory", {}).get("peak_bytes")
-        for setting in settings_of(_with_plan(session, job, summary)):
-            known = found.get(setting.id, MeasuringCost(0.0, 0, None))
+        for setting in around.get(job, ()) if _is_around(summary) else [one.id for one in settings_of(summary)]:
+            known = found.get(setting, MeasuringCost(0.0, 0, None))
             most = max(filter(None, (known.peak_bytes, peak)), default=None)
-            found[setting.id] = MeasuringCost(known.seconds + seconds, known.jobs + 1, most)
+            found[setting] = MeasuringCost(known.seconds + seconds, known.jobs + 1, most)
     return found
 
 
-def _with_plan(session: Session, job: str, summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What names the setting of a job: its summary, or all of it where the plan that it measured around is left out of that."""
-    if AROUND not in summary.get(LEFT_OUT, {}):
-        return summary
-    whole: Mapping[str, Any] = session.scalars(select(JobRow.payload).where(JobRow.id == job)).one()
-    return whole
+def _is_around(summary: Mapping[str, Any]) -> bool:
+    return AROUND in summary or AROUND in summary.get(LEFT_OUT, {})
+
+
+def _settings_around(session: Session, model_id: str) -> dict[str | None, list[str]]:
+    """By job, the setting of what it measured around a plan: summaries leave out plans of many layers."""
+    query = select(OperatingPointRow.job_id, OperatingPointRow.setting_id).where(OperatingPointRow.model_id == model_id)
+    found: dict[str | None, list[str]] = {}
+    for job, setting in session.execute(query):
+        found.setdefault(job, []).append(setting)
+    return found
 
 
 def _overview(model: Model, width: int, probes: Sequence[ProbeAge], plans: int) -> ModelOverview:
