@@ -146,6 +146,6 @@ def get_curves(
 
 @router.get("/{model}/sensitivity", response_model=SensitivityMap)
 def get_sensitivity(model: ModelKey, database: DatabaseOf, probe: ProbeName = None, setting: SettingId = None) -> Response:
-    """The losses of one probe setting by block and kind, experts together, and the layers at either end: for a heat map."""
+    """The losses of one probe setting by block and row, experts together, and the layers at either end: for a heat map."""
     with database.read_session() as session:
         return json_answer(sensitivity_maps.sensitivity_map(session, model, probe=probe, setting=setting))

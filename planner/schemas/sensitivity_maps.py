@@ -20,9 +20,9 @@ class Spread(Schema):
 
 
 class MapTile(TileName):
-    """What the layers of a tile lose. Lists are in the order of `formats`."""
+    """What the layers of a tile lose, of which a setting may have measured some alone. Lists are in the order of `formats`."""
 
-    weights: Annotated[int, Field(description="weights of all its layers")]
+    weights: Annotated[int, Field(description="weights of all its layers, measured or not")]
     loss: Annotated[list[float | None], Field(description="mean over its measured layers; null where none was")]
     standard_error: Annotated[
         list[float | None], Field(description="of that mean, errors of its layers taken as independent; null where unknown")
@@ -30,7 +30,7 @@ class MapTile(TileName):
     bytes: Annotated[
         list[float | None], Field(description="stored bytes of all its layers; null where the format does not store them")
     ]
-    measured: Annotated[list[int], Field(description="layers with a number")]
+    measured: Annotated[list[int], Field(description="how many of its layers have a number")]
     spread: Annotated[list[Spread | None], Field(description="over its layers; null with fewer than two numbers")]
     status: Annotated[
         list[str | None], Field(description="why no layer has a number: no_tokens, non_finite, …; null where one has")

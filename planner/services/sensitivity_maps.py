@@ -71,19 +71,19 @@ def _draw(session: Session, model_id: str, setting_id: str, names: Sequence[str]
     layers = load_layers(session, model_id)
     model = model_tiles(session, model_id, layers)
     curves = load_curves(session, model_id, setting_id, formats, [layer.name for layer in layers])
-    seen = np.flatnonzero((curves.status != "").any(axis=1)).tolist()
-    layers, curves = tuple(layers[i] for i in seen), curves.part(seen, range(len(formats)))
     sizes = _sizes(layers, formats)
     weights = np.array([layer.parameters for layer in layers], dtype=np.int64)
+    seen = (curves.status != "").any(axis=1)
     places: dict[int, list[int]] = {}
     for row, at in enumerate(model.tile[model.places_of(layer.name for layer in layers)].tolist()):
         places.setdefault(at, []).append(row)
     return _Drawn(
-        formats=tuple(_format(fmt, weights, sizes[:, k]) for k, fmt in enumerate(formats)),
-        layers=len(layers),
+        formats=tuple(_format(fmt, weights[seen], sizes[seen, k]) for k, fmt in enumerate(formats)),
+        layers=int(seen.sum()),
         tiles=tuple(
             _tile(model.tiles[at], int(weights[rows].sum()), curves.part(rows, range(len(formats))), sizes[rows])
             for at, rows in sorted(places.items())
+            if seen[rows].any()
         ),
         extremes=tuple(_extremes(layers, model, curves, k, sizes[:, k]) for k in range(len(formats))),
     )
@@ -110,7 +110,7 @@ def _format(fmt: AbstractFormat, weights: NDArray[np.int64], sizes: NDArray[np.f
 
 
 def _tile(tile: LayerTile, weights: int, curves: Curves[AbstractFormat], sizes: NDArray[np.float64]) -> MapTile:
-    """A tile of so many weights; arrays of its layers, of shape (layers, formats)."""
+    """A tile of so many weights; arrays of all its layers, measured or not, of shape (layers, formats)."""
     ordered = np.sort(curves.loss, axis=0)  # NaN is the last
     counts = np.isfinite(curves.loss).sum(axis=0).tolist()
     columns = range(len(counts))

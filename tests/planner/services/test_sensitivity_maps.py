@@ -75,6 +75,25 @@ def test_experts_share_a_tile_with_how_they_lie(database: Database) -> None:
     assert [spread.least, spread.lower, spread.median, spread.upper, spread.greatest] == losses
 
 
+def test_a_tile_that_is_measured_in_part_counts_all_its_layers(database: Database) -> None:
+    described = replace(synthetic.description(name="mix"), layers=tuple(mixture()))
+    part = replace(described, layers=tuple(layer for layer in described.layers if layer.expert in (1, 4) and layer.block == 0))
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        whole = synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+        some = synthetic.add_cells(session, part, synthetic.setting(probe="weight_error"))
+    with database.read_session() as session:
+        all_of_it, found = (sensitivity_map(session, "mix", setting=setting) for setting in (whole, some))
+        cells = curves.get_curves(session, "mix", setting=some, formats=["INT4_G64"]).items
+    (tile,) = found.tiles
+    (own,) = [one for one in all_of_it.tiles if one.pattern == tile.pattern]
+    column = [fmt.name for fmt in found.formats].index("INT4_G64")
+    assert (found.layers, tile.layers, tile.measured[column], own.measured[column]) == (2, 5, 2, 5)
+    assert (tile.name, tile.weights, tile.bytes) == (own.name, own.weights, own.bytes)
+    assert tile.loss[column] == pytest.approx(np.mean([cell.loss or np.nan for cell in cells]))
+    assert len(found.extremes[column].most) == 2
+
+
 def test_the_ends_are_those_of_a_full_sort(database: Database) -> None:
     described = synthetic.description(blocks=6)
     with database.session() as session:
