@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,3 +193,82 @@ def test_older_answers_change_and_tell_nothing(browser: Browser, served: Served)
         assert "too late" not in page.inner_text("body")
         expect(page.locator("#expert option").nth(1)).to_contain_text(".up_proj")
     assert watched.faults == []
+
+
+EXPERTS = 6
+UP_PROJ = "model.layers.0.mlp.experts.{}.up_proj"
+
+
+@pytest.fixture(scope="module")
+def parted(served: Served) -> tuple[str, str, str]:
+    """A mixture measured whole, with one expert of a tile alone, and with two of them; ids of the settings."""
+    described = synthetic.mixture(blocks=2, experts=EXPERTS, name="parted")
+    alone = tuple(layer for layer in described.layers if layer.expert is None or layer.name == UP_PROJ.format(3))
+    two = tuple(layer for layer in described.layers if layer.name in (UP_PROJ.format(1), UP_PROJ.format(4)))
+    database = Database(served.url)
+    with database.session() as session:
+        synthetic.add_model(session, described)
+        text = synthetic.add_calibration(session)
+        whole = synthetic.add_cells(session, described, synthetic.setting(text))
+        kl = synthetic.setting(text, probe="kl")
+        one = synthetic.add_cells(session, replace(described, layers=alone), kl, formats=("INT3_G64", "INT4_G64"), seed=5)
+        some = synthetic.setting(probe="weight_error")
+        pair = synthetic.add_cells(session, replace(described, layers=two), some, formats=("INT4_G64",), seed=9)
+    database.close()
+    return whole, one, pair
+
+
+def loss_of(served: Served, setting: str, layer: str) -> str:
+    asked = {"setting": setting, "layers": layer, "formats": "INT4_G64"}
+    (cell,) = served.client.get("/v1/models/parted/curves", params=asked).json()["items"]
+    return f"{cell['loss']:.3g}"
+
+
+def test_the_curve_of_an_expert_is_its_own_in_each_measurement(
+    watched: Watched, served: Served, parted: tuple[str, str, str]
+) -> None:
+    page, layer = watched.page, UP_PROJ.format(3)
+    whole, one, _ = parted
+    dots = page.locator('#curves g[aria-label="dot"] path')
+    for setting, count, place in ((whole, 7, 2), (one, 2, 1)):
+        if setting == whole:
+            drawn(page, f"/models/parted/sensitivity?setting={setting}&format=INT4_G64&layer={layer}")
+        else:
+            page.locator("[name=setting]").select_option(setting)
+        expect(dots).to_have_count(count)
+        expect(page.locator("#curves-title")).to_have_text(f"Error curve of {layer}")
+        dots.nth(place).hover()
+        tip = page.locator('#curves g[aria-label="tip"] text')
+        said = re.escape(f"{layer}:") + r"\W*" + re.escape(loss_of(served, setting, layer))  # over two lines
+        expect(tip).to_contain_text(re.compile("INT4_G64.*" + said))
+    page.reload()
+    expect(dots).to_have_count(2)
+    page.locator("[name=setting]").select_option(whole)
+    expect(dots).to_have_count(7)
+
+
+def test_a_tile_of_which_some_experts_were_measured_says_so(watched: Watched, parted: tuple[str, str, str]) -> None:
+    page, tile = watched.page, UP_PROJ.format("*")
+    whole, one, pair = parted
+    for setting, count, words in (
+        (one, 1, f"Error curve of {UP_PROJ.format(3)}, the only expert measured"),
+        (pair, 2, "Error curve of up_proj of block 0, 6 experts, 2 of 6 experts measured, their mean"),
+    ):
+        drawn(page, f"/models/parted/sensitivity?setting={setting}&format=INT4_G64&layer={tile}")
+        expect(page.locator("#curves-title")).to_have_text(words)
+        expect(page.locator("#chosen")).to_contain_text(f"up_proj of block 0, 6 experts, {count} of 6 experts measured: ")
+        expect(page.locator("#experts-title")).to_contain_text(f"{count} ")
+    drawn(page, f"/models/parted/sensitivity?setting={one}&format=INT4_G64&layer={UP_PROJ.format(2)}")
+    expect(page.locator("#curves .empty")).to_be_visible()
+    expect(page.locator("#expert option:checked")).to_have_text(f"{UP_PROJ.format(2)} · not measured")
+    page.get_by_label("beside").select_option(whole)
+    expect(page.locator("#agreement")).to_contain_text("5 tiles in INT4_G64")
+    expect(page.locator("#agreement")).to_contain_text("In 1 of them one measurement has more of the experts")
+    watched.refusals = (500,)
+    page.route(f"**/sensitivity?setting={pair}", lambda route: route.fulfill(status=500, json={"detail": "not now"}))
+    page.get_by_label("beside").select_option(pair)
+    expect(page.locator("#notice")).to_have_text("not now")
+    expect(page.locator("#agreement")).to_have_text("")
+    expect(page.locator("#comparison svg")).to_have_count(0)
+    page.get_by_role("button", name="Save parted-comparison as CSV").click()
+    expect(page.locator("#notice")).to_contain_text("no numbers")

@@ -20,11 +20,15 @@ function inCommon(first, second, format) {
     for (const tile of first.tiles) {
       const other = others.get(tile.pattern);
       const [x, y] = [other?.loss[j] ?? null, tile.loss[i]];
-      if (x !== null && y !== null) found.push({ format: name, tile: tile.name, row: tile.row, first: y, second: x });
+      if (x === null || y === null) continue;
+      const [own, its] = [tile.measured[i], other.measured[j]];
+      found.push({ format: name, tile: tile.name, row: tile.row, first: y, second: x, first_layers: own, second_layers: its });
     }
   }
   return found;
 }
+
+const isUneven = (pair) => pair.first_layers !== pair.second_layers;
 
 // Spearman's rank correlation of two columns; null where either has no order.
 function spearman(first, second) {
@@ -75,7 +79,7 @@ export function drawComparison(figure, { first, second, format }) {
     marks: [
       ...(sameUnit && positive.length ? [Plot.line([range, range].map(([low, high], at) => [at ? high : low, at ? high : low]), { stroke: "currentColor", strokeOpacity: 0.4, strokeDasharray: "4 3", className: "equal" })] : []),
       Plot.dot(positive, { x: "second", y: "first", symbol: "row", stroke: "var(--accent)", r: 3.5 }),
-      Plot.tip(positive, Plot.pointer({ x: "second", y: "first", title: (pair) => `${pair.tile}\n${significant(pair.first)} beside ${significant(pair.second)}` })),
+      Plot.tip(positive, Plot.pointer({ x: "second", y: "first", title: (pair) => `${pair.tile}\n${significant(pair.first)} beside ${significant(pair.second)}${isUneven(pair) ? `\nmeans of ${pair.first_layers} and of ${pair.second_layers} experts` : ""}` })),
     ],
   });
   svg.setAttribute("role", "img");
@@ -83,6 +87,12 @@ export function drawComparison(figure, { first, second, format }) {
   figure.replaceChildren(svg);
   const rank = spearman(pairs.map((pair) => pair.first), pairs.map((pair) => pair.second));
   const left = pairs.length - positive.length;
+  const uneven = pairs.filter(isUneven).length;
   const agreement = rank === null ? "there is no order to compare" : `rank correlation ${rank.toFixed(3)}`;
-  return { pairs, words: `${pairs.length} tiles in ${format}: ${agreement} (1: the same order, 0: none).${left ? ` ${left} are not positive and not drawn.` : ""}` };
+  const words = [
+    `${pairs.length} tiles in ${format}: ${agreement} (1: the same order, 0: none).`,
+    left ? `${left} are not positive and not drawn.` : "",
+    uneven ? `In ${uneven} of them one measurement has more of the experts than the other, so their means are of different layers.` : "",
+  ];
+  return { pairs, words: words.filter(Boolean).join(" ") };
 }

@@ -23,9 +23,10 @@ export function pointsOf(tile, map) {
     .sort((a, b) => a.bits - b.bits);
 }
 
-// Draw the curve of `tile`.
-//   points:  of the curve; those of the tile unless others are given (a single expert)
-export function drawCurves(figure, { map, tile, points = pointsOf(tile, map), title }) {
+// Draw the curve of a tile, or of one of its experts.
+//   tile:   as in the map, or with the numbers of the expert alone
+//   points: of the curve, by pointsOf
+export function drawCurves(figure, { map, tile, points, title }) {
   if (points.length === 0) {
     const empty = document.createElement("p");
     empty.className = "empty";

@@ -33,6 +33,27 @@ export function listExperts(select, { cells, chosen, unit }) {
   const ordered = [...cells].sort((a, b) => (b.loss ?? -1) - (a.loss ?? -1));
   const all = new Option("all of them, their mean", "");
   const options = ordered.map((cell) => new Option(`${cell.layer} · ${cell.loss === null ? cell.status : `${measured(cell.loss)} ${unit}`}`, cell.layer));
-  select.replaceChildren(all, ...options);
+  const isOffered = chosen === null || cells.some((cell) => cell.layer === chosen);
+  select.replaceChildren(all, ...options, ...(isOffered ? [] : [new Option(`${chosen} · not measured`, chosen)]));
   select.value = chosen ?? "";
+}
+
+// One expert as if it were a tile. Experts of a tile have one shape, so each has its share of the bytes.
+//   cells: of this expert, in any formats
+export function tileOfExpert(tile, { map, layer, cells }) {
+  const byFormat = new Map(cells.map((cell) => [cell.format, cell]));
+  const each = (field) => map.formats.map(({ name }) => byFormat.get(name)?.[field] ?? null);
+  const loss = each("loss");
+  return {
+    ...tile,
+    name: layer,
+    layers: 1,
+    weights: tile.weights / tile.layers,
+    bytes: tile.bytes.map((size) => (size === null ? null : size / tile.layers)),
+    loss,
+    standard_error: each("standard_error"),
+    status: each("status"),
+    measured: loss.map((value) => (value === null ? 0 : 1)),
+    spread: loss.map(() => null),
+  };
 }

@@ -15,11 +15,15 @@ const blockOf = (tile) => (tile.block === null ? OUTSIDE : tile.block);
 export function describe(tile, at, unit) {
   const size = tile.bytes[at] === null ? "" : `, ${bytes(tile.bytes[at])}`;
   if (tile.loss[at] === null) return `${tile.name}: no number (${tile.status[at] ?? "not measured"})${size}`;
-  const mean = tile.layers === 1 ? "" : "mean ";
+  const part = partOf(tile, tile.measured[at]);
+  const mean = tile.measured[at] === 1 ? "" : "mean ";
   const spread = tile.spread[at];
   const range = spread === null ? "" : `, from ${measured(spread.least)} to ${measured(spread.greatest)}`;
-  return `${tile.name}: ${mean}${measured(tile.loss[at], tile.standard_error[at])} ${unit}${range}${size}`;
+  return `${tile.name}${part && `, ${part}`}: ${mean}${measured(tile.loss[at], tile.standard_error[at])} ${unit}${range}${size}`;
 }
+
+// That so many experts of a tile have a number, where others have none.
+export const partOf = (tile, count) => (count === tile.layers ? "" : `${count} of ${tile.layers} experts measured`);
 
 // Both ends of a scale, and the powers of ten that are not close to them.
 function ticksOf([least, greatest]) {

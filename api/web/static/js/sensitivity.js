@@ -2,9 +2,10 @@
 
 import { drawComparison } from "./comparison.js";
 import { drawCurves, pointsOf } from "./error_curves.js";
-import { drawExperts, listExperts } from "./experts.js";
-import { describe, drawHeatMap } from "./heat_map.js";
+import { drawExperts, listExperts, tileOfExpert } from "./experts.js";
+import { describe, drawHeatMap, partOf } from "./heat_map.js";
 import { fillRanks } from "./layer_ranks.js";
+import { patternOf, plainName } from "./patterns.js";
 import { offerSaving } from "./saving.js";
 import { ask, tell } from "./service.js";
 
@@ -60,22 +61,46 @@ const tileOf = (pattern) => map.tiles.find((item) => item.pattern === pattern);
 
 function choose(next, nextExpert = null) {
   tile = next;
-  expert = nextExpert;
+  expert = tile.layers > 1 ? nextExpert : null;
   heat.mark(tile);
   byId("chosen").textContent = describe(tile, at, map.unit);
   byId("experts-part").hidden = tile.layers === 1;
   cells = [];
   remember();
-  if (expert === null) drawCurve(pointsOf(tile, map));
+  if (expert === null) drawCurve(tile);
   if (tile.layers > 1) showExperts();
   drawn();
 }
 
-function drawCurve(points) {
-  curve = points;
-  const title = expert ?? (tile.layers === 1 ? tile.pattern : `${tile.name}, their mean`);
+// The curve of the tile, or of one of its experts with its own numbers.
+function drawCurve(own) {
+  curve = pointsOf(own, map);
+  const title = curveTitle();
   byId("curves-title").textContent = `Error curve of ${title}`;
-  drawCurves(byId("curves"), { map, tile, points, title });
+  drawCurves(byId("curves"), { map, tile: own, points: curve, title });
+}
+
+function curveTitle() {
+  if (expert !== null) return expert;
+  if (tile.layers === 1) return plainName(tile.pattern);
+  const count = Math.max(...tile.measured);
+  const only = count === 1 ? cells.find((cell) => cell.loss !== null) : undefined;
+  if (only) return `${only.layer}, the only expert measured`;
+  return [tile.name, partOf(tile, count), count > 1 ? "their mean" : ""].filter(Boolean).join(", ");
+}
+
+// What was asked for cannot be shown: nothing older stands in its place.
+function clearExperts() {
+  cells = [];
+  for (const id of ["experts", "expert"]) byId(id).replaceChildren();
+  byId("experts-title").textContent = "Experts";
+  if (expert !== null) clearCurve();
+}
+
+function clearCurve() {
+  curve = [];
+  byId("curves-title").textContent = `Error curve of ${expert}`;
+  byId("curves").replaceChildren();
 }
 
 async function showExperts() {
@@ -90,9 +115,12 @@ async function showExperts() {
     byId("experts-title").textContent = `${cells.length} experts of this tile in ${format}`;
     redrawExperts();
     if (expert !== null) await showExpert(expert);
+    else if (Math.max(...tile.measured) === 1) drawCurve(tile); // now the expert has a name
     drawn();
   } catch (error) {
-    if (!isOld()) tell(error.message);
+    if (isOld()) return;
+    clearExperts();
+    tell(error.message);
   }
 }
 
@@ -109,20 +137,20 @@ async function showExpert(layer) {
   redrawExperts();
   remember();
   if (expert === null) {
-    drawCurve(pointsOf(tile, map));
+    drawCurve(tile);
     return;
   }
   const isOld = () => map !== ownMap || tile !== ownTile || expert !== layer;
   try {
-    const query = new URLSearchParams({ setting: map.setting.id, layers: layer });
+    const query = new URLSearchParams({ setting: map.setting.id, layers: patternOf(layer) });
     const found = await ask(path(`curves?${query}`));
     if (isOld()) return;
-    const losses = new Map(found.items.map((cell) => [cell.format, cell]));
-    const own = { ...tile, layers: 1, loss: map.formats.map(({ name }) => losses.get(name)?.loss ?? null), standard_error: map.formats.map(({ name }) => losses.get(name)?.standard_error ?? null) };
-    drawCurve(pointsOf(own, map));
+    drawCurve(tileOfExpert(tile, { map, layer, cells: found.items }));
     drawn();
   } catch (error) {
-    if (!isOld()) tell(error.message);
+    if (isOld()) return;
+    clearCurve();
+    tell(error.message);
   }
 }
 
@@ -146,8 +174,7 @@ async function compare() {
   remember();
   saveComparison.hidden = other.value === "";
   if (!other.value) {
-    byId("comparison").replaceChildren();
-    byId("agreement").textContent = "";
+    clearComparison();
     return;
   }
   const [first, format, wanted] = [map, map.formats[at].name, other.value];
@@ -160,8 +187,16 @@ async function compare() {
     byId("agreement").textContent = found.words;
     drawn();
   } catch (error) {
-    if (!isOld()) tell(error.message);
+    if (isOld()) return;
+    clearComparison();
+    tell(error.message);
   }
+}
+
+function clearComparison() {
+  pairs = [];
+  byId("comparison").replaceChildren();
+  byId("agreement").textContent = "";
 }
 
 async function show(setting, format) {
