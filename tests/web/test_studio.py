@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.api.serving import Served, serve
 from tests.web.chromium import Watched, watched_page
@@ -217,3 +217,32 @@ def test_a_menu_without_a_format_is_the_whole_menu(watched: Watched) -> None:
     page.evaluate("document.querySelector('#formats').closest('details').open = true")
     after(page, "click", "#formats input[value='INT4_G64']")
     assert page.locator("#formats input:checked").count() == 8
+
+
+def test_a_refused_curve_is_not_asked_again_and_wipes_no_other_notice(watched: Watched) -> None:
+    page, answers = watched.page, [422, 503, 200]
+    watched.refusals = (422, 503)
+    asked: list[int] = []
+
+    def answer(route: Route) -> None:
+        asked.append(answers[len(asked)])
+        if asked[-1] == 200:
+            route.continue_()
+        else:
+            route.fulfill(status=asked[-1], json={"detail": f"status {asked[-1]}"})
+
+    page.route("**/v1/frontiers", answer)
+    opened(page, "?effective_bits=4.5")
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("status 422")
+    for _ in range(3):
+        after(page, "press", "#slider", "ArrowRight")
+    assert asked == [422]
+    expect(notice).to_contain_text("status 422")
+    after(page, "select_option", "#runtime", "vllm")  # another question
+    expect(notice).to_contain_text("status 503")
+    page.evaluate("document.querySelector('#notice').textContent = 'something else'")
+    after(page, "press", "#slider", "ArrowRight")
+    page.wait_for_selector("body[data-frontier]")
+    assert asked == answers
+    expect(notice).to_have_text("something else")

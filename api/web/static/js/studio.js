@@ -19,6 +19,7 @@ const PREVIEW_SECONDS = 0.4; // of the solver; what it has by then is shown with
 const BUSY_AFTER = 250; // milliseconds until a plan that takes its time is said to be under way
 const SLOW = 120; // milliseconds of a plan from which one is asked for where the hand rests, not at every move
 const REST = 100; // milliseconds without a move
+const PASSING = [0, 429, 503]; // no answer, or a busy service: the same question may be answered later
 
 const element = (id) => document.getElementById(id);
 const controls = embedded("controls");
@@ -29,7 +30,8 @@ let share = null; // where the budget stood in its range, for a unit whose range
 let taken = 0; // milliseconds that the last plan took
 let resting = null; // timer of a hand or a key that may have come to rest
 let tiles = [];
-let shownQuestion = null; // whose frontier is drawn
+let shownQuestion = null; // whose frontier is drawn, or was refused
+let curveProblem = ""; // what is told of it
 let drawingCurve = new AbortController(); // of the request for it
 let frontier = [];
 let drawings = 0;
@@ -37,7 +39,7 @@ let keeping = false; // a plan is being stored
 
 const range = makeRange({ slider: element("slider"), amount: element("amount"), least: element("least"), most: element("most"), changed: moved });
 const board = makeControls(controls, state, { changed: rethink, measureAnew });
-const strip = drawStrip(element("strip"), { label: "Bits of each layer, by block and kind", onPick: pick });
+const strip = drawStrip(element("strip"), { onPick: pick });
 const beside = makeBeside(element("beside"));
 const replan = askLatest(preview, show, refuse);
 
@@ -168,7 +170,7 @@ async function drawFrontier() {
   drawingCurve.abort();
   drawingCurve = new AbortController();
   frontier = [];
-  tell("");
+  tellOfCurve("");
   beside.draw(plan, frontier);
   try {
     const found = await ask("/v1/frontiers", { method: "POST", body, signal: drawingCurve.signal, harmless: true });
@@ -179,9 +181,15 @@ async function drawFrontier() {
     document.body.dataset.frontier = String(frontier.length);
   } catch (error) {
     if (key !== shownQuestion) return;
-    shownQuestion = null; // the next plan asks again
-    tell(`The curve of all budgets could not be drawn: ${error.message}`);
+    if (PASSING.includes(error.status)) shownQuestion = null; // the next plan asks again
+    tellOfCurve(`The curve of all budgets could not be drawn: ${error.message}`);
   }
+}
+
+// A notice of something else stays until it is told otherwise.
+function tellOfCurve(problem) {
+  if (problem || element("notice").textContent === curveProblem) tell(problem);
+  curveProblem = problem;
 }
 
 // A refused question leaves the last picture, faint, with the words of the service and what would repair it.
