@@ -103,3 +103,29 @@ def test_the_ends_of_the_range_are_keys_too(watched: Watched, served: Served) ->
     for key, end in (("Home", "least"), ("End", "most"), ("Home", "least")):
         page.keyboard.press(key)
         shown(page, int(limit[end]))
+
+
+def test_a_question_that_was_given_up_may_be_asked_again(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/sign-in")
+    asked = page.evaluate(
+        """async () => {
+          const { askLatest } = await import("/static/js/latest.js");
+          const asked = [];
+          const answer = (question, signal) => {
+            asked.push(question);
+            return new Promise((done, given) => {
+              signal.addEventListener("abort", () => given(new DOMException("", "AbortError")));
+              setTimeout(done, 20, question);
+            });
+          };
+          return new Promise((done) => {
+            setTimeout(done, 1000, asked);
+            const ask = askLatest(answer, (found) => done([...asked, `answered ${found}`]), done);
+            ask("first");
+            ask("second", { urgent: true });
+            ask("first", { once: true });
+          });
+        }"""
+    )
+    assert asked == ["first", "first", "answered first"]

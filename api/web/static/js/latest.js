@@ -37,6 +37,8 @@ export function askLatest(answer, onAnswer, onProblem) {
       return;
     }
     waiting = question;
-    if (urgent) running.abort();
+    if (!urgent) return;
+    newest = null; // nobody is told its answer
+    running.abort();
   };
 }
