@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import delete, update
 
 from planner.storage.database import Database
@@ -214,6 +214,34 @@ def test_a_measurement_says_what_it_would_be_before_it_starts(watched: Watched, 
     form.get_by_role("checkbox", name="NVFP4").check()
     form.get_by_label("measure again").check()
     expect(forecast).to_contain_text("The same job is queued already; starting leads to it.")
+
+
+def test_a_start_under_way_is_not_offered_again(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/jobs#measure")
+    form = page.locator("#measure-form")
+    form.get_by_label("Model").select_option(label="toy")
+    button = form.get_by_role("button", name="Start measuring")
+    starts: list[Route] = []
+    page.route("**/v1/jobs", lambda route: starts.append(route))  # noqa: PLW0108  (playwright marks its handlers)
+    form.get_by_label("Probe").select_option("weight_error")
+    page.wait_for_selector("#measure-form[data-forecast=told]")
+    form.get_by_label("measure again").check()  # a forecast is due
+    with page.expect_request("**/v1/jobs"):
+        button.click()
+    form.get_by_label("measure again").uncheck()
+    page.wait_for_timeout(400)
+    expect(button).to_be_disabled()
+    page.evaluate("document.querySelector('#measure-form').requestSubmit()")
+    watched.refusals = (409,)
+    starts[0].fulfill(status=409, json={"detail": "not now"})
+    expect(form.locator("[data-forecast]")).to_have_text("not now")
+    expect(button).to_be_enabled()
+    assert len(starts) == 1
+    page.evaluate("document.querySelectorAll('#formats input:checked').forEach((box) => { box.checked = false; })")
+    page.evaluate("document.querySelector('#measure-form').requestSubmit()")
+    expect(form.locator("[data-forecast]")).to_have_text("Choose at least one format.")
+    assert len(starts) == 1
 
 
 def test_a_text_of_ones_own_is_measured_on(watched: Watched, served: Served, worker: str) -> None:

@@ -15,6 +15,7 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
   const button = form.querySelector("button[type=submit]");
   let waiting;
   let asked;
+  let starting = false; // its request is under way: no forecast offers the button meanwhile
   const say = (className, text) => {
     line.className = `forecast ${className}`;
     line.textContent = text;
@@ -41,16 +42,28 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
   const part = form.closest("details");
   const soon = () => {
     clearTimeout(waiting);
+    if (starting) return;
     delete form.dataset.forecast;
     if (part.open) waiting = setTimeout(forecast, PAUSE);
   };
   form.addEventListener("input", soon);
   part.addEventListener("toggle", soon);
   window.addEventListener("pageshow", (event) => {
-    if (event.persisted) soon(); // come back to: the forecast offers the button again
+    if (!event.persisted) return;
+    starting = false; // come back to: the forecast offers the button again
+    soon();
   });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (starting) return;
+    const { missing } = request();
+    if (missing !== undefined) {
+      say("problem", missing);
+      return;
+    }
+    starting = true;
+    clearTimeout(waiting);
+    asked?.abort();
     button.disabled = true;
     try {
       await prepare();
@@ -59,6 +72,7 @@ function attend(form, { request, forecastPath, prepare = async () => {} }) {
       location.assign(`/jobs/${job.id}`);
     } catch (error) {
       say("problem", error.message);
+      starting = false;
       button.disabled = false; // else the page is being left: a second press would start it again
     }
   });
