@@ -387,3 +387,16 @@ def test_the_curve_of_an_older_question_is_given_up(watched: Watched) -> None:
     with page.expect_event("requestfailed", lambda request: request == held[0].request):
         page.select_option("#runtime", "vllm")
     page.wait_for_selector("body[data-frontier]")
+
+
+def test_a_plan_page_that_is_come_back_to_offers_its_buttons_again(watched: Watched, kept: Kept) -> None:
+    page, plan = watched.page, kept.plans[0]
+    opened(page, f"/plans/{plan}")
+    held: list[Route] = []
+    page.route("**/retarget", lambda route: held.append(route))  # noqa: PLW0108  (as above)
+    button = page.locator("button.retarget").first
+    with page.expect_request("**/retarget"):
+        button.click()
+    expect(button).to_be_disabled()
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(button).to_be_enabled()

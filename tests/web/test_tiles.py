@@ -1,7 +1,9 @@
 """Tiles in the browser: all pictures have the same rows, layers of one kind are tiles apart, a pin meets its tile alone."""
 
+import glob
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ MIXED_ROWS = [
     *(f"experts.{kind}" for kind in ("gate_proj", "up_proj", "down_proj")),
 ]
 EXPERTS = 4
+ODD = "model.layers.0.self_attn[a].q*?_proj"
+"""A name that would mean other layers if it were read as a pattern."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         with database.session() as session:
             synthetic.add_model(session, described)
             synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    odd = synthetic.description(blocks=1, name="odd", head=False)
+    renamed = replace(odd, layers=(replace(odd.layers[0], name=ODD), *odd.layers[1:]))
+    with database.session() as session:
+        synthetic.add_model(session, renamed)
+        synthetic.add_cells(session, renamed, synthetic.setting(synthetic.add_calibration(session)))
     database.close()
     with serve_database(folder, url) as running:
         yield running
@@ -151,3 +160,23 @@ def test_arrows_cross_what_a_block_does_not_have(watched: Watched) -> None:
         "aria-label"
     )
     expect(page.locator("#strip g.tile:focus title")).to_contain_text("shared_expert.gate_proj of block 1:")
+
+
+def test_a_name_with_wildcards_is_a_name(watched: Watched, served: Served) -> None:
+    page = watched.page
+    page.goto(f"/plans/{kept(served, model='odd')['id']}")
+    page.locator("#strip g.tile").first.click()
+    expect(page.locator("#explanation")).to_have_attribute("data-layer", ODD)
+    expect(page.locator("#explanation h3")).to_contain_text(f"{ODD}: ")
+    page.click("#explanation .shut")
+    page.locator("#layers button.explain").filter(has_text="q*?_proj").click()
+    expect(page.locator("#explanation h3")).to_contain_text(f"{ODD}: ")
+    opened(page, f"/models/odd/sensitivity?format=INT4_G64&layer={glob.escape(ODD).replace('?', '%3F')}")
+    expect(page.locator("#curves-title")).to_have_text(f"Error curve of {ODD}")
+    names = [ODD, "plain", "]a[", "[!x]", "[[]"]
+    both = """async (names) => {
+      const { patternOf, plainName } = await import("/static/js/patterns.js");
+      return names.map((name) => [patternOf(name), plainName(patternOf(name))]);
+    }"""
+    assert page.evaluate(both, names) == [[glob.escape(name), name] for name in names]
+    assert page.evaluate(both, ["x.[0-9]*.y"])[0][1] == "x.[0-9]*.y"

@@ -1,5 +1,6 @@
 // Why a layer of a stored plan has its format: what else it could have, what that would cost, what closes formats to it.
 
+import { patternOf } from "/static/js/patterns.js";
 import { ask } from "/static/js/service.js";
 import { bytes, measured, significant } from "/static/js/words.js";
 
@@ -18,8 +19,7 @@ export async function explain(panel, plan, layer) {
   if (!panel.contains(document.activeElement)) opener = document.activeElement;
   let found;
   try {
-    // names are taken as patterns: a bracket would begin a set of characters
-    found = await ask(`/v1/plans/${plan}/explain?limit=1&layer=${encodeURIComponent(layer.replaceAll("[", "[[]"))}`, { signal });
+    found = await ask(`/v1/plans/${plan}/explain?limit=1&layer=${encodeURIComponent(patternOf(layer))}`, { signal });
   } catch (error) {
     if (signal.aborted) return;
     panel.replaceChildren(shut(panel), element("p", error.message, { className: "problem" }));

@@ -2,6 +2,7 @@
 
 import { asCurl, offerCopy } from "/static/js/curl.js";
 import { explain } from "/static/js/explanation.js";
+import { plainName } from "/static/js/patterns.js";
 import { keepReasons } from "/static/js/retarget_reasons.js";
 import { offerSaving } from "/static/js/saving.js";
 import { ask, askFile, embedded, submit, tell } from "/static/js/service.js";
@@ -15,7 +16,7 @@ const here = `/v1/plans/${plan.id}`;
 // A tile is one layer, which is explained, or the experts of a block, which the table lists.
 function pick(tile) {
   if (tile.layers === 1) {
-    explain(at("explanation"), plan.id, tile.pattern);
+    explain(at("explanation"), plan.id, plainName(tile.pattern));
     return;
   }
   const search = at("layer-search");
@@ -43,7 +44,9 @@ async function act(problem, work, next) {
   }
 }
 window.addEventListener("pageshow", (event) => {
-  if (event.persisted) acting = false; // come back to
+  if (!event.persisted) return; // come back to
+  acting = false;
+  for (const button of document.querySelectorAll("button.retarget")) button.disabled = false;
 });
 
 function listenToNames() {
