@@ -4,6 +4,7 @@ What other libraries log by ``logging`` (the web server, drivers) comes out in t
 ``planner.redaction``.
 """
 
+import asyncio
 import logging
 import sys
 import threading
@@ -64,9 +65,15 @@ def configure_service_logs(settings: Settings) -> None:
     configure_logs(settings.log_level, form=settings.log_format, secrets=settings.secrets)
     for name in _SERVER_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
+        logging.getLogger(name).addFilter(_is_news)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not the traceback of an answer that a server which stops has cancelled: how many it cancels, it says before."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _rendering(form: LogFormat) -> list[Processor]:

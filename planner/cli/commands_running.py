@@ -3,10 +3,11 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +16,9 @@ from planner.cli.reporting import AsJson, out, show_json, show_table
 from planner.cli.workspace import open_database, operations, settings
 from planner.logs import configure_service_logs
 from planner.settings import Settings
+
+ANSWER_SECONDS: Final = 10
+"""What a service that stops gives the answers it has begun: clients that do not read have no more."""
 
 
 def serve(
@@ -36,16 +40,17 @@ def serve(
     configure_service_logs(settings())
     out.print(f"bitplan on http://{host}:{port}/ (documentation at /docs), database {database!r}", markup=False, highlight=False)
     signal.signal(signal.SIGTERM, _leave)  # which uvicorn raises again once it has stopped
-    with supervised_worker(settings(), enabled=not no_worker):
-        _answer(host, port, processes)
+    with supervised_worker(settings(), enabled=not no_worker) as beside:
+        _answer(host, port, processes, on_stop=None if beside is None else beside.begin_to_stop)
 
 
-def _answer(host: str, port: int, processes: int) -> None:
-    """Serve until a signal says stop."""
+def _answer(host: str, port: int, processes: int, *, on_stop: Callable[[], None] | None) -> None:
+    """Serve until a signal says stop, which is passed on at once."""
     import uvicorn
     from uvicorn.config import STARTUP_FAILURE
 
     from planner.cli.processes import PATIENCE_SECONDS, Processes
+    from planner.cli.server import Server
 
     config = uvicorn.Config(
         "api.process:create_process_app",
@@ -56,11 +61,12 @@ def _answer(host: str, port: int, processes: int) -> None:
         loop="asyncio",
         http="httptools",
         timeout_worker_healthcheck=PATIENCE_SECONDS,
+        timeout_graceful_shutdown=ANSWER_SECONDS,
         log_config=None,
         access_log=False,
     )
     if processes == 1:
-        server = uvicorn.Server(config)
+        server = Server(config, on_stop=on_stop)
         with suppress(KeyboardInterrupt):
             server.run()
         if not server.started:
@@ -71,7 +77,7 @@ def _answer(host: str, port: int, processes: int) -> None:
             shared = ends.enter_context(dealt_port(host, port))
         except OSError as error:
             sys.exit(f"bitplan cannot listen on {host}, port {port}: {error.strerror or error}; name another --port")
-        Processes(config, [shared or config.bind_socket()]).run()
+        Processes(config, [shared or config.bind_socket()], on_stop=on_stop).run()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Final
 
 from planner.errors import PlannerError
 from planner.logs import configure_service_logs
@@ -9,6 +10,9 @@ from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.clerk import Clerk, give_way
 from planner.worker.parent import follow_parent
+
+GRACE_SECONDS: Final = 20.0
+"""Beside a service a step that has not ended by then is given back: before the service's own patience with it is over."""
 
 
 def work(parent_pid: int | None) -> None:
@@ -35,5 +39,6 @@ def work(parent_pid: int | None) -> None:
     worker = make_worker(database, settings, clerk=Clerk())
     worker.stop_on_signals()
     if parent_pid is not None:  # beside a service people come first
+        worker.grace_seconds = GRACE_SECONDS
         give_way(settings.worker_niceness)
     worker.run()

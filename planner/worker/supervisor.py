@@ -21,13 +21,13 @@ _log = structlog.get_logger(__name__)
 class Supervisor:
     """Runs a command again whenever it ends, after a wait that doubles while it keeps dying young."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, grace_seconds: float = 35.0) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, grace_seconds: float = 25.0) -> None:
         """A supervisor that has started nothing yet.
 
         Args:
             command: the program and its arguments.
             environment: its environment; secrets travel here, where other users cannot read them.
-            grace_seconds: patience between SIGTERM and SIGKILL in ``stop``.
+            grace_seconds: patience between SIGTERM and SIGKILL.
         """
         self.command = list(command)
         self.environment = dict(environment)
@@ -36,6 +36,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._supervise, name="bitplan-supervisor", daemon=True)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._kill_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -47,17 +48,24 @@ class Supervisor:
         """Start the command and watch it."""
         self._thread.start()
 
+    def begin_to_stop(self) -> None:
+        """Stop watching and send the command SIGTERM, without waiting for it; the grace begins."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._stopping.set()
+            self._kill_at = time.monotonic() + self.grace_seconds
+            if self._process is not None:
+                self._process.terminate()
+
     def stop(self) -> None:
         """Stop watching, then the command: SIGTERM, and SIGKILL when the grace is over."""
-        self._stopping.set()
-        with self._lock:
-            process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
+        self.begin_to_stop()
+        if self._process is not None:
             try:
-                process.wait(self.grace_seconds)
+                self._process.wait(max(0.0, self._kill_at - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                self._process.kill()
         self._thread.join()
 
     def _supervise(self) -> None:

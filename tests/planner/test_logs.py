@@ -1,5 +1,6 @@
 """Logs: one form for everything, and no secret in it."""
 
+import asyncio
 import json
 import logging
 import os
@@ -39,6 +40,14 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_cancelled_answer_is_no_news(written: Written) -> None:
+    configure_service_logs(Settings(log_level="INFO"))
+    for error in (asyncio.CancelledError(), ValueError("news")):
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
+    (line,) = lines(written())
+    assert "news" in line["exception"]
 
 
 def test_everything_comes_out_as_json_lines(written: Written) -> None:

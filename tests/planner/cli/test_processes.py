@@ -14,7 +14,7 @@ from planner.cli import processes
 from planner.cli.processes import Processes
 
 PATIENCE_SECONDS = 30
-CONFIG = Config("none", workers=2)
+CONFIG = Config("none", workers=2, log_config=None)
 
 
 class Sleeper:
@@ -59,7 +59,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     made = Processes(CONFIG, [])
     made.processes = [sleeping(), sleeping()]
     yield made
-    for process in made.processes:
+    for process in (*made.processes, *(process for process, _ in made._leaving), *filter(None, [coming(made)])):
         process.kill()
         process.join()
         process.child_conn.close()
@@ -106,3 +106,83 @@ def test_a_process_that_is_stopped_ends_with_the_others(supervisor: Processes) -
     supervisor.terminate_all()
     supervisor.join_all()
     assert stopped.exitcode == other.exitcode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_no_process_is_started_while_the_service_stops(supervisor: Processes, told: bool) -> None:
+    first, second = supervisor.processes
+    if told:
+        supervisor.should_exit.set()
+    else:  # the signal of a terminal reaches the processes as well
+        supervisor.signal_queue.append(signal.SIGINT)
+    first.process.kill()
+    first.join()
+    supervisor.restart_all()
+    supervisor.keep_subprocess_alive()
+    assert supervisor.processes == [first, second]
+    assert coming(supervisor) is None
+
+
+def coming(supervisor: Processes) -> Process | None:
+    return supervisor._next[0] if supervisor._next else None
+
+
+def become_ready(process: Process | None) -> None:
+    assert process is not None
+    process.child_conn.send(True)
+
+
+def test_processes_are_replaced_one_after_the_other_though_one_of_them_is_stopped(supervisor: Processes) -> None:
+    stopped, other = supervisor.processes
+    assert stopped.pid is not None
+    os.kill(stopped.pid, signal.SIGSTOP)
+    supervisor.handle_hup()
+    for old in (stopped, other):
+        supervisor.keep_subprocess_alive()
+        assert old in supervisor.processes
+        become_ready(coming(supervisor))
+        supervisor.keep_subprocess_alive()
+        assert old not in supervisor.processes
+    supervisor.keep_subprocess_alive()
+    assert coming(supervisor) is None
+    assert len(supervisor.processes) == 2
+    supervisor.join_all()
+    assert stopped.exitcode == other.exitcode == -signal.SIGTERM
+
+
+def test_processes_stay_if_the_next_one_is_not_ready_in_time(supervisor: Processes) -> None:
+    there = list(supervisor.processes)
+    supervisor.handle_hup()
+    supervisor.keep_subprocess_alive()
+    late = coming(supervisor)
+    assert late is not None
+    supervisor._next = late, 0.0
+    for _ in range(2):
+        supervisor.keep_subprocess_alive()
+        assert coming(supervisor) is None
+    assert supervisor.processes == there
+    assert late.exitcode == -signal.SIGKILL
+
+
+def test_a_process_more_and_one_less_wait_for_nobody(supervisor: Processes) -> None:
+    supervisor.handle_ttin()
+    added = supervisor.processes[-1]
+    assert len(supervisor.processes) == 3
+    assert added.pid is not None
+    os.kill(added.pid, signal.SIGSTOP)
+    for left in (2, 1, 1):
+        supervisor.handle_ttou()
+        assert len(supervisor.processes) == left
+    supervisor.join_all()
+    assert added.exitcode == -signal.SIGTERM
+
+
+def test_a_process_that_does_not_end_is_killed(supervisor: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Process, "terminate", lambda _process: None)
+    monkeypatch.setattr(processes, "LEAVE_SECONDS", 0)
+    told: list[str] = []
+    supervisor._on_stop = lambda: told.append("to stop")
+    supervisor.terminate_all()
+    supervisor.join_all()
+    assert {process.exitcode for process in supervisor.processes} == {-signal.SIGKILL}
+    assert told == ["to stop"]

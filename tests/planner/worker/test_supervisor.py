@@ -79,6 +79,19 @@ def test_a_process_that_does_not_listen_is_killed_when_the_grace_is_over(tmp_pat
     assert is_gone(pid)
 
 
+def test_the_grace_begins_when_it_begins_to_stop(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    supervisor = Supervisor([sys.executable, "-c", STUBBORN, str(ready)], os.environ, grace_seconds=0.0)
+    supervisor.start()
+    wait(ready.exists)
+    supervisor.begin_to_stop()
+    assert supervisor.pid is not None  # it was told, and is not waited for
+    supervisor.grace_seconds = 2 * PATIENCE_SECONDS
+    supervisor.begin_to_stop()
+    supervisor.stop()
+    assert supervisor.pid is None
+
+
 def test_a_child_stops_when_its_parent_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE)
     assert parent.stdout is not None
