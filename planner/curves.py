@@ -35,7 +35,12 @@ class Curves(Generic[FormatT]):
     @property
     def bytes(self) -> int:
         """Memory of the arrays."""
-        return self.loss.nbytes + self.standard_error.nbytes + self.status.nbytes
+        return self.loss.nbytes + self.standard_error.nbytes + self.status_bytes
+
+    @property
+    def status_bytes(self) -> int:
+        """Memory of the statuses alone."""
+        return self.status.itemsize if self.status.strides == (0, 0) else self.status.nbytes
 
     def freeze(self) -> None:
         """Make the arrays read-only, here and in every part that is taken from now on."""
@@ -43,7 +48,9 @@ class Curves(Generic[FormatT]):
             array.setflags(write=False)
 
     def packed(self) -> "Curves[FormatT]":
-        """The same curves with shorter texts of the statuses, where none needs the longest."""
+        """The same curves with shorter texts of the statuses, where none needs the longest; one text if all are alike."""
+        if self.status.size and (self.status == self.status.flat[0]).all():
+            return replace(self, status=np.broadcast_to(self.status.flat[0], self.status.shape))
         if (self.status == CellStatus.UNSUPPORTED_SHAPE).any():
             return self
         return replace(self, status=self.status.astype(f"<U{_USUAL}"))

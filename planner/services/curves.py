@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from planner.schemas.curves import CellDocument, CurvesDocument, ProbeSettingDoc
 from planner.services.expected_curves import expected_curves
 from planner.services.planning_inputs import find_model, load_layers, trust
 from planner.storage.cells import load_curves, measured_formats
+from planner.storage.database import Database
 from planner.storage.drifts import load_cell_drifts
 from planner.storage.tables import CellRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.checkpoint.description import Layer
@@ -23,6 +25,7 @@ from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.probe_facts import is_ranking
 
+_COUNT_BYTES: Final = 200
 CSV_COLUMNS = ("layer", "kind", "block", "format", "status", "loss", "standard_error", "drift")
 
 
@@ -168,15 +171,25 @@ def _number(value: float) -> float | None:
 
 def _settings(session: Session, model: ModelRow) -> list[ProbeSettingDocument]:
     by_setting: dict[str, list[MeasuredFormatRow]] = {}
-    for measured in measured_formats(session, model.id):
+    known = measured_formats(session, model.id)
+    for measured in known:
         by_setting.setdefault(measured.setting_id, []).append(measured)
-    numbers = [measured.id for group in by_setting.values() for measured in group]
-    counted = select(CellRow.measured_format_id, func.count(), func.count(CellRow.loss))
-    counted = counted.where(CellRow.measured_format_id.in_(numbers)).group_by(CellRow.measured_format_id)
-    counts = {number: (cells, with_number) for number, cells, with_number in session.execute(counted)}
+    counts = Database.of(session).memory.recall(
+        ("cell counts", model.id),
+        lambda: _counts(session, [measured.id for measured in known]),
+        size=lambda made: _COUNT_BYTES * len(made),
+        version=tuple((measured.id, measured.measured_at) for measured in known),
+    )
     rows = session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id.in_(by_setting)))
     items = [_setting_document(row, by_setting[row.id], counts) for row in rows]
     return sorted(items, key=lambda item: item.age_seconds)
+
+
+def _counts(session: Session, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Cells of measured formats, and how many of them have a number."""
+    counted = select(CellRow.measured_format_id, func.count(), func.count(CellRow.loss))
+    counted = counted.where(CellRow.measured_format_id.in_(numbers)).group_by(CellRow.measured_format_id)
+    return {number: (cells, with_number) for number, cells, with_number in session.execute(counted)}
 
 
 def _setting_document(

@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, cast, delete, func, insert, select
+from sqlalchemy import BigInteger, ScalarSelect, Select, cast, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,11 +18,13 @@ from planner.services.confinement import confine, confine_found
 from planner.services.pagination import page
 from planner.services.plan_pins import refuse_kept_plans
 from planner.services.planning_inputs import find_model, load_layers
+from planner.storage.database import Database
 from planner.storage.tables import JobRow, LayerRow, ModelRow
 from sensitivity.checkpoint import describe
 from sensitivity.checkpoint.description import Layer, ModelDescription, SourceKind
 
 _NAME_LENGTH = 200
+_TOTALS_BYTES: Final = 200
 
 
 def inspect(source: str, *, revision: str | None = None, roots: Sequence[Path] | None = None) -> ModelDescription:
@@ -79,7 +81,12 @@ def get_model(session: Session, key: str) -> Model:
         NotFoundError: neither exists.
     """
     row = find_model(session, key)
-    return _document(*session.execute(_with_totals().where(ModelRow.id == row.id)).one())
+    layers, weights = Database.of(session).memory.recall(
+        ("layer totals", row.id),  # layers are what the id says
+        lambda: tuple(session.execute(select(*_totals(row.id))).one()),
+        size=lambda made: _TOTALS_BYTES if made[0] else None,
+    )
+    return _document(row, layers, weights)
 
 
 def list_models(session: Session, *, cursor: str | None = None, limit: int = 50) -> ModelPage:
@@ -169,12 +176,14 @@ def _stored_rest(description: ModelDescription) -> list[tuple[str, list[int]]] |
 
 def _with_totals() -> Select[Any]:
     """Models with the number of their layers and the sum of the layers' weights, counted for the rows asked for only."""
+    return select(ModelRow, *(total.correlate(ModelRow) for total in _totals(ModelRow.id)))
+
+
+def _totals(model: Any) -> list[ScalarSelect[Any]]:
+    """Layers of a model, and the sum of their weights."""
     weights = func.sum(cast(LayerRow.out_features, BigInteger) * cast(LayerRow.in_features, BigInteger))
-    of_model = [
-        select(total).where(LayerRow.model_id == ModelRow.id).correlate(ModelRow).scalar_subquery()
-        for total in (func.count(LayerRow.id), weights)
-    ]
-    return select(ModelRow, *of_model)
+    counted = (func.count(LayerRow.id), weights)
+    return [select(total).where(LayerRow.model_id == model).scalar_subquery() for total in counted]
 
 
 def _document(row: ModelRow, layers: int | None, weights: int | None) -> Model:

@@ -1,7 +1,9 @@
 """A model's sensitivity at a glance: cells of one setting by block and row, and the layers at either end."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.families import get_cell_format
 
+_SHARES = (0, 0.25, 0.5, 0.75, 1)
+_NOT_SHOWN = -1
 _SHOWN = 8
 _MEGABYTE = 1e6
 
@@ -73,18 +77,12 @@ def _draw(session: Session, model_id: str, setting_id: str, names: Sequence[str]
     curves = load_curves(session, model_id, setting_id, formats, [layer.name for layer in layers])
     sizes = _sizes(layers, formats)
     weights = np.array([layer.parameters for layer in layers], dtype=np.int64)
-    seen = (curves.status != "").any(axis=1)
-    places: dict[int, list[int]] = {}
-    for row, at in enumerate(model.tile[model.places_of(layer.name for layer in layers)].tolist()):
-        places.setdefault(at, []).append(row)
+    seen = _seen(curves)
+    tile = model.tile[model.places_of(layer.name for layer in layers)]
     return _Drawn(
         formats=tuple(_format(fmt, weights[seen], sizes[seen, k]) for k, fmt in enumerate(formats)),
         layers=int(seen.sum()),
-        tiles=tuple(
-            _tile(model.tiles[at], int(weights[rows].sum()), curves.part(rows, range(len(formats))), sizes[rows])
-            for at, rows in sorted(places.items())
-            if seen[rows].any()
-        ),
+        tiles=_tiles(model.tiles, np.where(np.isin(tile, tile[seen]), tile, _NOT_SHOWN), weights, curves, sizes),
         extremes=tuple(_extremes(layers, model, curves, k, sizes[:, k]) for k in range(len(formats))),
     )
 
@@ -109,27 +107,74 @@ def _format(fmt: AbstractFormat, weights: NDArray[np.int64], sizes: NDArray[np.f
     return MapFormat(name=fmt.name, bits=bits)
 
 
-def _tile(tile: LayerTile, weights: int, curves: Curves[AbstractFormat], sizes: NDArray[np.float64]) -> MapTile:
-    """A tile of so many weights; arrays of all its layers, measured or not, of shape (layers, formats)."""
-    ordered = np.sort(curves.loss, axis=0)  # NaN is the last
-    counts = np.isfinite(curves.loss).sum(axis=0).tolist()
-    columns = range(len(counts))
-    errors = np.sqrt((curves.standard_error**2).sum(axis=0, where=np.isfinite(curves.loss)))
-    return MapTile(
-        **tile.named(len(curves.loss)),
-        weights=weights,
-        loss=[float(ordered[: counts[k], k].mean()) if counts[k] else None for k in columns],
-        standard_error=[_number(errors[k] / counts[k]) if counts[k] else None for k in columns],
-        bytes=[_number(total) for total in sizes.sum(axis=0)],
-        measured=counts,
-        spread=[_spread(ordered[: counts[k], k]) if counts[k] > 1 else None for k in columns],
-        status=[None if counts[k] else _reason(curves.status[:, k]) for k in columns],
-    )
+def _seen(curves: Curves[AbstractFormat]) -> NDArray[np.bool_]:
+    """Which layers have a cell, of whatever status, bool (layers,)."""
+    seen = np.isfinite(curves.loss).any(axis=1)
+    return np.asarray(seen if seen.all() else (curves.status != "").any(axis=1), dtype=np.bool_)  # texts are slow to compare
 
 
-def _spread(ordered: NDArray[np.float64]) -> Spread:
-    at = [round(share * (len(ordered) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)]
-    least, lower, median, upper, greatest = ordered[at].tolist()
+def _tiles(
+    tiles: Sequence[LayerTile],
+    tile: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    curves: Curves[AbstractFormat],
+    sizes: NDArray[np.float64],
+) -> tuple[MapTile, ...]:
+    """Tiles in model order; those of one number of layers are computed together.
+
+    Args:
+        tiles: of the model.
+        tile: int64 (layers,): which each layer is of; -1 of those that are not shown.
+        weights: int64 (layers,).
+        curves: of the layers, measured or not.
+        sizes: stored bytes, float64 (layers, formats).
+    """
+    numbers, counts = np.unique(tile, return_counts=True)
+    places = np.split(np.argsort(tile, kind="stable"), np.cumsum(counts)[:-1])
+    counts[numbers == _NOT_SHOWN] = 0
+    made: dict[int, MapTile] = {}
+    for count in np.unique(counts[counts > 0]).tolist():
+        alike = np.flatnonzero(counts == count).tolist()
+        found = _summed(np.array([places[i] for i in alike]), weights, curves, sizes)
+        made |= {int(numbers[i]): MapTile(**tiles[numbers[i]].named(count), **own) for i, own in zip(alike, found, strict=True)}
+    return tuple(made[at] for at in sorted(made))
+
+
+def _summed(
+    rows: NDArray[np.int64], weights: NDArray[np.int64], curves: Curves[AbstractFormat], sizes: NDArray[np.float64]
+) -> Iterator[dict[str, Any]]:
+    """What tiles of one number of layers have.
+
+    Args:
+        rows: int64 (tiles, layers of each): the layers of each tile.
+        weights: int64 (layers,).
+        curves: of the layers.
+        sizes: stored bytes, float64 (layers, formats).
+    """
+    loss = curves.loss[rows]
+    known = np.isfinite(loss)
+    ordered = np.sort(loss, axis=1)  # NaN is the last
+    counts = known.sum(axis=1)
+    some = np.maximum(counts, 1)
+    means = np.where(known, loss, 0.0).sum(axis=1) / some
+    errors = np.sqrt((curves.standard_error[rows] ** 2).sum(axis=1, where=known)) / some
+    at = np.rint((some - 1)[:, None] * np.array(_SHARES)[:, None]).astype(np.int64)  # halves to the even one
+    spreads = np.take_along_axis(ordered, at, axis=1).transpose(0, 2, 1)
+    arrays = (weights[rows].sum(axis=1), counts, means, errors, sizes[rows].sum(axis=1), spreads)
+    for i, (total, measured, mean, error, size, spread) in enumerate(zip(*(array.tolist() for array in arrays), strict=True)):
+        yield {
+            "weights": total,
+            "loss": [number if count else None for number, count in zip(mean, measured, strict=True)],
+            "standard_error": [_number(number) if count else None for number, count in zip(error, measured, strict=True)],
+            "bytes": [_number(number) for number in size],
+            "measured": measured,
+            "spread": [_spread(numbers) if count > 1 else None for numbers, count in zip(spread, measured, strict=True)],
+            "status": [None if count else _reason(curves.status[rows[i], k]) for k, count in enumerate(measured)],
+        }
+
+
+def _spread(numbers: Sequence[float]) -> Spread:
+    least, lower, median, upper, greatest = numbers
     return Spread(least=least, lower=lower, median=median, upper=upper, greatest=greatest)
 
 
@@ -172,4 +217,4 @@ def _extremes(
 
 
 def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None

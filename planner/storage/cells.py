@@ -5,7 +5,7 @@ Writes send whole columns to the driver: SQLite by ``executemany``, PostgreSQL b
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
@@ -27,6 +27,8 @@ from sensitivity.formats.candidate import FormatT
 from sensitivity.statistics import CellStatus
 
 _CHUNK = 20_000
+_ID_BYTES = 240
+"""About what a layer's id takes of memory with the layer's name."""
 
 _UPSERT = """
 INSERT INTO cells (
@@ -142,7 +144,7 @@ def load_curves(
         raise InvalidRequestError(msg, layer=unknown)
     positions = _Positions(np.array([ids[name] for name in names], dtype=np.int64))
     shape = (len(names), len(formats))
-    loss, error, status = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", dtype="<U17")
+    loss, error, status = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype="<U17")
     measured = {row.format_identity: row for row in measured_formats(session, model_id, setting_id)}
     for k, fmt in enumerate(formats):
         if fmt.identity in measured:
@@ -194,8 +196,18 @@ def count_cells(session: Session, measured_format_id: int) -> int:
     return session.execute(select(func.count()).where(CellRow.measured_format_id == measured_format_id)).scalar_one()
 
 
-def layer_ids(session: Session, model_id: str) -> dict[str, int]:
-    """Ids of the model's layers by their names, in model order."""
+def layer_ids(session: Session, model_id: str) -> Mapping[str, int]:
+    """Ids of the model's layers by their names, in model order; remembered until the model is registered anew."""
+    registered = session.scalar(select(ModelRow.created_at).where(ModelRow.id == model_id))
+    return Database.of(session).memory.recall(
+        ("layer ids", model_id),
+        lambda: _read_layer_ids(session, model_id),
+        size=lambda made: _ID_BYTES * len(made) or None,
+        version=registered,
+    )
+
+
+def _read_layer_ids(session: Session, model_id: str) -> dict[str, int]:
     query = select(LayerRow.name, LayerRow.id).where(LayerRow.model_id == model_id).order_by(LayerRow.position)
     rows: Any = session.connection().execute(query).cursor  # the driver's own rows: no object for each
     return dict(rows)

@@ -29,7 +29,7 @@ from planner.storage.tracing import trace_statements
 
 _OWNER = "bitplan_database"
 _BUSY_SECONDS = 30
-MEMORY_BYTES = 64 * 2**20
+MEMORY_BYTES = 96 * 2**20
 LARGEST_BYTES = 192 * 2**20
 """Of one question about a model of tens of thousands of layers, which is remembered beside all others."""
 

@@ -19,8 +19,8 @@ class _Kept:
 class Memory:
     """Values by key, each with the version of the facts that it was made from; the least recently used are forgotten first.
 
-    One value that is larger than all others may take together can have a place of its own: who works on a very large model asks
-    the same question again and again.
+    One value that would drive most others out can have a place of its own: who works on a very large model asks the same question
+    again and again.
 
     Safe to share between threads. Threads that miss the same key at once each make the value; the last one is kept.
     """
@@ -30,10 +30,12 @@ class Memory:
 
         Args:
             most_bytes: sum of the sizes of what is kept.
-            largest_bytes: of a larger value, of which the latest is kept beside them; one larger still is not kept at all.
+            largest_bytes: of a value of more than half of that, of which the latest is kept beside the others; one that is larger
+                still is not kept at all. By default all values are kept together.
         """
         self.most_bytes = most_bytes
         self.largest_bytes = largest_bytes
+        self._most_of_one = most_bytes if largest_bytes < most_bytes else most_bytes // 2
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._large: tuple[Hashable, _Kept] | None = None
         self._bytes = 0
@@ -81,7 +83,7 @@ class Memory:
             self._bytes -= 0 if old is None else old.size
             if self._large is not None and self._large[0] == key:
                 self._large = None
-            if new.size > self.most_bytes:
+            if new.size > self._most_of_one:
                 self._large = (key, new) if new.size <= self.largest_bytes else self._large
                 return
             self._kept[key] = new

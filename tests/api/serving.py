@@ -19,16 +19,13 @@ from tests import synthetic
 _CHILD = """
 import json, socket, sys, threading
 import uvicorn
-from planner.logs import configure_logs
-
-configure_logs("WARNING")  # to standard error: standard output is for the answers below
 
 def tell_modules():
     for _line in sys.stdin:
         print(json.dumps(sorted(sys.modules)), flush=True)
 
 threading.Thread(target=tell_modules, daemon=True).start()
-config = uvicorn.Config("api.app:create_app", factory=True, log_level="warning")
+config = uvicorn.Config("api.process:create_process_app", factory=True, log_level="warning")
 uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 """
 
@@ -91,7 +88,7 @@ def serve(folder: Path, *, blocks: int = 32) -> Iterator[Served]:
 def serve_database(folder: Path, url: str) -> Iterator[Served]:
     """Start the service over a database that there is; the socket listens before the process begins, so nobody waits for it."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-    environment = os.environ | {"BITPLAN_DATABASE_URL": url, "BITPLAN_DATA_DIR": str(folder)}
+    environment = os.environ | {"BITPLAN_DATABASE_URL": url, "BITPLAN_DATA_DIR": str(folder), "BITPLAN_LOG_LEVEL": "WARNING"}
     process = subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(listening.fileno())],
         pass_fds=[listening.fileno()],

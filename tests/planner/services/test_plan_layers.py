@@ -48,6 +48,8 @@ def test_pages_hold_every_layer_once_in_order(database: Database, order: str) ->
         assert (one.loss, one.standard_error, one.fragile) == (group.predicted_loss, group.standard_error, group.fragile)
         following = None if group.next_up is None else (group.next_up.format, group.next_up.loss_change)
         assert (None if one.next_format is None else (one.next_format, one.next_change)) == following
+    weights = {layer.name: layer.parameters for layer in synthetic.mixture().layers}
+    assert all(one.bits == one.size_bits / weights[one.layer] for one in items)
 
 
 def test_layers_are_found_by_name_kind_block_and_format(database: Database) -> None:

@@ -130,6 +130,38 @@ def test_cells_go_with_their_model(database: Database) -> None:
     assert number_of(database, ProbeSettingRow) == 1
 
 
+def test_what_another_process_wrote_is_loaded(database: Database) -> None:
+    model, other = add_model(database), Database(database.full_url)
+    store(database, model, cell("l0", INT4, 1.0), cell("l1", INT4, 2.0))
+    with other.read_session() as session:
+        first = load_curves(session, model, SETTING.id, [INT4])
+        again = load_curves(session, model, SETTING.id, [INT4], ["l1", "l0"])
+    assert first.loss[:2, 0].tolist() == again.loss[::-1, 0].tolist() == [1.0, 2.0]
+    store(database, model, cell("l1", INT4, 3.0), cell("l2", INT4, None, CellStatus.NO_TOKENS))
+    with other.read_session() as session:
+        found = load_curves(session, model, SETTING.id, [INT4])
+    assert found.loss[:2, 0].tolist() == [1.0, 3.0]
+    assert found.status[:, 0].tolist() == ["measured", "measured", CellStatus.NO_TOKENS]
+    other.close()
+
+
+def test_a_model_that_is_registered_anew_has_cells_of_its_own(database: Database) -> None:
+    model = add_model(database)
+    store(database, model, cell("l0", INT4, 1.0), cell("l2", INT4, 2.0))
+    with database.read_session() as session:
+        assert load_curves(session, model, SETTING.id, [INT4]).loss[0, 0] == 1.0
+    with database.session() as session:
+        session.delete(session.get_one(ModelRow, model))
+    add_model(database, model_id="a" * 64)  # takes the numbers of the layers that are gone, where numbers are used again
+    assert add_model(database) == model
+    with database.read_session() as session:
+        assert np.isnan(load_curves(session, model, SETTING.id, [INT4]).loss).all()
+    store(database, model, cell("l0", INT4, 5.0))
+    with database.read_session() as session:
+        found = load_curves(session, model, SETTING.id, [INT4])
+    assert (found.loss[0, 0], found.status[:, 0].tolist()) == (5.0, ["measured", "", ""])
+
+
 def test_thousands_of_cells_are_chunked_and_quick(database: Database) -> None:
     model = add_model(database, layers=3_000)
     losses = np.random.default_rng(0).random((3_000, 8))

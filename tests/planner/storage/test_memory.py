@@ -34,19 +34,23 @@ def test_the_least_recently_used_is_forgotten_first_and_what_is_too_large_is_not
     assert (len(memory), memory.bytes) == (2, 100)
 
 
-def test_one_value_larger_than_all_others_together_has_a_place_of_its_own() -> None:
+def test_one_value_that_takes_more_than_half_of_the_room_has_a_place_of_its_own() -> None:
     memory = Memory(100, largest_bytes=500)
-    memory.recall("small", lambda: 1, size=lambda _: 60)
+    memory.recall("small", lambda: 1, size=lambda _: 40)
     for name in ("a", "b"):
         assert memory.recall(name, lambda: 2, size=lambda _: 400, version=1) == 2
         memory.recall(name, _unused, size=lambda _: 400, version=1)
-    memory.recall("small", _unused, size=lambda _: 60)
-    assert (len(memory), memory.bytes) == (2, 460)
+    memory.recall("small", _unused, size=lambda _: 40)
+    memory.recall("c", lambda: 2, size=lambda _: 51)
+    memory.recall("small", _unused, size=lambda _: 40)
+    assert (len(memory), memory.bytes) == (2, 91)
+    memory.recall("b", lambda: 2, size=lambda _: 400, version=1)
+    assert (len(memory), memory.bytes) == (2, 440)
     assert memory.recall("b", lambda: 3, size=lambda _: 501, version=2) == 3  # too large for any place
-    assert (len(memory), memory.bytes) == (1, 60)
+    assert (len(memory), memory.bytes) == (1, 40)
     assert memory.recall("b", lambda: 4, size=lambda _: 450, version=3) == 4
     assert memory.recall("b", lambda: 5, size=lambda _: 10, version=4) == 5
-    assert (len(memory), memory.bytes) == (2, 70)
+    assert (len(memory), memory.bytes) == (2, 50)
 
 
 def test_what_is_not_worth_keeping_is_made_again() -> None:
