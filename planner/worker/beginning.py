@@ -1,8 +1,8 @@
-"""The first seconds of a worker, while it imports: a signal ends it at once, in a line instead of a traceback."""
+"""The first seconds of a worker, while it imports: a signal ends it at once, with a line instead of a traceback."""
 
 import os
 import signal
-import sys
+from contextlib import suppress
 from types import FrameType
 
 
@@ -16,6 +16,8 @@ def leave_on_signals() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """Without an exception: whatever is being imported might take it for its own, or print where it was."""
-    print("bitplan worker: stopped before it began", file=sys.stderr, flush=True)  # noqa: T201  (logs are not set up yet)
-    os._exit(128 + number)
+    """Of the signal, and without an exception: what is being imported might take it for its own, or print where it was."""
+    with suppress(OSError):  # nobody need read it
+        os.write(2, b"bitplan worker: stopped before it began\n")  # logs are not set up yet, and a buffer may be in use
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -25,4 +25,4 @@ def test_a_signal_ends_it_in_a_line(number: signal.Signals) -> None:
         assert process.stdout.readline() == "began\n"
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (128 + number, "bitplan worker: stopped before it began\n")
+    assert (process.returncode, said) == (-number, "bitplan worker: stopped before it began\n")
