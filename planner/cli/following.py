@@ -17,6 +17,9 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
         job_id: which job.
         quiet: show no progress.
 
+    Returns:
+        The whole job, as ``get_job`` has it.
+
     Raises:
         JobFailedError: the job failed or was cancelled; the message is its reason.
     """
@@ -35,7 +38,7 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
         raise JobFailedError(msg, job=job.id, state=job.state.value)
     if job.failed and not quiet:
         say(f"warning: {job.reason}")
-    return job
+    return bitplan.get_job(job_id) if job.left_out else job  # a service tells its followers no long tables
 
 
 def _label(job: Job) -> str:

@@ -50,3 +50,13 @@ def test_a_job_that_is_left_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
         followed(states)
     assert states.left
     assert "bitplan jobs follow j" in capsys.readouterr().err
+
+
+def test_what_a_service_leaves_out_on_the_way_is_there_at_the_end() -> None:
+    states = States(("running", 1), ("succeeded", 5))
+    whole = states.states[-1].model_copy(update={"request": {"layers": ["a", "b"]}})
+    brief = states.states[-1].model_copy(update={"left_out": {"layers": 2}})
+    states.states = [states.states[0], brief]
+    answers = iter([states.states[0], whole])
+    states.get_job = lambda _job: next(answers)  # type: ignore[method-assign]
+    assert followed(states) == whole
