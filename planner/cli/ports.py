@@ -21,6 +21,7 @@ import tempfile
 import termios
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import structlog
+
+from planner.errors import InvalidRequestError
 
 BACKLOG: Final = 2048
 LATE_SECONDS: Final = 0.5
@@ -82,7 +85,7 @@ class DealtPort(socket.socket):
             ConnectionAbortedError: the client is gone again, or the parent is, or it only asked whether this process is there.
             OSError: ``EMFILE``, if this process has no descriptor left for it; the client is gone then.
         """
-        word, given, _, _ = socket.recv_fds(self, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        word, given = _receive(self, 1)
         if word != _CONNECTION:
             raise ConnectionAbortedError
         if not given:
@@ -102,6 +105,19 @@ class DealtPort(socket.socket):
         self._joined.close()
 
 
+def _receive(there: socket.socket, most: int, flags: int = 0) -> tuple[bytes, list[int]]:
+    """A byte and the file descriptors beside it, which no program that is started inherits.
+
+    ``socket.recv_fds`` drops its flags in some versions of Python.
+    """
+    numbers = array("i")
+    word, beside, _, _ = there.recvmsg(1, socket.CMSG_LEN(most * numbers.itemsize), socket.MSG_CMSG_CLOEXEC | flags)
+    for level, kind, data in beside:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            numbers.frombytes(data[: len(data) // numbers.itemsize * numbers.itemsize])
+    return word, list(numbers)
+
+
 @contextmanager
 def dealt_port(host: str, port: int) -> Iterator[DealtPort | None]:
     """A port that nobody else listens on, dealt out during the block.
@@ -115,6 +131,7 @@ def dealt_port(host: str, port: int) -> Iterator[DealtPort | None]:
 
     Raises:
         OSError: the port cannot be had, or the address is not one of this machine.
+        InvalidRequestError: there is no folder for temporary files, or its path is too long for a socket in it.
     """
     if not sys.platform.startswith("linux"):
         yield None
@@ -124,12 +141,28 @@ def dealt_port(host: str, port: int) -> Iterator[DealtPort | None]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(BACKLOG)
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="bitplan-")))  # which is this user's alone
         joining = ends.enter_context(socket.socket(socket.AF_UNIX))
-        joining.bind(str(folder / "port"))
+        path = ends.enter_context(_bound(joining))
         joining.listen()
         ends.enter_context(_Dealer(listening, joining))
-        yield ends.enter_context(DealtPort(str(folder / "port"), listening.getsockname()))
+        yield ends.enter_context(DealtPort(path, listening.getsockname()))
+
+
+@contextmanager
+def _bound(joining: socket.socket) -> Iterator[str]:
+    """Where others find the socket during the block: in a folder that is this user's alone."""
+    with ExitStack() as ends:
+        try:
+            folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="bitplan-"))
+            path = str(Path(folder) / "port")
+            joining.bind(path)
+        except OSError as error:
+            msg = (
+                f"several processes need a socket in the folder for temporary files: {error.strerror or error}; "
+                "set TMPDIR to a folder with a short path that can be written to"
+            )
+            raise InvalidRequestError(msg) from error
+        yield path
 
 
 @final
@@ -182,7 +215,7 @@ class _Process:
         found: list[socket.socket] = []
         while self._left():
             try:
-                _, numbers, _, _ = socket.recv_fds(self._taking, 1, 1, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+                _, numbers = _receive(self._taking, 1, socket.MSG_DONTWAIT)
             except BlockingIOError:  # it has taken the last
                 break
             found += [socket.socket(fileno=number) for number in numbers]
@@ -329,7 +362,7 @@ class _Dealer:
 def _received(joined: socket.socket) -> list[socket.socket]:
     """The two sockets that ``DealtPort.listen`` sends; none if the process is gone, or there are no descriptors left here."""
     try:
-        _, numbers, _, _ = socket.recv_fds(joined, 1, 2, socket.MSG_CMSG_CLOEXEC)
+        _, numbers = _receive(joined, 2)
     except OSError:
         return []
     found = [socket.socket(fileno=number) for number in numbers]

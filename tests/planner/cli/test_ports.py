@@ -1,17 +1,21 @@
 """One port of several processes: connections are dealt out in turn to those that listen, and no other service has it too."""
 
 import errno
+import os
 import pickle
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from planner.cli import ports
 from planner.cli.ports import DealtPort, dealt_port
+from planner.errors import InvalidRequestError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="connections are dealt out on Linux alone")
 
@@ -166,7 +170,7 @@ def test_a_client_that_is_gone_again_and_a_parent_that_is_gone_end_no_process() 
 def test_a_process_without_descriptors_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel drops the connection then; an event loop that hears EMFILE rests before it accepts again."""
     with opened() as parent, share(parent) as process:
-        monkeypatch.setattr(socket, "recv_fds", lambda *_: (b"c", [], socket.MSG_CTRUNC, None))
+        monkeypatch.setattr(ports, "_receive", lambda *_: (b"c", []))
         with pytest.raises(OSError, match="Too many open files") as error:
             process.accept()
     assert error.value.errno == errno.EMFILE
@@ -186,3 +190,27 @@ def test_an_address_of_version_6_is_one() -> None:
         client.sendall(b"six")
         echo(process)
         assert client.recv(10) == b"six"
+
+
+def test_no_program_that_is_started_inherits_a_connection_and_nothing_is_waited_for() -> None:
+    given, taken = socket.socketpair()
+    with given, taken:
+        socket.send_fds(given, [b"c"], [given.fileno(), taken.fileno()])
+        word, numbers = ports._receive(taken, 2)
+        assert (word, [os.get_inheritable(number) for number in numbers]) == (b"c", [False, False])
+        for number in numbers:
+            os.close(number)
+        with pytest.raises(BlockingIOError):
+            ports._receive(taken, 1, socket.MSG_DONTWAIT)
+
+
+@pytest.mark.parametrize("name", ["missing", "x" * 120])
+def test_a_folder_for_temporary_files_that_cannot_be_used_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    if name != "missing":
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(InvalidRequestError, match="set TMPDIR"), opened():
+        pass
