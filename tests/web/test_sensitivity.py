@@ -252,12 +252,12 @@ def test_a_tile_of_which_some_experts_were_measured_says_so(watched: Watched, pa
     whole, one, pair = parted
     for setting, count, words in (
         (one, 1, f"Error curve of {UP_PROJ.format(3)}, the only expert measured"),
-        (pair, 2, "Error curve of up_proj of block 0, 6 experts, 2 of 6 experts measured, their mean"),
+        (pair, 2, "Error curve of up_proj of block 0, 6 experts, 2 of them measured, their mean"),
     ):
         drawn(page, f"/models/parted/sensitivity?setting={setting}&format=INT4_G64&layer={tile}")
         expect(page.locator("#curves-title")).to_have_text(words)
-        expect(page.locator("#chosen")).to_contain_text(f"up_proj of block 0, 6 experts, {count} of 6 experts measured: ")
-        expect(page.locator("#experts-title")).to_contain_text(f"{count} ")
+        expect(page.locator("#chosen")).to_contain_text(f"up_proj of block 0, 6 experts, {count} of them measured: ")
+        expect(page.locator("#experts-title")).to_have_text(f"{count} expert{'s' if count > 1 else ''} of this tile in INT4_G64")
     drawn(page, f"/models/parted/sensitivity?setting={one}&format=INT4_G64&layer={UP_PROJ.format(2)}")
     expect(page.locator("#curves .empty")).to_be_visible()
     expect(page.locator("#expert option:checked")).to_have_text(f"{UP_PROJ.format(2)} · not measured")

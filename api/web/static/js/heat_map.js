@@ -23,7 +23,7 @@ export function describe(tile, at, unit) {
 }
 
 // That so many experts of a tile have a number, where others have none.
-export const partOf = (tile, count) => (count === tile.layers ? "" : `${count} of ${tile.layers} experts measured`);
+export const partOf = (tile, count) => (count === tile.layers ? "" : `${count} of them measured`);
 
 // Both ends of a scale, and the powers of ten that are not close to them.
 function ticksOf([least, greatest]) {

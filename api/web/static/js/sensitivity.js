@@ -112,7 +112,7 @@ async function showExperts() {
     const found = await ask(path(`curves?${query}`));
     if (isOld()) return;
     cells = found.items;
-    byId("experts-title").textContent = `${cells.length} experts of this tile in ${format}`;
+    byId("experts-title").textContent = `${cells.length} expert${cells.length === 1 ? "" : "s"} of this tile in ${format}`;
     redrawExperts();
     if (expert !== null) await showExpert(expert);
     else if (Math.max(...tile.measured) === 1) drawCurve(tile); // now the expert has a name
@@ -159,7 +159,7 @@ function drawRanks() {
   const suffix = byId("order").value === "density" ? "_per_megabyte" : "";
   const onChoose = (layer) => {
     const found = tileOf(layer.tile);
-    choose(found, found.layers > 1 ? layer.layer : null);
+    choose(found, layer.layer);
     byId("map").scrollIntoView({ block: "nearest" });
   };
   fillRanks(byId("most"), { caption: "Most sensitive", layers: ends[`most${suffix}`], unit: map.unit, onChoose });
