@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from planner.errors import NotFoundError
 from planner.jobs.arrays import unpack
@@ -25,8 +26,24 @@ _HOPELESS_UNITS = 10
 
 
 def snapshot(row: JobRow) -> Job:
-    """The row as a frozen value."""
-    return _snapshot(row, row.payload, {})
+    """The row as a frozen value.
+
+    Raises:
+        NotFoundError: the job was deleted after the row was read.
+    """
+    return _snapshot(row, payload_of(row), {})
+
+
+def payload_of(row: JobRow) -> Mapping[str, Any]:
+    """What the job was told, read now if it was not with the row.
+
+    Raises:
+        NotFoundError: the job was deleted after the row was read.
+    """
+    try:
+        return row.payload
+    except ObjectDeletedError as error:
+        raise _missing(row.id) from error
 
 
 def brief(row: JobRow) -> Job:
@@ -77,8 +94,7 @@ def find_job(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
     query = select(JobRow).where(JobRow.id == job_id)
     row: JobRow | None = session.scalars(locked(query) if lock else query).one_or_none()
     if row is None:
-        msg = f"no job {job_id!r}; `bitplan jobs` and GET /v1/jobs list them"
-        raise NotFoundError(msg, job=job_id)
+        raise _missing(job_id)
     return row
 
 
@@ -139,6 +155,10 @@ def bury(job: JobRow, unit: UnitRow, reason: str, now: datetime, *, permanent: b
     hopeless = job.done == 0 and job.failed >= min(job.total or 0, _HOPELESS_UNITS)
     if job.state in UNFINISHED and (permanent or hopeless or job.sequential):
         end(job, JobState.FAILED, f"unit {unit.key}: {reason}", now)
+
+
+def _missing(job_id: str) -> NotFoundError:
+    return NotFoundError(f"no job {job_id!r}; `bitplan jobs` and GET /v1/jobs list them", job=job_id)
 
 
 def _lost(lease: Lease) -> LeaseLostError:

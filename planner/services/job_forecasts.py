@@ -63,8 +63,8 @@ def _newest_alike(
     newest = session.execute(query.order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT))
     for job, summary, spent in newest.all():
         if all(summary.get(name) == payload.get(name) for name in same):
-            done: Mapping[str, Any] = session.scalars(select(JobRow.payload).where(JobRow.id == job)).one()
-            return done, spent
+            done: Mapping[str, Any] | None = session.scalar(select(JobRow.payload).where(JobRow.id == job))
+            return None if done is None else (done, spent)  # its model was deleted meanwhile
     return None
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from planner.jobs.engine import AbstractJobEngine
 from planner.jobs.job import USUAL_TERMS, FailedUnit, JobState, Pace, Terms
 from planner.jobs.job import Job as Snapshot
-from planner.jobs.rows import UNFINISHED, brief, end, snapshot
+from planner.jobs.rows import UNFINISHED, brief, end, payload_of, snapshot
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.schemas.jobs import Job, JobPage, SubmitSensitivity, UnitFailure
 from planner.services.job_drafts import Draft, draft_sensitivity
@@ -87,7 +87,7 @@ def find_unfinished(session: Session, *, kind: str, model_id: str, payload: dict
     query = select(JobRow).where(of_model, JobRow.kind == kind, JobRow.state.in_(UNFINISHED))
     summary = summary_of(payload)
     alike = (row for row in session.scalars(query).all() if row.summary == summary)
-    same = next((row for row in alike if row.payload == payload), None)
+    same = next((row for row in alike if payload_of(row) == payload), None)
     return None if same is None else _document(session, snapshot(same))
 
 

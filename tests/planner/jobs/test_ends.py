@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from planner.errors import ConflictError
+from planner.errors import ConflictError, NotFoundError
 from planner.jobs.engine import AbstractJobEngine, Job, JobState, Step
 from planner.jobs.errors import LeaseLostError
 from planner.jobs.job import FailedUnit
+from planner.jobs.rows import find_job, snapshot
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.storage.database import Database
-from planner.storage.tables import ModelRow, UnitRow
+from planner.storage.tables import JobRow, ModelRow, UnitRow
 from tests.planner.jobs.steps import claim, get, ignore, let_leases_end, listed, record, submit, units, worker
 
 
@@ -216,3 +217,11 @@ def test_a_reduction_that_fails_leaves_no_row_and_no_success(engine: AbstractJob
     engine.fail(lease, "in the middle", permanent=False)
     engine.finish(claim(engine), ignore)
     assert get(engine, database, job).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_is_deleted_while_it_is_read_is_not_found(database: Database, job: Job) -> None:
+    with database.session() as session:
+        row = find_job(session, job.id)
+        session.execute(delete(JobRow).execution_options(synchronize_session=False))
+        with pytest.raises(NotFoundError, match=job.id):
+            snapshot(row)

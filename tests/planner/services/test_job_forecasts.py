@@ -8,6 +8,7 @@ from sqlalchemy import update
 from planner.jobs.job import JobState
 from planner.schemas.jobs import Job, SubmitSensitivity
 from planner.services import jobs
+from planner.services.job_forecasts import forecast_seconds
 from planner.storage.database import Database
 from planner.storage.tables import JobRow, utc_now
 from tests import synthetic
@@ -43,3 +44,15 @@ def test_jobs_that_say_nothing_of_time_are_no_measure(database: Database, facts:
         synthetic.add_model(session, synthetic.description())
     end(database, submit(database), **facts)
     assert submit(database, formats=["INT8_G64"]).forecast_seconds is None
+
+
+def test_a_job_that_is_deleted_meanwhile_is_no_measure(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with database.session() as session:
+        synthetic.add_model(session, synthetic.description())
+    job = submit(database)
+    end(database, job)
+    with database.read_session() as session:
+        payload = session.get_one(JobRow, job.id).payload
+        assert forecast_seconds(session, job.kind, job.model, payload) == pytest.approx(6.0)
+        monkeypatch.setattr(session, "scalar", lambda _query: None)
+        assert forecast_seconds(session, job.kind, job.model, payload) is None
