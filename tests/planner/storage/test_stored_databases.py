@@ -7,13 +7,15 @@ from contextlib import closing
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, create_engine, func, inspect, select, table
+from sqlalchemy import JSON, URL, column, create_engine, func, inspect, select, table, update
 
 from planner.schemas.plans import PlanRequest
 from planner.services import calibrations, curves, devices, jobs, models, plan_listing, plans
 from planner.services.planning_inputs import find_model
 from planner.storage.checkup import check_up
 from planner.storage.database import Database
+from planner.storage.job_summaries import LEFT_OUT, LONGEST, summary_of
+from planner.storage.tables import JobRow
 from tests.planner.storage.store_database import FOLDER
 
 STORED = sorted({path.name.split(".")[0] for path in FOLDER.glob("*.sql")})
@@ -76,6 +78,26 @@ def test_it_upgrades_and_everything_in_it_is_read(stored: Database) -> None:
         again = plans.make_plan(session, PlanRequest.model_validate({"model": model, "budget": {"effective_bits": 4.5}}))
     assert again.size.effective_bits <= 4.5
     assert [choice.layer for choice in again.choices] == [choice.layer for choice in document.choices]
+
+
+@pytest.mark.parametrize("stored", ["file_facts"], indirect=True)
+def test_jobs_of_before_get_the_summaries_that_new_ones_have(stored: Database) -> None:
+    payload = {
+        "probe": "kl",
+        "layers": ["é"] * (LONGEST + 1),
+        "cells": {"a layer": ["x" * LONGEST]},
+        "formats": ["x" * (LONGEST - 4)],  # as long as may be
+        "text": "x" * (2 * LONGEST),
+        "calibration_id": None,
+    }
+    with stored.engine.begin() as connection:
+        connection.execute(update(table("jobs", column("payload", JSON()))).values(payload=payload))
+    stored.upgrade()
+    with stored.read_session() as session:
+        (row,) = session.scalars(select(JobRow)).all()
+        assert row.payload == payload
+        assert row.summary == summary_of(payload)
+    assert row.summary[LEFT_OUT] == {"layers": LONGEST + 1, "cells": 1}
 
 
 def test_every_version_but_the_newest_is_stored() -> None:
