@@ -135,6 +135,7 @@ def model_tiles(session: Session, key: str, layers: Sequence[Layer] | None = Non
         lambda: tiles_of(_with_caches(model, load_layers(session, model.id) if layers is None else layers)),
         size=lambda made: made.bytes,
         version=(model.heads, model.kv_heads),  # known once a model that was registered long ago is registered again
+        waiting=True,
     )
 
 

@@ -157,7 +157,10 @@ def no_model(key: str) -> NotFoundError:
 def load_layers(session: Session, model_id: str) -> tuple[Layer, ...]:
     """The layers of a model, in model order; they are what its id says, so they are read once."""
     found: tuple[Layer, ...] = Database.of(session).memory.recall(
-        ("layers", model_id), lambda: _read_layers(session, model_id), size=lambda made: _LAYER_BYTES * len(made) or None
+        ("layers", model_id),
+        lambda: _read_layers(session, model_id),
+        size=lambda made: _LAYER_BYTES * len(made) or None,
+        waiting=True,
     )
     return found
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from planner.curves import Curves
+from planner.errors import PlannerError
 from planner.schemas.sensitivity_maps import FormatExtremes, MapFormat, MapTile, RankedLayer, SensitivityMap, Spread
 from planner.services.curves import find_setting, unit_of
 from planner.services.layer_tiles import LayerTile, LayerTiles, model_tiles
@@ -48,6 +50,7 @@ def sensitivity_map(session: Session, key: str, *, probe: str | None = None, set
         lambda: _draw(session, model.id, found.id, found.formats),
         size=lambda made: 600 * len(made.tiles) * max(1, len(made.formats)),
         version=version,
+        waiting=True,
     )
     return SensitivityMap(
         model=model.id,
@@ -58,6 +61,12 @@ def sensitivity_map(session: Session, key: str, *, probe: str | None = None, set
         tiles=list(drawn.tiles),
         extremes=list(drawn.extremes),
     )
+
+
+def prepare_map(database: Database, key: str) -> None:
+    """Draw the map that a model's page shows first, for who is about to ask for it; what is wrong is said to who asks."""
+    with suppress(PlannerError), database.read_session() as session:
+        sensitivity_map(session, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,7 @@ def layer_ids(session: Session, model_id: str) -> Mapping[str, int]:
         lambda: _read_layer_ids(session, model_id),
         size=lambda made: _ID_BYTES * len(made) or None,
         version=registered,
+        waiting=True,
     )
 
 
@@ -260,6 +261,7 @@ def _column(session: Session, measured: MeasuredFormatRow) -> _Column:
         lambda: _make_column(session, measured.id),
         size=lambda made: made.bytes,
         version=(measured.id, measured.measured_at),
+        waiting=True,
     )
 
 

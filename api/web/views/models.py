@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
 
 from api.dependencies import Cursor, DatabaseOf, ModelKey
 from api.web.rendering import render
@@ -15,6 +16,7 @@ from planner.schemas.plan_keeping import PlanFilters, StoredPlan
 from planner.schemas.plans import Evaluation
 from planner.services import curves, evaluations, models, plan_listing
 from planner.services.model_overviews import measuring_costs, overviews
+from planner.services.sensitivity_maps import prepare_map
 
 _SHOWN = 8
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -58,7 +60,10 @@ def show_model(request: Request, model: ModelKey, database: DatabaseOf) -> HTMLR
             }
     except NotFoundError as error:
         return render(request, "missing.html", status_code=404, message=str(error))
-    return render(request, "overview.html", tab="overview", **context)
+    answer = render(request, "overview.html", tab="overview", **context)
+    if context["settings"]:
+        answer.background = BackgroundTask(prepare_map, database, found.id)  # what is looked at next
+    return answer
 
 
 def _plan_lines(session: Session, model: str) -> list[PlanLine]:

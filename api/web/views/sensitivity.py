@@ -4,12 +4,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from starlette.background import BackgroundTask
 
 from api.dependencies import DatabaseOf, ModelKey
 from api.web.rendering import render
 from planner.errors import NotFoundError
 from planner.services import curves, models
 from planner.services.layer_tiles import LayerTiles, model_tiles
+from planner.services.sensitivity_maps import prepare_map
 from sensitivity.formats.families import get_cell_format
 
 USUAL_BITS: Final = 4
@@ -41,7 +43,10 @@ def show_sensitivity(
         usual = min(chosen.formats, key=lambda name: abs((get_cell_format(name).num_bits or 0) - USUAL_BITS))
         context |= _chosen(tiles, layer) if tiles and layer else {}
         context |= {"chosen": chosen, "format": candidate if candidate in chosen.formats else usual}
-    return render(request, "sensitivity.html", **context)
+    answer = render(request, "sensitivity.html", **context)
+    if known and setting is None:
+        answer.background = BackgroundTask(prepare_map, database, found.id)  # while the browser reads the page
+    return answer
 
 
 def _chosen(tiles: LayerTiles, layer: str) -> dict[str, Any]:

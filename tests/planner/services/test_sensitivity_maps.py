@@ -9,7 +9,7 @@ import pytest
 from planner.cells import Cell
 from planner.errors import NotFoundError, UnmeasuredError
 from planner.services import curves
-from planner.services.sensitivity_maps import sensitivity_map
+from planner.services.sensitivity_maps import prepare_map, sensitivity_map
 from planner.storage.cells import store_cells
 from planner.storage.database import Database
 from sensitivity.checkpoint.description import Layer
@@ -154,6 +154,21 @@ def test_what_is_measured_later_is_in_the_next_map(database: Database) -> None:
     with database.read_session() as session:
         assert [fmt.name for fmt in sensitivity_map(session, "toy").formats] == ["INT4_G64", "INT8_G64"]
     assert [fmt.name for fmt in before.formats] == ["INT4_G64"]
+
+
+def test_a_map_that_was_prepared_is_not_drawn_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = synthetic.description()
+    with database.session() as session:
+        synthetic.add_model(session, described)
+    prepare_map(database, "toy")  # of which nothing was measured yet
+    prepare_map(database, "nobody")
+    with database.session() as session:
+        synthetic.add_cells(session, described, synthetic.setting(synthetic.add_calibration(session)))
+    prepare_map(database, "toy")
+    monkeypatch.setattr("planner.services.sensitivity_maps.load_curves", None)
+    with database.read_session() as session:
+        found = sensitivity_map(session, "toy")
+        assert sensitivity_map(session, "toy", setting=found.setting.id).tiles == found.tiles
 
 
 def test_nothing_measured_and_no_such_setting_are_said(database: Database) -> None:

@@ -1,5 +1,6 @@
 """What a process remembers: fresh or not at all, and never more than it may."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -91,3 +92,27 @@ def test_threads_share_it() -> None:
         found = list(pool.map(lambda key: memory.recall(key, lambda: key, size=lambda _: 100), keys))
     assert found == keys
     assert memory.bytes <= 1000
+
+
+def test_threads_that_wait_have_what_the_first_makes() -> None:
+    memory, made = Memory(1000), []
+
+    def slow(key: int) -> int:
+        made.append(key)
+        time.sleep(0.02)
+        return key
+
+    with ThreadPoolExecutor(8) as pool:
+        keys = [number % 3 for number in range(30)]
+        found = list(pool.map(lambda key: memory.recall(key, lambda: slow(key), size=lambda _: 100, waiting=True), keys))
+    assert (found, sorted(made)) == (keys, [0, 1, 2])
+    assert memory.recall(0, lambda: 7, size=lambda _: 100, version=2, waiting=True) == 7
+
+
+def test_who_waits_makes_what_the_first_could_not() -> None:
+    memory = Memory(1000)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            memory.recall("a", lambda: 1 // 0, size=lambda _: 100, waiting=True)
+    assert memory.recall("a", lambda: 1, size=lambda _: 100, waiting=True) == 1
+    assert not memory._turns
