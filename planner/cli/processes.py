@@ -1,5 +1,6 @@
 """The processes that answer on one port: one that ends, or does not answer for long, is replaced while the others go on."""
 
+import math
 import os
 import signal
 import time
@@ -51,6 +52,8 @@ class Processes(Multiprocess):
     @override
     def keep_subprocess_alive(self) -> None:
         """Look after each process; called twice a second."""
+        if self._stops():
+            return
         for number, process in enumerate(self.processes):
             if self._is_well(process):
                 continue
@@ -59,7 +62,7 @@ class Processes(Multiprocess):
             if process.exitcode == STARTUP_FAILURE:  # as the next one would
                 _log.error("a process cannot start; the service ends", pid=process.pid)
                 self.should_exit.set()
-            if self._stops:
+            if self._stops():
                 return
             _log.warning("a process ended or does not answer; starting another", pid=process.pid, code=process.exitcode)
             self.processes[number] = self._started()
@@ -94,7 +97,6 @@ class Processes(Multiprocess):
             self._see_off()
             time.sleep(_LOOK_SECONDS)
 
-    @property
     def _stops(self) -> bool:
         """Whether the service ends: processes that a terminal's signal has reached end before this one is told of it."""
         return self.should_exit.is_set() or not _SAY_STOP.isdisjoint(self.signal_queue)
@@ -108,7 +110,7 @@ class Processes(Multiprocess):
         """The next step towards processes of which none is outdated."""
         self._outdated = [process for process in self._outdated if process in self.processes]
         if self._next is None:
-            if self._outdated and not self._stops:
+            if self._outdated and not self._stops():
                 self._next = self._started(), time.monotonic() + PATIENCE_SECONDS
             return
         coming, until = self._next
@@ -135,12 +137,13 @@ class Processes(Multiprocess):
 
     def _see_off(self) -> None:
         """Forget processes that ended; kill those that were told to end long ago."""
-        now = time.monotonic()
-        for process, until in self._leaving:
-            if process.exitcode is None and now >= until:
+        there = [(process, until) for process, until in self._leaving if process.exitcode is None]
+        for number, (process, until) in enumerate(there):
+            if time.monotonic() >= until:
                 _log.warning("a process does not end; killing it", pid=process.pid)
                 process.kill()
-        self._leaving = [(process, until) for process, until in self._leaving if process.exitcode is None]
+                there[number] = process, math.inf
+        self._leaving = there
 
     def _is_well(self, process: Process) -> bool:
         """Whether it answered a question of the last minute; the answers to this look are seen by the next one."""
