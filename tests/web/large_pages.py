@@ -1,7 +1,8 @@
 """How long the pages of a model of 44,544 layers take, from the click to what is drawn, in the browser.
 
 The service is a process of its own that has answered the same pages of a small model before, so that what is measured is the
-large model: the first visit reads and groups its layers, later ones find them remembered.
+large model: the first visit reads and groups its layers, later ones find them remembered. Pages are visited in the order in which
+people come to them: a model's own page begins to draw the heat map, the frontier finds the cells that the map read.
 """
 
 import tempfile
