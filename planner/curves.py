@@ -82,9 +82,13 @@ class Curves(Generic[FormatT]):
         columns = [k for k, fmt in enumerate(self.formats) if fmt.name == names.get(dtype)]
         if not columns:
             return self
-        loss, error, status = self.loss.copy(), self.standard_error.copy(), self.status.astype("<U17")
+        missing = self.status[:, columns] == ""
+        if not missing.any():
+            return self
+        loss, error = self.loss.copy(), self.standard_error.copy()
+        status = self.status.astype(np.promote_types(self.status.dtype, f"<U{len(CellStatus.MEASURED)}"))
         unknown = np.zeros(loss.shape, dtype=bool)
-        unknown[:, columns] = status[:, columns] == ""
+        unknown[:, columns] = missing
         loss[unknown], error[unknown], status[unknown] = 0.0, 0.0, CellStatus.MEASURED
         return replace(self, loss=loss, standard_error=error, status=status)
 

@@ -1,6 +1,6 @@
 """A runtime profile: what the engine that will serve a plan accepts. Data and small functions, no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.runtimes.kv_rules import UNQUANTIZED_KV, KVRules
@@ -72,17 +72,17 @@ class RuntimeProfile:
     def groups(self, layers: Sequence[Layer]) -> list[tuple[int, ...]]:
         """Layer groups as indices into ``layers``, in order of their first member. Missing members are allowed."""
         members: dict[tuple[object, ...], list[int]] = {}
+        tied = {kind: number for number, kinds in reversed(list(enumerate(self.tied_kinds))) for kind in kinds}
         for index, layer in enumerate(layers):
-            members.setdefault(self._group_key(layer), []).append(index)
+            members.setdefault(self._group_key(layer, tied) or (index,), []).append(index)
         return [tuple(indices) for indices in members.values()]
 
-    def _group_key(self, layer: Layer) -> tuple[object, ...]:
-        if self.tie_experts and layer.expert is not None:
+    def _group_key(self, layer: Layer, tied: Mapping[str, int]) -> tuple[object, ...] | None:
+        """What the layers have in common that share a format with this one; ``None``: it stands alone."""
+        if layer.expert is not None and self.tie_experts:
             return ("experts", layer.block)
-        if self.tie_expert_kinds and layer.expert is not None:
+        if layer.expert is not None and self.tie_expert_kinds:
             return ("experts", layer.block, layer.kind)
-        parent = layer.name.rpartition(".")[0]
-        for number, kinds in enumerate(self.tied_kinds):
-            if layer.kind in kinds:
-                return ("tied", parent, number)
-        return ("alone", layer.name)
+        if (number := tied.get(layer.kind)) is not None:
+            return ("tied", layer.name.rpartition(".")[0], number)
+        return None
