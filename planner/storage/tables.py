@@ -7,20 +7,9 @@ and rounding method (``MeasuredFormatRow`` + layer). Runs, jobs and plans come a
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    String,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+from sqlalchemy.types import JSON, BigInteger, Float, Integer, LargeBinary, String, Text
 
 from planner.storage.columns import Base, UtcDateTime, utc_now
 from planner.storage.job_summaries import summary_of

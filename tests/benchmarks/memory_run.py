@@ -67,6 +67,7 @@ def main() -> None:
         sys.stdout.flush()
         child = os.fork()
         if not child:
+            torch.set_num_threads(1)  # a fork's thread pool is made anew by whoever asks first: not by threads that load, at once
             print(json.dumps(_measured(asked, program=program)), flush=True)  # noqa: T201
             os._exit(0)
         if os.waitpid(child, 0)[1]:

@@ -66,7 +66,9 @@ class Bench:
     def evaluate_plan(self, plan_id: str, request: EvaluateRequest) -> Any:
         assert request.baselines == []
         asked = {"plan_id": plan_id, "calibration_id": self.get_plan(plan_id).provenance.calibration}
-        job = SimpleNamespace(id=f"job of {plan_id}", kind="evaluation", state=JobState.QUEUED, failed=0, request=asked)
+        job = SimpleNamespace(
+            id=f"job of {plan_id}", kind="evaluation", state=JobState.QUEUED, failed=0, left_out={}, request=asked
+        )
         self.jobs[job.id] = job
         return job
 
