@@ -1,15 +1,18 @@
 """Two short lists instead of one long one: a good choice where losses follow sizes and a single list has no end.
 
-The cheapest classes of the core are dealt to two lists of undominated partial choices in turn, until the lists are long, and
+The cheapest runs of the core are dealt to two lists of undominated partial choices in turn, until the lists are long, and
 every state of one is joined with the best state of the other that still fits (Horowitz and Sahni 1974). Two lists of 10^5
 states stand for 10^10 choices, and the join is one binary search: by size the losses of a list fall, so the last state that fits
 is the best. What is found is an incumbent, not a proof.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from solvers.arrays import Floats, Integers
-from solvers.mckp.list_search import Core, Found, find_undominated
+from solvers.mckp.core import Core, Option
+from solvers.mckp.list_search import Found, find_undominated, with_options
 from solvers.mckp.moves import Corner
 from solvers.mckp.tracing import Step, trace_moves
 from solvers.solver import Deadline
@@ -24,10 +27,10 @@ def join_lists(corner: Corner, core: Core, gap: float, *, deadline: Deadline) ->
         corner: the LP choice that the moves start from.
         core: the moves.
         gap: gap of the incumbent; only a smaller one counts.
-        deadline: looked at before each class; lists that it ends are joined as they are.
+        deadline: looked at before each run; lists that it ends are joined as they are.
     """
-    classes = core.starts.shape[0] - 1
-    first, second = (_List(corner, core, range(half, classes, 2), gap, deadline) for half in (0, 1))
+    runs = list(core.runs())
+    first, second = (_List(corner, runs[half::2], gap, deadline) for half in (0, 1))
     partner = np.searchsorted(second.size, corner.slack - first.size, side="right") - 1
     loss = np.where(partner >= 0, first.loss(corner) + second.loss(corner)[partner], np.inf)
     best = int(loss.argmin())
@@ -35,30 +38,29 @@ def join_lists(corner: Corner, core: Core, gap: float, *, deadline: Deadline) ->
     better = corner.gap + float(loss[best])
     if not better < gap:
         return Found(gap, None, finished=False, states=states)
-    chosen = core.moves.pick(np.concatenate((first.trace(best), second.trace(int(partner[best])))))
+    chosen = core.made_by(np.concatenate((first.trace(best), second.trace(int(partner[best])))))
     return Found(better, chosen, finished=False, states=states)
 
 
 class _List:
-    """The undominated partial choices of some classes, by size; classes are taken until the list is long, or time is up."""
+    """The undominated partial choices of some runs, by size; runs are taken until the list is long, or time is up."""
 
-    def __init__(self, corner: Corner, core: Core, classes: range, gap: float, deadline: Deadline) -> None:
+    def __init__(self, corner: Corner, runs: Sequence[tuple[int, list[Option]]], gap: float, deadline: Deadline) -> None:
         self.size, self.cost = np.zeros(1, dtype=np.int64), np.zeros(1)
         self.steps: list[Step] = []
-        for j in classes:
+        for start, options in runs:
             if self.size.shape[0] >= LENGTH or deadline.passed():
                 break
-            self._extend(corner, core, slice(int(core.starts[j]), int(core.starts[j + 1])), gap)
+            self._extend(corner, start, options, gap)
 
-    def _extend(self, corner: Corner, core: Core, run: slice, gap: float) -> None:
+    def _extend(self, corner: Corner, start: int, options: list[Option], gap: float) -> None:
         parents = self.size.shape[0]
-        size = np.concatenate((self.size, (self.size + core.moves.size[run, None]).ravel()))
-        cost = np.concatenate((self.cost, (self.cost + core.moves.cost[run, None]).ravel()))
+        size, cost = with_options(self.size, self.cost, options)
         origin = np.flatnonzero(cost < gap)
         origin = origin[size[origin].argsort(kind="stable")]
         origin = origin[find_undominated(size[origin], cost[origin] - corner.multiplier * size[origin])]
         self.size, self.cost = size[origin], cost[origin]
-        self.steps.append(Step(origin, parents, run.start))
+        self.steps.append(Step(origin, parents, start))
 
     def loss(self, corner: Corner) -> Floats:
         """Of every state; falling."""
@@ -66,5 +68,5 @@ class _List:
         return loss
 
     def trace(self, state: int) -> Integers:
-        """The moves behind a state."""
+        """The options behind a state."""
         return trace_moves(self.steps, state)

@@ -1,8 +1,8 @@
 """Exhaustive search of the core: dynamic programming over lists of undominated partial choices.
 
-A state is a set of moves in the classes seen so far: (size change w, reduced cost c). One state dominates another when it is
-no larger and its loss ``c − λ·w`` is no greater. Classes come in the order of their cheapest move *per unit of size*, so
-that the classes that remain ask at least the rate ``down`` for every unit that a state must still give back and ``up`` for
+A state is a set of moves in the runs seen so far: (size change w, reduced cost c). One state dominates another when it is
+no larger and its loss ``c − λ·w`` is no greater. Runs come in the order of their cheapest option *per unit of size*, so
+that the runs that remain ask at least the rate ``down`` for every unit that a state must still give back and ``up`` for
 every unit that it may still take: a state whose ``c + max(down·(w − slack), min(up, λ)·(slack − w))`` reaches the gap of the
 incumbent is dropped. This is the list with LP bounds of Pisinger (1995, *A minimal algorithm for the multiple-choice
 knapsack problem*) written in reduced costs.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import Floats, Integers
+from solvers.mckp.core import Core, Option
 from solvers.mckp.moves import Corner, Moves
 from solvers.mckp.short_lists import SHORT, extend_by_one, extend_short
 from solvers.mckp.tracing import Step, trace_moves
@@ -31,56 +32,13 @@ class Found:
         gap: gap of the best choice known.
         chosen: the moves that make it; ``None`` when nothing beat the incumbent.
         finished: every choice of the core was searched: nothing better exists.
-        states: partial choices kept, over all classes.
+        states: partial choices kept, over all runs.
     """
 
     gap: float
     chosen: Moves | None
     finished: bool
     states: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Core:
-    """The moves that may be part of a better choice, class by class.
-
-    Attributes:
-        moves: sorted so that a class is one run, the class with the cheapest move per unit of size first.
-        starts: int64 ``[C + 1]``, where the runs begin, and the end.
-        cheapest: float64 ``[C + 1]``, least cost of a move in this class and those after it; ``inf`` at the end.
-        up: float64 ``[C + 1]``, least cost per unit of a move that adds size, from this class on.
-        down: float64 ``[C + 1]``, least cost per unit of a move that gives size back, from this class on.
-    """
-
-    moves: Moves
-    starts: Integers
-    cheapest: Floats
-    up: Floats
-    down: Floats
-
-
-def gather_core(corner: Corner, moves: Moves, gap: float) -> Core:
-    """Reduced-cost fixing: the moves that cost less than ``gap`` and change something, sorted for the search."""
-    kept = moves.pick((corner.cost + moves.cost < gap) & ((moves.size != 0) | (moves.cost < 0)))
-    rate = np.maximum(kept.cost, 0.0) / np.maximum(np.abs(kept.size), 1)
-    by_class = np.lexsort((rate, kept.klass))
-    kept, rate = kept.pick(by_class), rate[by_class]
-    begins = np.flatnonzero(np.diff(kept.klass, prepend=-1))
-    run_order = np.argsort(rate[begins], kind="stable")
-    lengths = np.diff(begins, append=kept.count)[run_order]
-    starts = np.concatenate(([0], np.cumsum(lengths)))
-    within = np.arange(kept.count) - np.repeat(starts[:-1], lengths)
-    order = np.repeat(begins[run_order], lengths) + within
-    kept, rate = kept.pick(order), rate[order]
-    up, down = np.where(kept.size > 0, rate, np.inf), np.where(kept.size < 0, rate, np.inf)
-    return Core(kept, starts, _least_from(kept.cost, starts), _least_from(up, starts), _least_from(down, starts))
-
-
-def _least_from(values: Floats, starts: Integers) -> Floats:
-    """The least value of each run and of all runs after it; ``inf`` after the last."""
-    padded = np.append(values, np.inf)
-    least: Floats = np.minimum.accumulate(padded[::-1])[::-1][starts]
-    return least
 
 
 def search_core(
@@ -92,9 +50,9 @@ def search_core(
         corner: the LP choice that the moves start from.
         core: the moves.
         gap: gap of the incumbent; only a smaller one counts.
-        max_states: states to keep over all classes before giving up.
-        deadline: looked at before each class.
-        width: keep no more states than this a class, those of least bound: a quick search for a better incumbent.
+        max_states: states to keep over all runs before giving up.
+        deadline: looked at before each run.
+        width: keep no more states than this a run, those of least bound: a quick search for a better incumbent.
     """
     size: Sizes = [0]
     cost: Costs = [corner.cost]
@@ -102,16 +60,14 @@ def search_core(
     chosen: Moves | None = None
     cut = False
     states, price, slack = 0, corner.multiplier, corner.slack
-    starts, cheapest, down, up = (part.tolist() for part in (core.starts, core.cheapest, core.down, core.up))
-    listed = list(zip(core.moves.size.tolist(), core.moves.cost.tolist(), strict=True))
-    for j in range(len(starts) - 1):
-        if corner.cost + cheapest[j] >= gap or len(size) == 0:
+    down, up = core.down, core.up
+    for j, (start, options) in enumerate(core.runs()):
+        if corner.cost + core.cheapest[j] >= gap or len(size) == 0:
             break
         if states > max_states or deadline.passed():
             return Found(gap, chosen, finished=False, states=states)
         rates = (min(down[j + 1], gap), min(up[j + 1], price))
-        run = slice(starts[j], starts[j + 1])
-        size, cost, step = _extended(size, cost, (core.moves, listed), run, corner=corner, gap=gap, rates=rates)
+        size, cost, step = _extended(size, cost, options, start, corner=corner, gap=gap, rates=rates)
         if width is not None and len(size) > width:
             cut = True
             size, cost, step = _narrowed(size, cost, step, corner=corner, rates=rates, width=width)
@@ -119,55 +75,60 @@ def search_core(
         states += len(size)
         fitting = bisect_right(size, slack) - 1
         if fitting >= 0 and (better := float(cost[fitting]) + price * (slack - int(size[fitting]))) < gap:
-            gap, chosen = better, core.moves.pick(trace_moves(steps, fitting))
+            gap, chosen = better, core.made_by(trace_moves(steps, fitting))
     return Found(gap, chosen, finished=not cut, states=states)
 
 
 def _extended(
     size: Sizes,
     cost: Costs,
-    moves: tuple[Moves, list[tuple[int, float]]],
-    run: slice,
+    options: list[Option],
+    start: int,
     *,
     corner: Corner,
     gap: float,
     rates: tuple[float, float],
 ) -> tuple[Sizes, Costs, Step]:
-    """All states of one class more that may still matter: number by number where they are few, else as arrays.
+    """All states of one run more that may still matter: number by number where they are few, else as arrays.
 
     Args:
         size: of each state so far, ascending.
         cost: of each state so far.
-        moves: those of the core, as arrays and as pairs of size and cost.
-        run: which of them are the class's.
+        options: of the run.
+        start: number of the first of them in the core.
         corner: the LP choice.
         gap: of the incumbent.
         rates: as for ``extend_short``.
     """
-    arrays, pairs = moves
-    if len(size) * (run.stop - run.start + 1) > SHORT:
-        return _extend(np.asarray(size), np.asarray(cost), arrays, run, corner=corner, gap=gap, rates=rates)
+    if len(size) * (len(options) + 1) > SHORT:
+        return _extend(np.asarray(size), np.asarray(cost), options, start, corner=corner, gap=gap, rates=rates)
     sizes = size.tolist() if isinstance(size, np.ndarray) else size
     costs = cost.tolist() if isinstance(cost, np.ndarray) else cost
-    if run.stop - run.start == 1:
-        return extend_by_one(sizes, costs, pairs[run.start], run.start, corner=corner, gap=gap, rates=rates)
-    return extend_short(sizes, costs, pairs[run], run.start, corner=corner, gap=gap, rates=rates)
+    if len(options) == 1:
+        return extend_by_one(sizes, costs, options[0], start, corner=corner, gap=gap, rates=rates)
+    return extend_short(sizes, costs, options, start, corner=corner, gap=gap, rates=rates)
 
 
 def _extend(
-    size: Integers, cost: Floats, moves: Moves, run: slice, *, corner: Corner, gap: float, rates: tuple[float, float]
+    size: Integers, cost: Floats, options: list[Option], start: int, *, corner: Corner, gap: float, rates: tuple[float, float]
 ) -> tuple[Integers, Floats, Step]:
-    """All states of one class more that may still matter, by size, their loss falling strictly."""
+    """All states of one run more that may still matter, by size, their loss falling strictly."""
     parents = size.shape[0]
-    size = np.concatenate((size, (size + moves.size[run, None]).ravel()))
-    cost = np.concatenate((cost, (cost + moves.cost[run, None]).ravel()))
+    size, cost = with_options(size, cost, options)
     origin = (_bounds(size, cost, corner.slack, rates) < gap).nonzero()[0]
     size = size[origin]
     order = size.argsort(kind="stable")
     origin, size = origin[order], size[order]
     cost = cost[origin]
     kept = find_undominated(size, cost - corner.multiplier * size)
-    return size[kept], cost[kept], Step(origin[kept], parents, run.start)
+    return size[kept], cost[kept], Step(origin[kept], parents, start)
+
+
+def with_options(size: Integers, cost: Floats, options: list[Option]) -> tuple[Integers, Floats]:
+    """Sizes and costs of the states without any of the options, then with the first, and so on."""
+    more, price = np.array([option[0] for option in options]), np.array([option[1] for option in options])
+    sizes: Integers = np.concatenate((size, (size + more[:, None]).ravel()))
+    return sizes, np.concatenate((cost, (cost + price[:, None]).ravel()))
 
 
 def _bounds(size: Integers, cost: Floats, slack: int, rates: tuple[float, float]) -> Floats:

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from solvers.arrays import Integers
+from solvers.mckp.core import Core, gather_core
 from solvers.mckp.core_program import Row, solve_core_program
 from solvers.mckp.dual import Dual, solve_dual
 from solvers.mckp.excess import Excess
 from solvers.mckp.limits import Limits
 from solvers.mckp.list_pairs import join_lists
-from solvers.mckp.list_search import Core, Found, gather_core, search_core
+from solvers.mckp.list_search import Found, search_core
 from solvers.mckp.moves import Corner, Moves, corner_at, fill_ties, first_limit, improve_by_pairs, moves_within
 from solvers.problem import Problem, total_loss
 from solvers.solution import Stats, Status
@@ -106,7 +107,7 @@ def _search(corner: Corner, core: Core, gap: float, limits: Limits, deadline: De
 
 
 def _narrowly(corner: Corner, core: Core, gap: float, *, deadline: Deadline) -> Found:
-    return search_core(corner, core, gap, max_states=WIDTH * core.starts.shape[0], deadline=deadline, width=WIDTH)
+    return search_core(corner, core, gap, max_states=WIDTH * (core.count + 1), deadline=deadline, width=WIDTH)
 
 
 def _later(first: Found, second: Found) -> Found:
@@ -133,7 +134,7 @@ def _program(
 def _core_stats(core: Core, found: Found) -> Stats:
     return Stats(
         proof="search" if found.finished else "",
-        core_classes=core.starts.shape[0] - 1,
+        core_classes=core.classes,
         core_items=core.moves.count,
         states=found.states,
     )

@@ -1,46 +1,47 @@
-"""A class more for a list of few partial choices, number by number.
+"""A run more for a list of few partial choices, number by number.
 
 Where the core is easy the list of ``solvers.mckp.list_search`` holds a handful of states, and the thirty calls of NumPy for each
-class take several times as long as their arithmetic. The numbers, their order and every comparison are the same as there.
+run take several times as long as their arithmetic. The numbers, their order and every comparison are the same as there.
 """
 
 from collections.abc import Sequence
 from math import inf
 from typing import Final
 
+from solvers.mckp.core import Option
 from solvers.mckp.moves import Corner
 from solvers.mckp.tracing import Step
 
 SHORT: Final = 64
-"""Candidates of one class, before any is dropped, up to which numbers one by one are faster than arrays."""
+"""Candidates of one run, before any is dropped, up to which numbers one by one are faster than arrays."""
 
 
 def extend_short(
     size: Sequence[int],
     cost: Sequence[float],
-    moves: Sequence[tuple[int, float]],
+    options: Sequence[Option],
     start: int,
     *,
     corner: Corner,
     gap: float,
     rates: tuple[float, float],
 ) -> tuple[list[int], list[float], Step]:
-    """All states of one class more that may still matter, by size, their loss falling strictly.
+    """All states of one run more that may still matter, by size, their loss falling strictly.
 
     Args:
         size: of each state so far, ascending.
         cost: of each state so far.
-        moves: size and cost of the moves of the class.
-        start: position of its first move in the core.
+        options: of the run.
+        start: number of the first of them in the core.
         corner: the LP choice.
         gap: of the incumbent; a state whose bound reaches it is dropped.
-        rates: least cost of a unit that is given back and of one that is taken, in the classes that remain.
+        rates: least cost of a unit that is given back and of one that is taken, in the runs that remain.
     """
     multiplier, least = corner.multiplier, inf
     sizes: list[int] = []
     costs: list[float] = []
     origins: list[int] = []
-    for new_size, origin, new_cost in _candidates(size, cost, moves, slack=corner.slack, gap=gap, rates=rates):
+    for new_size, origin, new_cost in _candidates(size, cost, options, slack=corner.slack, gap=gap, rates=rates):
         loss = new_cost - multiplier * new_size
         if loss < least:
             least = loss
@@ -56,15 +57,15 @@ def extend_short(
 def extend_by_one(
     size: Sequence[int],
     cost: Sequence[float],
-    move: tuple[int, float],
+    option: Option,
     start: int,
     *,
     corner: Corner,
     gap: float,
     rates: tuple[float, float],
 ) -> tuple[list[int], list[float], Step]:
-    """The same for a class with one move, as most are: the states without and with it are by size already, and are merged."""
-    (more, price), multiplier, slack, least = move, corner.multiplier, corner.slack, inf
+    """The same for a run of one option: the states without and with it are by size already, and are merged."""
+    (more, price), multiplier, slack, least = option, corner.multiplier, corner.slack, inf
     down, up = rates[0], -rates[1]
     sizes: list[int] = []
     costs: list[float] = []
@@ -97,17 +98,17 @@ def extend_by_one(
 def _candidates(
     size: Sequence[int],
     cost: Sequence[float],
-    moves: Sequence[tuple[int, float]],
+    options: Sequence[Option],
     *,
     slack: int,
     gap: float,
     rates: tuple[float, float],
 ) -> list[tuple[int, int, float]]:
-    """Size, origin and cost of every state with none or one of the moves whose bound is below ``gap``; by size, then origin."""
+    """Size, origin and cost of every state with none or one of the options whose bound is below ``gap``; by size, then origin."""
     down, up = rates[0], -rates[1]
     found: list[tuple[int, int, float]] = []
     origin = 0
-    for more, price in ((0, 0.0), *moves):
+    for more, price in ((0, 0.0), *options):
         for state_size, state_cost in zip(size, cost, strict=True):
             new_size, new_cost = state_size + more, state_cost + price
             over = new_size - slack

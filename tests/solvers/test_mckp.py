@@ -10,9 +10,9 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
 from solvers import BruteForce, Mckp, Problem, SettingError, Status, solve
+from solvers.mckp.core import gather_core
 from solvers.mckp.excess import measure_excess
 from solvers.mckp.list_pairs import join_lists
-from solvers.mckp.list_search import gather_core
 from solvers.mckp.moves import moves_within
 from solvers.mckp.one_budget import apply_moves, find_corner
 from solvers.solver import Deadline
