@@ -20,12 +20,11 @@ from typing import Final, Generic, TypeVar, final
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from sqlalchemy.orm import Session
 
 from planner.errors import StorageError
 from planner.schemas.plans import PlanRequest
+from planner.services.plan_answers import written_plan
 from planner.services.plan_store import WrittenPlan, read_together, store_together
-from planner.services.plans import make_plan
 from planner.services.preparing import Moment
 from planner.storage.database import Database
 from planner.storage.failures import is_lost_connection
@@ -203,7 +202,7 @@ class PlanDesk:
                 with self._database.read_session(together=False) as session:
                     moment = Moment()
                     while order is not None:
-                        made = order.context.run(_written, session, order.asked, moment)
+                        made = order.context.run(written_plan, session, order.asked, moment)
                         with turn.lock:
                             turn.made.append((order, made))
                         order = turn.next()
@@ -280,10 +279,6 @@ class PlanDesk:
                 self._read([order], tell)
         else:
             tell(_tell, list(zip(orders, found, strict=True)))
-
-
-def _written(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
-    return WrittenPlan.of(make_plan(session, request, moment))
 
 
 @final

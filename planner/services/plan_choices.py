@@ -1,4 +1,4 @@
-"""What a plan says of each layer and each layer group: made once, then shared by all documents.
+"""What a plan says of each layer and each layer group: made once for a sheet, then shared by all documents.
 
 Plans of very many layers share nothing: their choices are made, and written, all in one go.
 """
@@ -6,21 +6,20 @@ Plans of very many layers share nothing: their choices are made, and written, al
 from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from planner.build import Classes, GroupCurves
-from planner.runtimes.profile import RuntimeProfile
+from planner.build import Classes
 from planner.schemas.base import Shared
 from planner.schemas.choices import Choice, GroupChoice
 from planner.services.collector import collector_paused
-from planner.solving import Solved
+from planner.services.plan_sheets import Chosen, PlanSheet
 
 MOST_KEPT: Final = 8192
-"""Choices that one question keeps. A plan of 224 layers has twice as many choices; the largest models make theirs anew."""
+"""Choices that one sheet keeps. A plan of 224 layers has twice as many choices; the largest models make theirs anew."""
 
 KEPT_BYTES: Final = 1400
 """About what one of them takes: a validated document of a handful of fields, its JSON, and its place in a dictionary."""
@@ -45,38 +44,48 @@ def written(parts: Sequence[Choice] | Sequence[GroupChoice]) -> str:
     return adapter.dump_json(parts)[1:-1].decode()
 
 
+@final
+class FromSheet(list[Made], Generic[Made]):
+    """Choices that can be made again from a sheet and what was chosen of it: of them a stored plan keeps no more than that."""
+
+    def __init__(self, made: Sequence[Made], sheet: PlanSheet, chosen: Chosen) -> None:
+        """The choices ``made`` are what ``PlanChoices(sheet)`` has for ``chosen``."""
+        super().__init__(made)
+        self.sheet = sheet
+        self.chosen = chosen
+
+
 class PlanChoices:
-    """The choices of one question's layers and groups; documents are frozen, so plans may share them."""
+    """The choices of one sheet's layers and groups; documents are frozen, so plans may share them."""
 
-    def __init__(self, classes: Classes, curves: GroupCurves, runtime: RuntimeProfile) -> None:
-        """Choices of which none is made yet.
-
-        Args:
-            classes: layer groups.
-            curves: the losses that plans are made with.
-            runtime: whose packing counts the bits.
-        """
-        self._classes = classes
-        self._curves = curves
-        self._runtime = runtime
-        self._members = [[classes.layers[i].name for i in members] for members in classes.groups]
-        shapes = {shape: number for number, shape in enumerate(dict.fromkeys(layer.shape for layer in classes.layers))}
-        self._shapes = list(shapes)
-        self._shape_of_layer = np.array([shapes[layer.shape] for layer in classes.layers], dtype=np.int64)
+    def __init__(self, sheet: PlanSheet) -> None:
+        """Choices of which none is made yet."""
+        self.sheet = sheet
         self._choices: dict[int, Choice] = {}
         self._group_choices: dict[int, GroupChoice] = {}
-        self._sizes = np.full((len(shapes), len(classes.formats)), -1, dtype=np.int64)
 
-    def of_layers(self, solved: Solved) -> list[Choice]:
-        """What the plan gives every layer, in model order."""
-        columns = solved.proved.choice[self._classes.group_of_layer]
-        return self._kept(self._choices, self._make_layers, (columns.shape[0], self._classes.legal.shape[1]), columns)
+    @property
+    def bytes(self) -> int:
+        """About what they can come to take, with their sheet."""
+        layers, kept = len(self.sheet.layers), 2 * self.sheet.bits.size
+        return self.sheet.bytes + (0 if layers > MOST_KEPT else KEPT_BYTES * min(MOST_KEPT, kept))
 
-    def of_groups(self, solved: Solved) -> list[GroupChoice]:
-        """What the plan gives every layer group, and why."""
-        count, formats = len(self._members), self._classes.legal.shape[1]  # groups of caches come behind those of weights
-        parts = (solved.proved.choice[:count], solved.next_up[:count] + 1, solved.fragile[:count])
-        return self._kept(self._group_choices, self._make_groups, (count, formats, formats + 1, 2), *parts)
+    def of(self, chosen: Chosen) -> dict[str, Any]:
+        """Fields of ``PlanDocument``: what a plan gives its layers and groups."""
+        return {"choices": self.of_layers(chosen), "groups": self.of_groups(chosen)}
+
+    def of_layers(self, chosen: Chosen) -> FromSheet[Choice]:
+        """What a plan gives every layer, in model order."""
+        columns = chosen.columns[self.sheet.group_of_layer]
+        made = self._kept(self._choices, self._make_layers, (len(columns), len(self.sheet.formats)), columns)
+        return FromSheet(made, self.sheet, chosen)
+
+    def of_groups(self, chosen: Chosen) -> FromSheet[GroupChoice]:
+        """What a plan gives every layer group, and why."""
+        groups, formats = self.sheet.bits.shape
+        parts = (chosen.columns, chosen.above, chosen.fragile)
+        made = self._kept(self._group_choices, self._make_groups, (groups, formats, formats + 1, 2), *parts)
+        return FromSheet(made, self.sheet, chosen)
 
     def _kept(
         self, kept: dict[int, Made], make: Callable[..., list[Made]], shape: tuple[int, ...], *parts: NDArray[np.int64 | np.bool_]
@@ -97,56 +106,8 @@ class PlanChoices:
         return [found[key] if key in found else kept[key] for key in keys]
 
     def _make_layers(self, layers: NDArray[np.int64], columns: NDArray[np.int64]) -> list[Choice]:
-        classes, names = self._classes, [fmt.name for fmt in self._classes.formats]
-        given = (layers, classes.group_of_layer[layers], columns, self._size_bits(self._shape_of_layer[layers], columns))
-        fields = [
-            {
-                "layer": (layer := classes.layers[index]).name,
-                "kind": layer.kind,
-                "block": layer.block,
-                "group": group,
-                "format": names[column],
-                "size_bits": size,
-            }
-            for index, group, column, size in zip(*(part.tolist() for part in given), strict=True)
-        ]
-        return _LAYERS.validate_python(fields)
+        return _LAYERS.validate_python(self.sheet.layer_fields(layers, columns))
 
-    def _size_bits(self, shapes: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Stored bits of layers by their shapes and columns; each shape in each format is counted once."""
-        missing = self._sizes[shapes, columns] < 0
-        for shape, column in set(zip(shapes[missing].tolist(), columns[missing].tolist(), strict=True)):
-            self._sizes[shape, column] = self._runtime.size_bits(self._classes.formats[column], self._shapes[shape])
-        return self._sizes[shapes, columns]
-
-    def _make_groups(
-        self, groups: NDArray[np.int64], columns: NDArray[np.int64], above: NDArray[np.int64], fragile: NDArray[np.int64]
-    ) -> list[GroupChoice]:
-        """``above`` is 0 where no larger format is useful, else one more than its column."""
-        names, cells, up = [fmt.name for fmt in self._classes.formats], (groups, columns), (groups, np.maximum(above - 1, 0))
-        sizes, losses = self._classes.sizes, self._curves.loss
-        more, change = (sizes[up] - sizes[cells]).tolist(), (losses[up] - losses[cells]).tolist()
-        fields = [
-            {
-                "layers": self._members[group],
-                "format": names[column],
-                "size_bits": size,
-                "predicted_loss": loss,
-                "standard_error": error,
-                "next_up": {"format": names[next_up - 1], "more_bits": bits, "loss_change": better} if next_up else None,
-                "fragile": bool(close),
-            }
-            for group, column, size, loss, error, next_up, bits, better, close in zip(
-                groups.tolist(),
-                columns.tolist(),
-                sizes[cells].tolist(),
-                losses[cells].tolist(),
-                self._curves.standard_error[cells].tolist(),
-                above.tolist(),
-                more,
-                change,
-                fragile.tolist(),
-                strict=True,
-            )
-        ]
-        return _GROUPS.validate_python(fields)
+    def _make_groups(self, groups: NDArray[np.int64], *chosen: NDArray[np.int64]) -> list[GroupChoice]:
+        columns, above, fragile = chosen
+        return _GROUPS.validate_python(self.sheet.group_fields(groups, Chosen(columns, above, fragile.astype(np.bool_))))

@@ -21,6 +21,7 @@ from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.kept_limits import kept_limits, used
 from planner.services.placed_uniforms import placed_uniform
+from planner.services.plan_sheets import Chosen
 from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, placed, rows_of, uniform_choice
@@ -114,7 +115,7 @@ def plan_document(
     prepared = answered.asked.prepared
     limits = kept_limits(answered.asked, solved, answered.found.smallest, answered.found.items)
     report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
-    return PlanDocument(
+    facts = PlanDocument(
         id=secrets.token_hex(12),
         created_at=utc_now(),
         model=selected.model.id,
@@ -135,8 +136,8 @@ def plan_document(
         binding=binding(answered, limits),
         price_per_megabyte=bit_price(answered) * BITS_PER_MEGABYTE,
         references=[_uniform(answered)],
-        choices=prepared.choices.of_layers(solved),
-        groups=prepared.choices.of_groups(solved),
+        choices=[],
+        groups=[],
         ignored=[layer.name for layer in selected.ignored],
         notes=[*notes, *_note_on_alternatives(request, len(alternatives))],
         provenance=provenance_of(
@@ -156,6 +157,8 @@ def plan_document(
         kv_formats=[] if prepared.caches is None else list(prepared.caches.formats),
         placement=_placement(answered),
     )
+    chosen = Chosen.of(solved, len(answered.posed.classes.groups))
+    return facts.model_copy(update=prepared.choices.of(chosen))  # they are valid, and stay what they are
 
 
 def _placement(answered: Answered) -> list[PoolPart]:

@@ -7,7 +7,8 @@ from planner.errors import ConflictError, NotFoundError
 from planner.schemas.plan_keeping import PinRequest, PlanPin
 from planner.services.plan_trail import record
 from planner.services.plans import no_plan
-from planner.storage.tables import PlanNameRow, PlanPinRow, PlanRow
+from planner.storage.plan_sheets import forget_unused_sheet
+from planner.storage.tables import PlanChoicesRow, PlanNameRow, PlanPinRow, PlanRow
 
 
 def lock_plan(session: Session, plan_id: str) -> PlanRow:
@@ -80,7 +81,10 @@ def delete_plan(session: Session, plan_id: str, *, who: str, why: str = "") -> N
         msg = f"plan {plan_id!r} {' and '.join(why_not)}: unpin it, and give its names to other plans or take them away"
         raise ConflictError(msg, plan=plan_id, names=names, pinned=pinned)
     record(session, plan, "deleted", who=who, why=why)
+    sheet = session.scalar(select(PlanChoicesRow.sheet_id).where(PlanChoicesRow.plan_id == plan_id))
     session.execute(delete(PlanRow).where(PlanRow.id == plan_id))
+    if sheet is not None:
+        forget_unused_sheet(session, sheet)
 
 
 def refuse_kept_plans(session: Session, model_id: str) -> None:

@@ -1,7 +1,7 @@
 """Plans in the database: stored whole, never changed; those that are made at once in one transaction."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,21 +11,22 @@ from sqlalchemy.orm import Session
 
 from planner.errors import InvalidRequestError, NotFoundError
 from planner.schemas.plans import PlanDocument
-from planner.services.plan_choices import written
+from planner.services.plan_parts import SheetChoices, load_plan, write_facts
+from planner.services.plan_sheets import PlanSheet
 from planner.services.planning_inputs import no_model
 from planner.storage.database import Database
 from planner.storage.failures import once_more_if_lost
-from planner.storage.tables import Base, PlanDocumentRow, PlanRow
+from planner.storage.plan_sheets import keep_sheets, known_sheets
+from planner.storage.tables import Base, PlanChoicesRow, PlanDocumentRow, PlanRow
 
 _INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
+_INSERT_CHOICES = insert(Base.metadata.tables[PlanChoicesRow.__tablename__])
 _INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
 _STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id.in_(bindparam("plans", expanding=True)))
 
 _BEYOND = (DataError, OverflowError)
 """What databases and their drivers raise of a value that a column does not hold."""
 _QUICK = 1
-_FIELDS = list(PlanDocument.model_fields)
-_BEFORE, _AFTER = set(_FIELDS[: _FIELDS.index("choices")]), set(_FIELDS[_FIELDS.index("groups") + 1 :])
 
 
 @final
@@ -37,25 +38,38 @@ class WrittenPlan:
         id: of the plan.
         model: id of its model.
         columns: what it is searched by.
-        document: its JSON.
+        document: its JSON, which is what REST answers.
+        facts: what is stored of that: without its choices where they are in a sheet.
+        sheet: what the choices were made from; ``None`` where all is in ``facts``.
+        chosen: what was chosen of the sheet.
     """
 
     id: str
     model: str
     columns: dict[str, Any]
     document: str
+    facts: str
+    sheet: PlanSheet | None = None
+    chosen: bytes | None = None
 
     @classmethod
     def of(cls, document: PlanDocument) -> "WrittenPlan":
         """Write a plan."""
-        return cls(document.id, document.model, _columns(document), write_plan(document))
+        choices = SheetChoices.of(document)
+        if choices is None:
+            whole = document.model_dump_json()
+            return cls(document.id, document.model, _columns(document), whole, whole)
+        return cls.beside(choices, document.model, _columns(document), write_facts(document))
+
+    @classmethod
+    def beside(cls, choices: SheetChoices, model: str, columns: dict[str, Any], facts: str) -> "WrittenPlan":
+        """A plan whose facts are written, with its choices."""
+        return cls(columns["id"], model, columns, choices.beside(facts), facts, choices.sheet, choices.chosen.packed())
 
 
 def write_plan(document: PlanDocument) -> str:
     """The JSON of a plan, as ``model_dump_json`` has it. What it shares with other plans was written for them already."""
-    before, after = document.model_dump_json(include=_BEFORE), document.model_dump_json(include=_AFTER)
-    shared = (written(parts) for parts in (document.choices, document.groups))
-    return '{},"choices":[{}],"groups":[{}],{}'.format(before[:-1], *shared, after[1:])
+    return WrittenPlan.of(document).document
 
 
 def store_plan(session: Session, document: PlanDocument) -> str:
@@ -122,7 +136,18 @@ def _too_large() -> InvalidRequestError:
 def _insert(session: Session, plans: Sequence[WrittenPlan]) -> None:
     connection = session.connection()
     connection.execute(_INSERT_PLAN, [plan.columns for plan in plans])
-    connection.execute(_INSERT_DOCUMENT, [{"plan_id": plan.id, "document": plan.document} for plan in plans])
+    connection.execute(_INSERT_DOCUMENT, [{"plan_id": plan.id, "document": plan.facts} for plan in plans])
+    if chosen := [
+        {"plan_id": plan.id, "sheet_id": plan.sheet.id, "chosen": plan.chosen} for plan in plans if plan.sheet is not None
+    ]:
+        _keep_sheets(session, {plan.sheet.id: plan.sheet for plan in plans if plan.sheet is not None})
+        connection.execute(_INSERT_CHOICES, chosen)
+
+
+def _keep_sheets(session: Session, sheets: Mapping[str, PlanSheet]) -> None:
+    """Most are there, for they were stored with the first plan of their question."""
+    if missing := sheets.keys() - known_sheets(session, list(sheets)):
+        keep_sheets(session, {sheet: (sheets[sheet].model, sheets[sheet].packed) for sheet in missing})
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:
@@ -131,10 +156,10 @@ def get_plan(session: Session, plan_id: str) -> PlanDocument:
     Raises:
         NotFoundError: no such plan.
     """
-    row = session.get(PlanDocumentRow, plan_id)
-    if row is None:
+    stored = load_plan(session, plan_id)
+    if stored is None:
         raise no_plan(plan_id)
-    return PlanDocument.model_validate_json(row.document)
+    return stored.plan()
 
 
 def plan_json(session: Session, plan_id: str) -> str:
@@ -175,7 +200,7 @@ def _stored(session: Session, plan_ids: Sequence[str]) -> set[str]:
 
 def _plan_json(session: Session, plan_id: str) -> bytes | NotFoundError:
     def pack() -> bytes:
-        return zlib.compress(get_plan(session, plan_id).model_dump_json().encode(), _QUICK)
+        return zlib.compress(write_plan(get_plan(session, plan_id)).encode(), _QUICK)
 
     try:
         return zlib.decompress(Database.of(session).memory.recall(("plan", plan_id), pack, size=len))

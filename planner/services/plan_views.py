@@ -10,17 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic_core import from_json
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from planner.schemas.plans import PlanDocument
 from planner.schemas.tiles import PlanTile
-from planner.services.collector import collector_paused
 from planner.services.layer_tiles import LayerTile, model_tiles
+from planner.services.plan_parts import load_plan
 from planner.services.plan_tiles import by_count
 from planner.services.plans import no_plan
-from planner.storage.tables import PlanDocumentRow
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.kv_cache import KVCacheFormat
 from sensitivity.formats.registry import resolve_format
@@ -49,11 +46,10 @@ def view_plan(session: Session, plan_id: str) -> PlanView:
     Raises:
         NotFoundError: no such plan.
     """
-    text = session.scalar(select(PlanDocumentRow.document).where(PlanDocumentRow.plan_id == plan_id))
-    if text is None:
+    stored = load_plan(session, plan_id)
+    if stored is None:
         raise no_plan(plan_id)
-    with collector_paused:
-        document = from_json(text)
+    document = stored.raw()
     choices, groups = document["choices"], document["groups"]
     return PlanView(PlanDocument.model_validate(document | {"choices": [], "groups": []}), choices, groups)
 

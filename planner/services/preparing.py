@@ -14,6 +14,7 @@ from planner.schemas.plans import Question
 from planner.services.cache_inputs import CacheInputs, load_cache_inputs
 from planner.services.outside_formats import OutsideFormats
 from planner.services.plan_choices import PlanChoices, most_bytes
+from planner.services.plan_sheets import PlanSheet
 from planner.services.planning_inputs import Inputs, Selected, load_inputs, select_layers
 from planner.services.posing import Posed, legal_classes, pose
 from planner.services.whole_problem import SOLVER_TABLES, WholeProblem, bytes_of, whole_problem
@@ -27,6 +28,9 @@ LAYER_BYTES: Final = 600
 
 SOLUTIONS_BYTES: Final = 2**20
 """What the remembered solutions of one question may take: about 200 of 224 layers, one of 44,544."""
+
+ANSWERS_BYTES: Final = 2 * 2**20
+"""What the remembered answers of one question may take: about 200 of 224 layers."""
 
 QUESTION_TIMES: Final = 4
 """About how many times the length of its text a question takes: the text itself, its fields, its rules."""
@@ -62,7 +66,8 @@ class Prepared:
     @cached_property
     def choices(self) -> PlanChoices:
         """What documents say of the layers and groups."""
-        return PlanChoices(self.posed.classes, self.posed.curves, get_runtime(self.question.runtime))
+        runtime = get_runtime(self.question.runtime)
+        return PlanChoices(PlanSheet.of(self.selected.model.id, self.posed.classes, self.posed.curves, runtime))
 
     @cached_property
     def outside(self) -> OutsideFormats:
@@ -73,6 +78,11 @@ class Prepared:
     def solutions(self) -> Memory:
         """Proven plans by what is asked for them: the budget, the counts and the caution."""
         return Memory(SOLUTIONS_BYTES)
+
+    @cached_property
+    def answers(self) -> Memory:
+        """Plans as they were written, by their requests, to the letter."""
+        return Memory(ANSWERS_BYTES)
 
     @cached_property
     def problems(self) -> Memory:
@@ -114,7 +124,7 @@ class Prepared:
         curves = (self.inputs.measured, self.inputs.expected, self.inputs.others)
         sizes = self.classes.sizes.nbytes
         tables = 8 * sizes  # losses and errors, as measured and expected, and wider menus
-        others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES
+        others = tables + LAYER_BYTES * len(self.classes.layers) + most_bytes(self.classes) + SOLUTIONS_BYTES + ANSWERS_BYTES
         solved = SOLVER_TABLES * sizes if self.caches is None else self.caches.bytes + SOLUTIONS_BYTES + self._problem_bytes
         return sum(part.bytes for part in curves if part is not None) + others + solved
 

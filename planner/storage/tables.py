@@ -13,6 +13,7 @@ from sqlalchemy.types import JSON, BigInteger, Float, Integer, LargeBinary, Stri
 
 from planner.storage.columns import Base, UtcDateTime, utc_now
 from planner.storage.job_summaries import summary_of
+from planner.storage.plan_tables import PlanChoicesRow, PlanDocumentRow, PlanRow, PlanSheetRow
 
 __all__ = [
     "ApiKeyRow",
@@ -28,11 +29,13 @@ __all__ = [
     "MeasuredFormatRow",
     "ModelRow",
     "OperatingPointRow",
+    "PlanChoicesRow",
     "PlanDocumentRow",
     "PlanEventRow",
     "PlanNameRow",
     "PlanPinRow",
     "PlanRow",
+    "PlanSheetRow",
     "ProbeSettingRow",
     "ScoreProductsRow",
     "UnitRow",
@@ -311,51 +314,6 @@ class WorkerRow(Base):
     started_at: Mapped[datetime]
     last_seen: Mapped[datetime] = mapped_column(index=True)
     stopped_at: Mapped[datetime | None]
-
-
-class PlanRow(Base):
-    """What a stored plan is searched by, and what lists say of it; immutable. The whole plan is in ``PlanDocumentRow``.
-
-    Documents are long: a page of a list must not read them. ``budget`` is the request's, as REST shows it; ``budget_value`` is
-    rounded beyond 2^53.
-    """
-
-    __tablename__ = "plans"
-    __table_args__ = (
-        Index("ix_plans_created_at_id", "created_at", "id"),
-        Index("ix_plans_model_id_created_at_id", "model_id", "created_at", "id"),
-        Index("ix_plans_runtime_created_at_id", "runtime", "created_at", "id"),
-        Index("ix_plans_probe_created_at_id", "probe", "created_at", "id"),
-        Index("ix_plans_budget_kind_created_at_id", "budget_kind", "created_at", "id"),
-        Index("ix_plans_budget_kind_budget_value", "budget_kind", "budget_value"),
-    )
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
-    setting_id: Mapped[str] = mapped_column(ForeignKey("probe_settings.id"))
-    probe: Mapped[str] = mapped_column(String(60))
-    rounding: Mapped[str] = mapped_column(String(60))
-    runtime: Mapped[str] = mapped_column(String(40))
-    solver: Mapped[str] = mapped_column(String(40))
-    status: Mapped[str] = mapped_column(String(20))
-    budget: Mapped[dict[str, Any]]
-    budget_kind: Mapped[str] = mapped_column(String(30))
-    budget_value: Mapped[float] = mapped_column(Float(53))
-    size_bits: Mapped[int] = mapped_column(BigInteger)
-    file_bytes: Mapped[int] = mapped_column(BigInteger)
-    effective_bits: Mapped[float] = mapped_column(Float(53))
-    predicted_loss: Mapped[float] = mapped_column(Float(53))
-    gap: Mapped[float] = mapped_column(Float(53))
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)
-
-
-class PlanDocumentRow(Base):
-    """A stored plan, whole: the JSON that REST answers."""
-
-    __tablename__ = "plan_documents"
-
-    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
-    document: Mapped[str] = mapped_column(Text)
 
 
 class PlanNameRow(Base):

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from api import plan_desk
 from api.plan_desk import PlanDesk
 from planner.errors import BudgetError, InvalidRequestError, NotFoundError, StorageError
-from planner.schemas.plans import PlanDocument, PlanRequest
+from planner.schemas.plans import PlanRequest
 from planner.services import preparing
+from planner.services.plan_answers import written_plan
 from planner.services.plan_store import WrittenPlan, store_together
 from planner.services.plans import make_plan
 from planner.services.preparing import Moment
@@ -159,12 +160,12 @@ def test_a_plan_that_takes_long_lets_others_begin(
     assert measured.model
     release, long = threading.Event(), asked(9)
 
-    def making(session: Session, request: PlanRequest, moment: Moment) -> PlanDocument:
+    def making(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
         if request == long:
             release.wait(30)
-        return make_plan(session, request, moment)
+        return written_plan(session, request, moment)
 
-    monkeypatch.setattr(plan_desk, "make_plan", making)
+    monkeypatch.setattr(plan_desk, "written_plan", making)
     monkeypatch.setattr(plan_desk, "LONG_SECONDS", 0.01)
 
     async def ask() -> None:
@@ -185,14 +186,14 @@ def test_of_the_turn_of_a_long_plan_what_is_made_is_stored_and_what_is_not_begun
     assert measured.model
     release, long, order = threading.Event(), asked(9), list[str]()
 
-    def making(session: Session, request: PlanRequest, moment: Moment) -> PlanDocument:
+    def making(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
         if request == long:
             release.wait(30)
-        document = make_plan(session, request, moment)
-        order.append(document.id)
-        return document
+        plan = written_plan(session, request, moment)
+        order.append(plan.id)
+        return plan
 
-    monkeypatch.setattr(plan_desk, "make_plan", making)
+    monkeypatch.setattr(plan_desk, "written_plan", making)
     monkeypatch.setattr(plan_desk, "LONG_SECONDS", 0.01)
 
     async def ask() -> list[str]:

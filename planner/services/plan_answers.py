@@ -1,0 +1,108 @@
+"""Plans for requests that were answered before: written once, then given a new id and time.
+
+A proven plan follows from its request and the measurements. Whoever asks again, to the letter, while nothing was measured, gets
+the same plan as a new document, without solving, explaining or writing it again.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, final
+
+from pydantic_core import to_json
+from sqlalchemy.orm import Session
+
+import solvers
+from planner.schemas.plans import PlanDocument, PlanRequest
+from planner.services.plan_choices import MOST_KEPT
+from planner.services.plan_parts import SheetChoices
+from planner.services.plan_store import WrittenPlan
+from planner.services.plans import answer
+from planner.services.preparing import Moment, prepare
+from planner.storage.tables import utc_now
+from planner.telemetry import PlanReport, report_plan
+
+_COLUMNS_BYTES: Final = 2000
+_REFERENCES_BYTES: Final = 8
+"""Of a place in a list of choices, which are the sheet's."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WrittenAnswer:
+    """A plan without what each of its documents has of its own.
+
+    Attributes:
+        columns: what it is searched by; id and time are those of the first document.
+        facts: its JSON without choices, and without id and time, with which it begins.
+        choices: what it gives layers and groups.
+        report: how it came about.
+    """
+
+    columns: dict[str, Any]
+    facts: str
+    choices: SheetChoices
+    report: PlanReport
+
+    @classmethod
+    def of(cls, written: WrittenPlan, document: PlanDocument, choices: SheetChoices) -> "WrittenAnswer":
+        """What documents of a plan share."""
+        proof = document.proof
+        report = PlanReport(proof.solver, proof.status, proof.gap, proof.solve_seconds)
+        return cls(written.columns, written.facts.removeprefix(_head(document.id, document.created_at)), choices, report)
+
+    def again(self) -> WrittenPlan:
+        """A new document of it, now; whoever watches this process hears of it."""
+        plan, now = secrets.token_hex(12), utc_now()
+        report_plan(self.report)
+        columns = self.columns | {"id": plan, "created_at": now}
+        return WrittenPlan.beside(self.choices, columns["model_id"], columns, _head(plan, now) + self.facts)
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes, beside the choices of its question."""
+        parts = len(self.choices.layers) + 5 * len(self.choices.groups)
+        return 2 * len(self.facts) + _COLUMNS_BYTES + _REFERENCES_BYTES * parts
+
+
+def written_plan(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
+    """``make_plan``, written: from memory if the same was asked and the answer follows from request and measurements alone.
+
+    Args:
+        session: where curves are read.
+        request: what is asked for.
+        moment: as of which measurements count, after the request had come.
+
+    Raises:
+        PlannerError: as ``make_plan`` raises them.
+    """
+    stop = solvers.Deadline.after(request.deadline_seconds)
+    prepared = prepare(session, request, moment)
+    first: list[WrittenPlan] = []
+
+    def make() -> WrittenAnswer | None:
+        document = answer(session, prepared, request, stop)
+        written = WrittenPlan.of(document)
+        first.append(written)
+        choices = SheetChoices.of(document)
+        return WrittenAnswer.of(written, document, choices) if choices and _is_final(document, stop) else None
+
+    found = prepared.answers.recall(request.model_dump_json(), make, size=_kept_bytes)
+    return first[0] if first or found is None else found.again()
+
+
+def _head(plan: str, created_at: datetime) -> str:
+    return f'{{"id":"{plan}","created_at":{to_json(created_at).decode()},'
+
+
+def _is_final(document: PlanDocument, stop: solvers.Deadline) -> bool:
+    """More time would find nothing else, and nothing but measurements is behind it; of devices other numbers may be put."""
+    smallest = document.proof.smallest
+    proven = document.proof.status == solvers.Status.OPTIMAL.name.lower()
+    whole = smallest is None or smallest.bits == smallest.least_bits
+    few = len(document.choices) <= MOST_KEPT
+    return proven and whole and few and document.provenance.device is None and not stop.passed()
+
+
+def _kept_bytes(found: WrittenAnswer | None) -> int | None:
+    return None if found is None else found.bytes
