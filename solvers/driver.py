@@ -113,14 +113,20 @@ def _are_prices(prices: Floats, count: int) -> bool:
     return prices.shape == (count,) and bool(np.isfinite(prices).all()) and bool((prices >= 0).all())
 
 
-def lagrangian_bound(problem: Problem, choice: Integers, multipliers: Floats, relaxation: Relaxation) -> float:
+def lagrangian_bound(problem: Problem, choice: Integers, totals: Integers, multipliers: Floats, relaxation: Relaxation) -> float:
     """Σ_i min_k(loss + λ·size) − λ·budget of a relaxation, without cancellation: sizes are counted from those of the choice.
 
     The term of class i is ``min_k loss[i,k] + λ·(size[i,k] − size[i,c])``, and λ·slack is taken off, with ``slack = budget −
     Σ size[i,c]``. A class whose chosen item is the cheapest adds its loss alone, so that the bound of an optimum without
     slack is the loss to the last digit; and the loss of a poor choice, however large, does not blur the bound.
+
+    Args:
+        problem: of the relaxation.
+        choice: that sizes are counted from.
+        totals: its sizes.
+        multipliers: λ of each budget.
+        relaxation: of the problem.
     """
-    totals = total_sizes(problem, choice)
     slacks = [int(budget) - int(total) for budget, total in zip(problem.budgets, totals, strict=True)]
     parts = [relaxation.constant, *(-float(price) * slack for price, slack in zip(multipliers, slacks, strict=True))]
     for start in range(0, problem.classes, BLOCK):
@@ -135,7 +141,7 @@ def _cheapest_terms(problem: Problem, losses: Floats, choice: Integers, multipli
     value = loss.copy()
     for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
         value += price * (sizes.T - sizes.T[chosen, rows])
-    moved = np.flatnonzero(value.min(axis=0) < value[chosen, rows])
+    moved = (value.min(axis=0) < value[chosen, rows]).nonzero()[0]
     best = value[:, moved].argmin(axis=0)
     terms: list[float] = []
     for price, sizes in zip(multipliers, problem.sizes[:, block], strict=True):
@@ -156,10 +162,10 @@ def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution
     assert answer.choice is not None  # noqa: S101  (find_fault has seen it)
     choice = answer.choice.astype(np.int64)
     multipliers = no_multipliers(problem) if answer.multipliers is None else answer.multipliers.astype(np.float64)
-    loss = total_loss(problem, choice)
+    loss, totals = total_loss(problem, choice), total_sizes(problem, choice)
     rule_multipliers = np.zeros(len(rule_rows(problem))) if answer.rule_multipliers is None else answer.rule_multipliers
     relaxation = relax(problem, rule_multipliers, answer.certificate)
-    bound = min(lagrangian_bound(problem, choice, multipliers, relaxation), loss)
+    bound = min(lagrangian_bound(problem, choice, totals, multipliers, relaxation), loss)
     closed = bound == loss
     status = Status.OPTIMAL if closed else answer.status
     proof = "bound" if closed else answer.stats.proof
@@ -170,7 +176,7 @@ def _certified(problem: Problem, answer: Answer, smallest: Integers) -> Solution
             status,
             choice,
             loss,
-            total_sizes(problem, choice),
+            totals,
             lower,
             relative_gap(loss, lower),
             multipliers,

@@ -45,16 +45,16 @@ def relax(problem: Problem, rule_multipliers: Floats | None = None, certificate:
     Raises:
         ValueError: a certificate that the interaction cannot read.
     """
+    prices = [] if rule_multipliers is None else rule_multipliers.tolist()
+    if problem.interaction is None and not any(prices):
+        return Relaxation(problem.loss, None, 0.0)
     added, constants = np.zeros(problem.loss.shape), [0.0]
     if problem.interaction is not None:
         below = problem.interaction.minorant(certificate)
         added += below.loss
         constants.append(below.constant)
-    prices = [] if rule_multipliers is None else rule_multipliers.tolist()
     if any(prices):
         constants += _add_rules(problem, prices, added)
-    if problem.interaction is None and not any(prices):
-        return Relaxation(problem.loss, None, 0.0)
     return Relaxation(problem.loss + added, added, math.fsum(constants))
 
 

@@ -5,7 +5,8 @@ number, and none does better than with the cheapest of them. So the options of a
 and so on. Models have few shapes and formats, so that nine in ten classes of a core are in some bundle.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import inf
@@ -28,21 +29,19 @@ class Core:
     """The moves that may be part of a better choice, run by run, that with the cheapest option per unit of size first.
 
     Attributes:
-        moves: all of them.
-        classes: how many classes they are of.
+        moves: all of them, one for each option.
         options: of all runs.
-        parts: which moves each option is made of.
         starts: where the options of each run begin, and the end.
+        bundled: of each run, whether option n is made of its first n moves; else it is the n-th alone.
         cheapest: least cost of an option of this run and those after it; ``inf`` at the end.
         up: least cost per unit of an option that adds size, from this run on.
         down: least cost per unit of an option that gives size back, from this run on.
     """
 
     moves: Moves
-    classes: int
     options: list[Option]
-    parts: list[range]
     starts: list[int]
+    bundled: list[bool]
     cheapest: list[float]
     up: list[float]
     down: list[float]
@@ -50,7 +49,13 @@ class Core:
     @property
     def count(self) -> int:
         """How many runs there are."""
-        return len(self.starts) - 1
+        return len(self.bundled)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the moves are of."""
+        lengths = zip(pairwise(self.starts), self.bundled, strict=True)
+        return sum(end - start if bundle else 1 for (start, end), bundle in lengths)
 
     def runs(self) -> Iterator[tuple[int, list[Option]]]:
         """Number of the first option, and the options, of each run."""
@@ -58,20 +63,21 @@ class Core:
 
     def made_by(self, options: Integers) -> Moves:
         """The moves of options of different runs."""
-        return self.moves.pick(np.array([move for option in options.tolist() for move in self.parts[option]], dtype=np.int64))
+        moves: list[int] = []
+        for option in options.tolist():
+            run = bisect_right(self.starts, option) - 1
+            moves += range(self.starts[run] if self.bundled[run] else option, option + 1)
+        return self.moves.pick(np.array(moves, dtype=np.int64))
 
 
 class _Run(NamedTuple):
-    """Members are positions of moves; ``rate`` and ``first`` order the runs.
-
-    In a bundle option n is made of the first n members, in a class of the n-th.
-    """
+    """One run: ``rate`` and ``first`` order the runs, members are positions of moves, one for each option."""
 
     rate: float
     first: int
     members: list[int]
     options: list[Option]
-    is_bundle: bool
+    bundled: bool
 
 
 def gather_core(corner: Corner, moves: Moves, gap: float) -> Core:
@@ -79,63 +85,60 @@ def gather_core(corner: Corner, moves: Moves, gap: float) -> Core:
     kept = moves.pick((corner.cost + moves.cost < gap) & ((moves.size != 0) | (moves.cost < 0)))
     rate = np.maximum(kept.cost, 0.0) / np.maximum(np.abs(kept.size), 1)
     by_class = np.lexsort((rate, kept.klass))
-    rates, size, cost = rate[by_class].tolist(), kept.size[by_class].tolist(), kept.cost[by_class].tolist()
+    klass, size, cost, rates = (part[by_class].tolist() for part in (kept.klass, kept.size, kept.cost, rate))
     of_class: dict[int, list[int]] = {}
-    for move, klass in enumerate(kept.klass[by_class].tolist()):
-        of_class.setdefault(klass, []).append(move)
-    alike: dict[int, list[int]] = {}
-    runs: list[_Run] = []
-    for members in of_class.values():
-        first = members[0]
-        if len(members) == 1:
-            alike.setdefault(size[first], []).append(first)
+    for move, which in enumerate(klass):
+        if which in of_class:
+            of_class[which].append(move)
         else:
-            runs.append(_Run(rates[first], first, members, [(size[move], cost[move]) for move in members], is_bundle=False))
-    for members in alike.values():
-        runs += _bundles(members, rates, size, cost, room=gap - corner.cost)
+            of_class[which] = [move]
+    alone = [(size[members[0]], cost[members[0]], members[0]) for members in of_class.values() if len(members) == 1]
+    runs = _bundles(sorted(alone), rates, room=gap - corner.cost)
+    for members in of_class.values():
+        if len(members) > 1:
+            options = [(size[move], cost[move]) for move in members]
+            runs.append(_Run(rates[members[0]], members[0], members, options, bundled=False))
     runs.sort()
     order = by_class[[move for run in runs for move in run.members]] if runs else by_class[:0]
     return _in_order(kept.pick(order), runs)
 
 
-def _bundles(members: list[int], rates: list[float], size: list[int], cost: list[float], *, room: float) -> Iterator[_Run]:
-    """Moves of one size change as bundles, the cheapest first, without what costs all that the gap has room for."""
-    members.sort(key=cost.__getitem__)
-    for start in range(0, len(members), LONGEST):
-        part = members[start : start + LONGEST]
-        totals = list(accumulate(cost[move] for move in part))
-        useful = max(1, sum(total < room for total in totals))
-        change = size[part[0]]
-        options = [(change * number, total) for number, total in enumerate(totals[:useful], 1)]
-        yield _Run(rates[part[0]], part[0], part[:useful], options, is_bundle=True)
+def _bundles(alone: Sequence[tuple[int, float, int]], rates: Sequence[float], *, room: float) -> list[_Run]:
+    """Moves as bundles of one size change, the cheapest first, without what costs all that the gap has room for.
+
+    Args:
+        alone: size change, reduced cost and position of each, sorted.
+        rates: of all moves.
+        room: for costs.
+    """
+    runs: list[_Run] = []
+    members: list[int] = []
+    options: list[Option] = []
+    change, total = 0, 0.0
+    for size, cost, move in alone:
+        if not members or size != change or len(members) == LONGEST:
+            change, total, members, options = size, cost, [move], [(size, cost)]
+            runs.append(_Run(rates[move], move, members, options, bundled=True))
+        elif (total := total + cost) < room:
+            members.append(move)
+            options.append((options[-1][0] + size, total))
+    return runs
 
 
 def _in_order(moves: Moves, runs: list[_Run]) -> Core:
-    options: list[Option] = []
-    parts: list[range] = []
-    starts = [0]
-    for run in runs:
-        start = starts[-1]  # an option for each move
-        ends = range(start + 1, start + len(run.members) + 1)
-        parts += [range(start if run.is_bundle else end - 1, end) for end in ends]
-        options += run.options
-        starts.append(ends.stop - 1)
-    classes = sum(len(run.members) if run.is_bundle else 1 for run in runs)
-    return Core(moves, classes, options, parts, starts, *_suffixes(runs))
-
-
-def _suffixes(runs: list[_Run]) -> tuple[list[float], list[float], list[float]]:
-    """``cheapest``, ``up`` and ``down`` of a core."""
+    starts = list(accumulate((len(run.options) for run in runs), initial=0))
     cheapest, up, down = [inf], [inf], [inf]
     for run in reversed(runs):
         least, rises, falls = cheapest[-1], up[-1], down[-1]
-        for size, cost in run.options:
-            least = min(least, cost)
+        own = run.options[:1] if run.bundled and run.options[0][1] >= 0 else run.options  # more cost more, and no less a unit
+        for size, cost in own:
+            least = min(cost, least)
             if size > 0:
-                rises = min(rises, max(cost, 0.0) / size)
+                rises = min(max(cost, 0.0) / size, rises)
             elif size < 0:
-                falls = min(falls, max(cost, 0.0) / -size)
+                falls = min(max(cost, 0.0) / -size, falls)
         cheapest.append(least)
         up.append(rises)
         down.append(falls)
-    return cheapest[::-1], up[::-1], down[::-1]
+    options = [option for run in runs for option in run.options]
+    return Core(moves, options, starts, [run.bundled for run in runs], cheapest[::-1], up[::-1], down[::-1])

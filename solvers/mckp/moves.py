@@ -28,12 +28,14 @@ class Corner:
         multiplier: λ, excess loss per unit of size.
         cost: Σ reduced costs of the choice, 0 up to rounding.
         slack: capacity that the choice leaves, exact.
+        reduced: float64 ``[K, N]``, the reduced costs of all items, where the problem is small enough to keep them.
     """
 
     choice: Integers
     multiplier: float
     cost: float
     slack: int
+    reduced: Floats | None = None
 
     @property
     def gap(self) -> float:
@@ -57,7 +59,7 @@ class Moves:
     cost: Floats
     size: Integers
 
-    def pick(self, which: NDArray[np.bool_] | Integers) -> "Moves":
+    def pick(self, which: NDArray[np.bool_] | Integers | slice) -> "Moves":
         """Some of the moves, in the order given."""
         return Moves(self.klass[which], self.item[which], self.cost[which], self.size[which])
 
@@ -77,11 +79,13 @@ def _reduced(excess: Excess, multiplier: float, block: slice | Integers) -> Floa
 def corner_at(excess: Excess, choice: Integers, multiplier: float) -> Corner:
     """Where a choice stands: its reduced costs, and its slack in exact integers."""
     rows, cost = np.arange(excess.classes), 0.0
+    reduced: Floats | None = None
     for start in range(0, excess.classes, BLOCK):
         block = slice(start, start + BLOCK)
-        cost += float(_reduced(excess, multiplier, block)[choice[block], rows[: choice[block].shape[0]]].sum())
+        reduced = _reduced(excess, multiplier, block)
+        cost += float(reduced[choice[block], rows[: choice[block].shape[0]]].sum())
     taken = int((excess.whole[rows, choice] - excess.smallest).sum())
-    return Corner(choice, multiplier, cost, excess.capacity - taken)
+    return Corner(choice, multiplier, cost, excess.capacity - taken, reduced if excess.classes <= BLOCK else None)
 
 
 def moves_within(excess: Excess, corner: Corner, limit: float) -> Moves:
@@ -89,7 +93,8 @@ def moves_within(excess: Excess, corner: Corner, limit: float) -> Moves:
     classes, items, costs = [], [], []
     for start in range(0, excess.classes, BLOCK):
         block = slice(start, start + BLOCK)
-        cost, chosen = _reduced(excess, corner.multiplier, block), corner.choice[block]
+        known, chosen = corner.reduced, corner.choice[block]
+        cost = _reduced(excess, corner.multiplier, block) if known is None else known.copy()
         rows = np.arange(chosen.shape[0])
         own = cost[chosen, rows]
         cost[chosen, rows] = np.inf
@@ -127,6 +132,8 @@ def fill_ties(excess: Excess, corner: Corner, moves: Moves) -> Moves:
         The moves as seen from the new corner.
     """
     ties = np.flatnonzero((moves.cost <= TIE * (moves.cost.max(initial=0.0) + corner.gap)) & (moves.size > 0))
+    if ties.size == 0:
+        return moves
     ties = ties[np.argsort(-moves.size[ties], kind="stable")]
     taken, slack = [np.empty(0, dtype=np.int64)], corner.slack
     while (ties := ties[moves.size[ties] <= slack]).size:
@@ -169,6 +176,8 @@ def improve_by_pairs(excess: Excess, corner: Corner, moves: Moves) -> tuple[floa
         if taken.size == 0 or not gap < here.gap:
             break
         seen = rebase(excess, here, seen, taken)
+    if seen is moves:
+        return here.gap, moves.pick(slice(0))
     return here.gap, moves.pick(here.choice[moves.klass] == moves.item)
 
 
@@ -179,12 +188,18 @@ def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
     the whole search is one sort. A partner of the same class is passed over: this is a heuristic for the incumbent, not the
     proof.
     """
-    near = np.arange(moves.count) if moves.count <= PAIRED else np.sort(np.argpartition(moves.cost, PAIRED)[:PAIRED])
-    order = near[np.argsort(moves.size[near], kind="stable")]
-    size, value = moves.size[order], corner.multiplier * moves.size[order] - moves.cost[order]
-    fitting = int(np.searchsorted(size, corner.slack, side="right"))
-    gains = np.zeros(1) if fitting == 0 else np.array([0.0, value[:fitting].max()])
-    best, chosen = (float(gains[-1]), order[[int(value[:fitting].argmax())]]) if gains.max() > 0 else (0.0, order[:0])
+    if moves.count <= PAIRED:
+        order = moves.size.argsort(kind="stable")
+    else:
+        near = np.sort(np.argpartition(moves.cost, PAIRED)[:PAIRED])
+        order = near[moves.size[near].argsort(kind="stable")]
+    size = moves.size[order]
+    value: Floats = corner.multiplier * size
+    value -= moves.cost[order]
+    best, chosen = 0.0, order[:0]
+    fitting = int(size.searchsorted(corner.slack, side="right"))
+    if fitting and (alone := float(value[first := int(value[:fitting].argmax())])) > 0:
+        best, chosen = alone, order[[first]]
     if order.size > 1:
         pair_gain, pair = _pair(moves.klass[order], size, value, corner.slack)
         if pair_gain > best:
@@ -192,12 +207,13 @@ def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
     return corner.gap - best, chosen
 
 
-def _pair(klass: Integers, size: Integers, value: Floats, slack: int) -> tuple[float, Integers]:
+def _pair(klass: Integers, size: Integers, value: Floats, slack: int) -> tuple[float, list[int]]:
     """Largest sum of the values of two moves, sorted by size, that fit together; and their positions."""
     top = np.maximum.accumulate(value)
     at = np.maximum.accumulate(np.where(value >= top, np.arange(value.shape[0]), 0))
-    last = np.searchsorted(size, slack - size, side="right") - 1
+    last = size.searchsorted(slack - size, side="right") - 1
     partner = at[last]
-    sums = np.where((last >= 0) & (klass[partner] != klass), value + value[partner], -np.inf)
+    sums = value + value[partner]
+    sums[(last < 0) | (klass[partner] == klass)] = -np.inf
     best = int(sums.argmax())
-    return float(sums[best]), np.array([best, partner[best]])
+    return float(sums[best]), [best, int(partner[best])]

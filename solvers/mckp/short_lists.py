@@ -109,11 +109,11 @@ def _candidates(
     found: list[tuple[int, int, float]] = []
     origin = 0
     for more, price in ((0, 0.0), *options):
+        beyond = more - slack
         for state_size, state_cost in zip(size, cost, strict=True):
-            new_size, new_cost = state_size + more, state_cost + price
-            over = new_size - slack
-            if (over * down if over > 0 else over * up) + new_cost < gap:
-                found.append((new_size, origin, new_cost))
+            over, spent = state_size + beyond, state_cost + price
+            if (over * down if over > 0 else over * up) + spent < gap:
+                found.append((state_size + more, origin, spent))
             origin += 1
     found.sort()
     return found
