@@ -194,8 +194,7 @@ def best_pair(corner: Corner, moves: Moves) -> tuple[float, Integers]:
         near = np.sort(np.argpartition(moves.cost, PAIRED)[:PAIRED])
         order = near[moves.size[near].argsort(kind="stable")]
     size = moves.size[order]
-    value: Floats = corner.multiplier * size
-    value -= moves.cost[order]
+    value = corner.multiplier * size - moves.cost[order]
     best, chosen = 0.0, order[:0]
     fitting = int(size.searchsorted(corner.slack, side="right"))
     if fitting and (alone := float(value[first := int(value[:fitting].argmax())])) > 0:
