@@ -93,8 +93,10 @@ def worker(
 ) -> None:
     """A worker alone: claims units of queued jobs until it is stopped."""
     from planner.worker.beginning import leave_on_signals
+    from planner.worker.idle_threads import let_waiting_threads_sleep
 
     leave_on_signals()
+    let_waiting_threads_sleep()
     from planner.worker.process import make_worker  # torch: seconds
 
     configure_service_logs(settings())

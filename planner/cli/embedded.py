@@ -117,9 +117,13 @@ class Embedded(AbstractOperations):
         if self._at_work:
             yield
             return
-        from planner.worker.process import make_worker
+        from planner.worker.idle_threads import let_waiting_threads_sleep
+
+        let_waiting_threads_sleep()
+        from planner.worker.process import make_worker  # torch: seconds
 
         worker = make_worker(self._database(), self._settings)
+        worker.engine.beat(worker.profile, draining=False)  # a job that is looked at now does not wait for nobody
         thread = threading.Thread(target=worker.run, name="bitplan-worker", daemon=True)
         thread.start()
         self._at_work = True
@@ -229,14 +233,16 @@ class Embedded(AbstractOperations):
     @override
     def follow_job(self, job: str) -> Generator[Job]:
         found = self.get_job(job)
-        yield found
         if found.state.is_final:
+            yield found
             return
         with self.working():
-            while not found.state.is_final:
-                time.sleep(POLL_SECONDS)
+            while True:
                 found = self.get_job(job)
                 yield found
+                if found.state.is_final:
+                    return
+                time.sleep(POLL_SECONDS)
 
     @override
     def list_probe_settings(self, model: str) -> ProbeSettingList:

@@ -15,7 +15,7 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
     Args:
         bitplan: who answers.
         job_id: which job.
-        quiet: show no progress.
+        quiet: show no progress; what it waits for is said all the same.
 
     Returns:
         The whole job, as ``get_job`` has it.
@@ -26,9 +26,14 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
     job = bitplan.get_job(job_id)
     if not job.state.is_final:
         with closing(bitplan.follow_job(job_id)) as states, _bar(quiet=quiet) as progress:
-            task = progress.add_task(_label(job), total=job.total)
+            task = progress.add_task(f"{job.kind} ({job.state})", total=job.total)
+            said = None
             try:
                 for job in states:
+                    rests = _rests(job)
+                    if quiet and rests not in (None, said):
+                        say(f"job {job_id} {rests}")
+                    said = rests
                     progress.update(task, description=_label(job), total=job.total, completed=job.done)
             except KeyboardInterrupt:
                 say(f"job {job_id} has not ended: `bitplan jobs follow {job_id}` goes on with it, `jobs cancel` ends it")
@@ -36,9 +41,16 @@ def follow(bitplan: AbstractOperations, job_id: str, *, quiet: bool) -> Job:
     if job.state is not JobState.SUCCEEDED:
         msg = f"job {job.id} {job.state}: {job.reason or 'no reason was given'}"
         raise JobFailedError(msg, job=job.id, state=job.state.value)
-    if job.failed and not quiet:
+    if job.failed:
         say(f"warning: {job.reason}")
     return bitplan.get_job(job_id) if job.left_out else job  # a service tells its followers no long tables
+
+
+def _rests(job: Job) -> str | None:
+    """Why nobody works on a job, for whoever sees no progress bar; ``None`` if somebody does, or it has only to wait its turn."""
+    if job.state is JobState.PAUSED:
+        return f"is paused: `bitplan jobs resume {job.id}` lets it go on"
+    return None if job.waits_for is None else f"waits: {job.waits_for}"
 
 
 def _label(job: Job) -> str:

@@ -9,6 +9,7 @@ from planner.logs import configure_service_logs
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.worker.clerk import Clerk, give_way
+from planner.worker.idle_threads import let_waiting_threads_sleep
 from planner.worker.parent import follow_parent
 
 GRACE_SECONDS: Final = 20.0
@@ -24,8 +25,7 @@ def work(parent_pid: int | None) -> None:
     if parent_pid is not None:
         follow_parent(parent_pid)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if parent_pid is not None:  # a thread that is done sleeps until the others are: they wait for requests, and it would for them
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_waiting_threads_sleep()
     try:
         settings = Settings.load()
         configure_service_logs(settings)

@@ -32,8 +32,8 @@ class States:
             self.left = True
 
 
-def followed(states: States) -> Job:
-    return follow(cast(AbstractOperations, states), "j", quiet=False)
+def followed(states: States, *, quiet: bool = False) -> Job:
+    return follow(cast(AbstractOperations, states), "j", quiet=quiet)
 
 
 def test_the_job_as_it_ended() -> None:
@@ -50,6 +50,25 @@ def test_a_job_that_is_left_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
         followed(states)
     assert states.left
     assert "bitplan jobs follow j" in capsys.readouterr().err
+
+
+def test_why_it_waits_is_said_once_where_no_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    states = States(("queued", 0), ("queued", 0), ("running", 1), ("paused", 1), ("running", 2), ("succeeded", 5))
+    states.states[:2] = [state.model_copy(update={"waits_for": "no worker is there"}) for state in states.states[:2]]
+    assert followed(states, quiet=True).done == 5
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "job j waits: no worker is there",
+        "job j is paused: `bitplan jobs resume j` lets it go on",
+    ]
+
+
+def test_units_that_failed_are_a_warning_whatever_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    states = States(("running", 1), ("succeeded", 4))
+    states.states[-1] = states.states[-1].model_copy(update={"failed": 1, "reason": "1 of 5 units failed"})
+    assert followed(states, quiet=True).failed == 1
+    assert capsys.readouterr().err == "warning: 1 of 5 units failed\n"
 
 
 def test_what_a_service_leaves_out_on_the_way_is_there_at_the_end() -> None:
