@@ -67,7 +67,7 @@ app.command("import")(import_files)
 
 
 def main() -> None:
-    """Entry point of the console script. Only the long-running commands log below WARNING."""
+    """Run the command of this process's arguments. Only the long-running commands log below WARNING."""
     configure_logs("WARNING")
     app()
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from planner.cli.entry import INTERRUPTED, say_interrupted
 from planner.errors import BudgetError, PlannerError, UnauthenticatedError, problem_code
 from sensitivity.errors import SensitivityError
 
@@ -46,6 +47,9 @@ class ReportingGroup(TyperGroup):
         except (PlannerError, SensitivityError) as error:
             fields = error.fields if isinstance(error, PlannerError) else {}
             _fail(problem_code(type(error)), str(error), fields, _exit_code(error), notes=_notes(error))
+        except KeyboardInterrupt:
+            say_interrupted()
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def problem_of(place: Sequence[int | str], message: str) -> str:
