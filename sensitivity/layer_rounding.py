@@ -67,6 +67,11 @@ class LayerRounding:
                 raise CalibrationError(msg)
             self._watcher = InputWatcher(model, tokens)
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the model is read block by block."""
+        return self._model.is_streamed
+
     @classmethod
     def of(cls, run: ProbeRun) -> "LayerRounding":
         """The rounding of a probe run, kept in its cache."""

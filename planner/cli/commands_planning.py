@@ -9,6 +9,7 @@ from planner.budget import BudgetKind
 from planner.cli import options
 from planner.cli.following import follow
 from planner.cli.measured_smallest import plan_by_measuring
+from planner.cli.memory_lines import say_peak
 from planner.cli.plan_batches import make_all, read_questions, show_all
 from planner.cli.rendering import show_evaluations, show_frontier, show_plan
 from planner.cli.reporting import AsJson, in_bytes, out, say, show_json, show_table
@@ -330,9 +331,10 @@ def evaluate(
     bitplan = operations()
     request = EvaluateRequest(calibration=calibration, baselines=[] if alone else ["uniform"])
     job = bitplan.evaluate_plan(plan_id, request)
-    follow(bitplan, job.id, quiet=as_json)
+    job = follow(bitplan, job.id, quiet=as_json)
     items = [item for item in bitplan.list_evaluations(plan_id).items if item.job == job.id]
     if as_json:
         show_json([item.model_dump(mode="json") for item in items])
     else:
         show_evaluations(items)
+        say_peak(job)

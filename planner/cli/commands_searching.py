@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from planner.cli.following import follow
+from planner.cli.memory_lines import say_peak
 from planner.cli.rendering import show_plan
 from planner.cli.reporting import AsJson, say, show_json
 from planner.cli.workspace import operations
@@ -42,6 +43,7 @@ def search(
     if as_json:
         show_json(job)
         return
+    say_peak(job)
     outcome = job.request.get("outcome")
     if outcome is None:
         say(f"job {job.id} is {job.state}")

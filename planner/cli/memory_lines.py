@@ -27,6 +27,7 @@ def say_peak(job: Job) -> None:
     """How much it took, if the worker that ended it knows."""
     memory = job.request.get("memory", {})
     if "peak_bytes" in memory:
-        forecast = memory["streamed_bytes" if memory["streamed"] else "whole_bytes"]
+        forecast = memory.get("streamed_bytes" if memory["streamed"] else "whole_bytes")
         way = "block by block" if memory["streamed"] else "with the whole model"
-        say(f"memory: {in_bytes(memory['peak_bytes'])} at most, {way}; the forecast was {in_bytes(forecast)}")
+        expected = "" if forecast is None else f"; the forecast was {in_bytes(forecast)}"
+        say(f"memory: {in_bytes(memory['peak_bytes'])} at most, {way}{expected}")

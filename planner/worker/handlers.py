@@ -18,16 +18,15 @@ from planner.services.planning_inputs import load_layers
 from planner.storage.cells import store_cells
 from planner.storage.operating_points import AROUND, store_point
 from planner.storage.score_products import store_products
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, ModelRow, PlanRow
 from planner.worker.loaded_models import LoadedModels, Loading
-from planner.worker.memory import peak_bytes, reset_peak
+from planner.worker.peaks import begin_peak, record_peak
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.evaluation import Metric, evaluate, summarise
 from sensitivity.formats.abstract import AbstractFormat
 from sensitivity.formats.candidate import CandidateFormat
 from sensitivity.formats.families import get_cell_format
 from sensitivity.formats.registry import get_format
-from sensitivity.heap import give_back
 from sensitivity.layer_rounding import LayerRounding
 from sensitivity.memory_forecast import EVALUATED_SEQUENCES, STREAMED_SEQUENCES
 from sensitivity.probe_facts import get_facts
@@ -55,8 +54,7 @@ class SensitivityHandler(AbstractJobHandler):
         """Result of one unit, shape (layers, formats, 3 and what the probe adds)."""
         if job.id not in self._runs:
             self._runs = {}  # what another job holds is let go of before the model is loaded
-            give_back()
-            reset_peak()
+            begin_peak()
             self._runs = {job.id: self._prepare(job)}
         return _probe(job).run(self._runs[job.id], Unit(unit.key, tuple(unit.payload["indices"])))
 
@@ -68,7 +66,7 @@ class SensitivityHandler(AbstractJobHandler):
         """
         measured = self._runs.pop(job.id, None)
         if measured is not None:
-            _record_peak(session, job, streamed=measured.model.is_streamed)
+            record_peak(session, job, streamed=measured.model.is_streamed)
         if not results:
             return
         probe = _probe(job)
@@ -125,13 +123,6 @@ def _loading(job: Job) -> Loading:
         "streaming": job.payload.get("streaming", "auto") if streams else "never",
         "whole_bytes": job.payload.get("memory", {}).get("whole_bytes", 0),
     }
-
-
-def _record_peak(session: Session, job: Job, *, streamed: bool) -> None:
-    """Write the truth beside the forecast: the peak of the worker that ends the job, if it took part in it."""
-    row = session.get_one(JobRow, job.id)
-    memory = {**row.payload.get("memory", {}), "streamed": streamed, "peak_bytes": peak_bytes()}
-    row.payload = {**row.payload, "memory": memory}
 
 
 def _sequences(session: Session, job: Job) -> int:
@@ -222,14 +213,20 @@ class EvaluationHandler(AbstractJobHandler):
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
         """Statistics of one chunk, shape (assignments, metrics, 3)."""
+        if job.id not in self._roundings:
+            self._roundings = {}
+            begin_peak()
+            self._roundings = {job.id: self._round(job)}
         model = self.models.get(job.model_id, **_loading(job))
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
         chosen = torch.tensor(unit.payload["indices"], dtype=torch.int64)
-        return evaluate(model, _assignments(job), tokens[chosen], rounding=self._rounding(job))
+        return evaluate(model, _assignments(job), tokens[chosen], rounding=self._roundings[job.id])
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Write one evaluation per assignment, over the sequences of the units that succeeded."""
-        self._roundings.pop(job.id, None)
+        rounding = self._roundings.pop(job.id, None)
+        if rounding is not None:
+            record_peak(session, job, streamed=rounding.is_streamed)
         merged = summed([_with_all_metrics(array) for array in in_order(results)])
         plan_id = job.payload["plan_id"]
         if plan_id is not None and session.get(PlanRow, plan_id) is None:
@@ -237,12 +234,10 @@ class EvaluationHandler(AbstractJobHandler):
         for (label, assignment), statistics in zip(job.payload["assignments"].items(), merged, strict=True):
             session.add(evaluation_row(job, plan_id, label, assignment, statistics))
 
-    def _rounding(self, job: Job) -> LayerRounding:
-        if job.id not in self._roundings:
-            how = CurveRounding(job.payload["rounding"], job.payload.get("rounding_calibration_id"))
-            found = plan_rounding(self.models, job.model_id, how, _assignments(job))
-            self._roundings = {job.id: found}
-        return self._roundings[job.id]
+    def _round(self, job: Job) -> LayerRounding:
+        self.models.get(job.model_id, **_loading(job))  # as the job wants it; the rounding takes the model that is loaded
+        how = CurveRounding(job.payload["rounding"], job.payload.get("rounding_calibration_id"))
+        return plan_rounding(self.models, job.model_id, how, _assignments(job))
 
 
 def _assignments(job: Job) -> list[Mapping[str, CandidateFormat]]:

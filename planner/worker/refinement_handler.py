@@ -18,6 +18,7 @@ from planner.services.searching import store_found
 from planner.storage.tables import CalibrationSetRow, JobRow
 from planner.worker.handlers import evaluation_row
 from planner.worker.loaded_models import LoadedModels
+from planner.worker.peaks import begin_peak, record_peak
 from planner.worker.plan_rounding import plan_rounding
 from sensitivity.errors import NonFiniteError
 from sensitivity.evaluation import Metric, evaluate, summarise
@@ -65,7 +66,9 @@ class RefinementHandler(AbstractJobHandler):
 
     def finish(self, session: Session, job: Job, results: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
         """Store what was found as a plan if it is better on the held-out text; say in the job what came of it."""
-        self._roundings.pop(job.id, None)
+        rounding = self._roundings.pop(job.id, None)
+        if rounding is not None:
+            record_peak(session, job, streamed=rounding.is_streamed)
         search = PlanSearch.read(job.payload[FOR_WORKERS])
         found, _ = search.go_on(_measured(results), nothing_left, generations=job.payload["generations"])
         before, after = summed([array for key, array in results if key.startswith("h")])
@@ -104,7 +107,8 @@ class RefinementHandler(AbstractJobHandler):
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).calibration[torch.from_numpy(sequences.copy())]
         assignments = [_formats(search.assignment(choice)) for choice in choices]
         try:
-            found = evaluate(self.models.get(job.model_id), assignments, tokens, rounding=self._rounding(job, search))
+            rounding = self._rounding(job, search)
+            found = evaluate(self.models.get(job.model_id), assignments, tokens, rounding=rounding)
         except NonFiniteError:
             if len(choices) == 1:
                 return np.array([np.inf])
@@ -113,14 +117,16 @@ class RefinementHandler(AbstractJobHandler):
         return np.asarray(kl[:, 1] / kl[:, 0])
 
     def _held_out(self, job: Job, search: PlanSearch, found: Evolution, sequences: Sequence[int]) -> NDArray[np.float64]:
-        model = self.models.get(job.model_id)
+        rounding = self._rounding(job, search)
         tokens = self.models.tokens(job.model_id, job.payload["calibration_id"]).held_out
         assignments = [_formats(search.assignment(choice)) for choice in (search.start, found.choice)]
         chosen = torch.tensor(sequences, dtype=torch.int64)
-        return evaluate(model, assignments, tokens[chosen], rounding=self._rounding(job, search))
+        return evaluate(self.models.get(job.model_id), assignments, tokens[chosen], rounding=rounding)
 
     def _rounding(self, job: Job, search: PlanSearch) -> LayerRounding:
         if job.id not in self._roundings:
+            self._roundings = {}
+            begin_peak()
             how = CurveRounding(job.payload["rounding"], job.payload["rounding_calibration_id"])
             self._roundings = {job.id: plan_rounding(self.models, job.model_id, how, _all_cells(search))}
         return self._roundings[job.id]

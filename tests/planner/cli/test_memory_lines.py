@@ -59,6 +59,11 @@ def test_after(capsys: pytest.CaptureFixture[str], streamed: bool, forecast: str
     assert said(capsys).endswith(f"the forecast was {forecast}")
 
 
+def test_after_a_job_that_has_no_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    say_peak(job(memory={"streamed": False, "peak_bytes": 8 * 10**9}))
+    assert said(capsys) == "memory: 8.00 GB at most, with the whole model"
+
+
 def test_nothing_is_said_of_a_job_without_work_or_one_that_others_end(capsys: pytest.CaptureFixture[str]) -> None:
     say_forecast(job())
     say_peak(job())

@@ -94,6 +94,8 @@ def test_a_search_finds_a_plan_that_keeps_everything_and_is_better_on_held_out_t
     assert found["held_out_kl"] < found["held_out_kl_before"]
     assert found["generations"] == 3
     with database.read_session() as session:
+        memory = jobs.get_job(session, job.id).request["memory"]
+        assert (memory["streamed"], memory["peak_bytes"] > 0) == (False, True)
         better = plans.get_plan(session, found["plan"])
         (evaluated,) = session.scalars(select(EvaluationRow).where(EvaluationRow.plan_id == better.id))
     assert (evaluated.kl, evaluated.sequences, evaluated.job_id) == (found["held_out_kl"], 6, job.id)

@@ -152,6 +152,10 @@ def test_evaluations_take_the_model_as_it_is_loaded(database: Database, model: s
             queued = evaluations.submit_evaluation(session, plan.id, EvaluateRequest(calibration=calibration, baselines=[]))
         job = finished(database, queued)
         assert job.state is JobState.SUCCEEDED, job.reason
+        memory = job.request["memory"]
+        assert memory["streamed"] is (streaming == "always")
+        assert memory["peak_bytes"] > 0
+        assert 0 < memory["streamed_bytes"] < memory["whole_bytes"]
         with database.read_session() as session:
             measured = evaluations.list_evaluations(session, plan.id).items[0]
         found.append((job.total, measured.sequences, measured.kl.value, measured.perplexity.value))
