@@ -34,6 +34,7 @@ from planner.errors import (
     problem_code,
     problem_title,
 )
+from planner.storage.failures import MEANWHILE, conflict_of
 from sensitivity.errors import ModelChangedError, SensitivityError
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,13 +76,17 @@ def install(app: FastAPI) -> dict[type[Exception], ExceptionHandler]:
     """
     handler = new_exception_handler(
         unhandled_wrappers={"default": InternalProblem},
-        handlers={PlannerError: _domain_problem, SensitivityError: _domain_problem},
+        handlers={
+            PlannerError: _domain_problem,
+            SensitivityError: _domain_problem,
+            **dict.fromkeys(MEANWHILE, _meanwhile_problem),
+        },
         http_exception_handler=_http_problem,
         request_validation_handler=_validation_problem,
         pre_hooks=[_log],
         post_hooks=[_with_request_id],
     )
-    foreseen = (PlannerError, SensitivityError, HTTPException, RequestValidationError)
+    foreseen = (PlannerError, SensitivityError, HTTPException, RequestValidationError, *MEANWHILE)
     for kind in (Exception, *foreseen):
         app.add_exception_handler(kind, handler)
     return dict.fromkeys(foreseen, handler)
@@ -102,6 +107,11 @@ def _domain_problem(_handler: ExceptionHandler, _request: Request, error: Except
         headers={"retry-after": "5"} if unavailable else _challenge(error),
         **{} if unavailable else {name: value for name, value in fields.items() if name not in _RESERVED},
     )
+
+
+def _meanwhile_problem(handler: ExceptionHandler, request: Request, error: Exception) -> Problem:
+    conflict = conflict_of(error)
+    return InternalProblem("") if conflict is None else _domain_problem(handler, request, conflict)
 
 
 def _challenge(error: Exception) -> dict[str, str] | None:
@@ -148,6 +158,10 @@ def _log(request: Request, error: Exception) -> None:
         return
     if isinstance(error, StorageError):  # its text says what happened; a database that is away makes one a request
         _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, reason=str(error))
+        return
+    if isinstance(error, MEANWHILE) and conflict_of(error) is not None:
+        reason = f"{type(error).__name__}: {error}"
+        _LOG.warning("request met a deletion", request_id=request_id(request.scope), path=request.url.path, reason=reason)
         return
     text = "".join(traceback.format_exception(error))  # not exc_info: a renderer may print local variables with it
     _LOG.error("request failed", request_id=request_id(request.scope), path=request.url.path, exception=text)

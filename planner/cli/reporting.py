@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from planner.cli.entry import INTERRUPTED, say_interrupted
 from planner.errors import BudgetError, PlannerError, UnauthenticatedError, problem_code
+from planner.storage.failures import MEANWHILE, conflict_of
 from sensitivity.errors import SensitivityError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -47,6 +48,11 @@ class ReportingGroup(TyperGroup):
         except (PlannerError, SensitivityError) as error:
             fields = error.fields if isinstance(error, PlannerError) else {}
             _fail(problem_code(type(error)), str(error), fields, _exit_code(error), notes=_notes(error))
+        except MEANWHILE as error:
+            conflict = conflict_of(error)
+            if conflict is None:
+                raise
+            _fail(conflict.code, str(conflict), {}, BAD_INPUT)
         except KeyboardInterrupt:
             say_interrupted()
             raise typer.Exit(INTERRUPTED) from None

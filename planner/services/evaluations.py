@@ -18,8 +18,9 @@ from planner.services.curve_rounding import curve_rounding
 from planner.services.job_drafts import EVALUATION, Draft
 from planner.services.job_forecasts import evaluation_seconds
 from planner.services.job_memory import evaluation_memory, least_evaluation_memory
+from planner.services.planning_inputs import find_model
 from planner.services.plans import get_plan, no_plan
-from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, ModelRow, PlanRow
+from planner.storage.tables import CalibrationSetRow, EvaluationRow, JobRow, PlanRow
 from sensitivity.formats.registry import resolve_format
 
 
@@ -59,7 +60,7 @@ def draft_evaluation(session: Session, plan_id: str, request: EvaluateRequest) -
         "rounding_calibration_id": rounding.calibration_id,
         "assignments": assignments(document, baselines=list(request.baselines)),
     }
-    model = session.get_one(ModelRow, document.model)
+    model = find_model(session, document.model)
     payload |= evaluation_memory(session, model, payload)
     terms = Terms(
         memory_bytes=least_evaluation_memory(model, payload),

@@ -12,8 +12,9 @@ from planner.services import calibrations, jobs
 from planner.services.evaluations import draft_evaluation
 from planner.services.job_drafts import Draft, draft_sensitivity
 from planner.services.job_waiting import lacking
+from planner.services.planning_inputs import find_model
 from planner.storage.database import Database
-from planner.storage.tables import CalibrationSetRow, ModelRow
+from planner.storage.tables import CalibrationSetRow
 from sensitivity.checkpoint.description import SourceKind
 from sensitivity.probe_facts import get_facts
 from sensitivity.rounding_facts import get_rounding_facts
@@ -33,7 +34,7 @@ def forecast_sensitivity(session: Session, request: SubmitSensitivity) -> JobFor
     asked = draft.payload
     cells = asked.get("cells")
     text = _text(session, asked["calibration_id"])
-    streams = get_facts(asked["probe"]).streams and session.get_one(ModelRow, draft.model_id).kind == SourceKind.SAFETENSORS
+    streams = get_facts(asked["probe"]).streams and find_model(session, draft.model_id).kind == SourceKind.SAFETENSORS
     return _told(
         session,
         draft,
@@ -63,7 +64,7 @@ def forecast_evaluation(session: Session, plan: str, request: EvaluateRequest) -
         cells=None,
         sequences=text.held_out_sequences,
         tokens=text.held_out_sequences * text.held_out_length,
-        streams=session.get_one(ModelRow, draft.model_id).kind == SourceKind.SAFETENSORS,
+        streams=find_model(session, draft.model_id).kind == SourceKind.SAFETENSORS,
     )
 
 

@@ -117,6 +117,7 @@ def delete_model(session: Session, key: str) -> None:
         ConflictError: jobs of the model have not ended, or plans of it are pinned or bear names.
     """
     row = find_model(session, key)
+    session.execute(select(ModelRow.id).where(ModelRow.id == row.id).with_for_update())  # nobody queues a job of it from now on
     jobs = list(session.scalars(select(JobRow.id).where(JobRow.model_id == row.id, JobRow.state.in_(UNFINISHED))))
     if jobs:
         msg = (

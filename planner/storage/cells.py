@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from planner.cells import Cell, ProbeSetting
 from planner.curves import Curves
-from planner.errors import ConflictError, InvalidRequestError
+from planner.errors import ConflictError, InvalidRequestError, NotFoundError
 from planner.storage.database import Database
 from planner.storage.tables import CellRow, LayerRow, MeasuredFormatRow, ModelRow, ProbeSettingRow, utc_now
 from sensitivity.formats.abstract import AbstractFormat
@@ -197,15 +197,30 @@ def count_cells(session: Session, measured_format_id: int) -> int:
 
 
 def layer_ids(session: Session, model_id: str) -> Mapping[str, int]:
-    """Ids of the model's layers by their names, in model order; remembered until the model is registered anew."""
-    registered = session.scalar(select(ModelRow.created_at).where(ModelRow.id == model_id))
-    return Database.of(session).memory.recall(
+    """Ids of the model's layers by their names, in model order; remembered until the model is registered anew.
+
+    Raises:
+        NotFoundError: the model is not there any more.
+    """
+    registered = _registered_at(session, model_id)
+    found = Database.of(session).memory.recall(
         ("layer ids", model_id),
         lambda: _read_layer_ids(session, model_id),
         size=lambda made: _ID_BYTES * len(made) or None,
         version=registered,
         waiting=True,
     )
+    if not found:
+        _registered_at(session, model_id)  # it may have been deleted before its layers were read
+    return found
+
+
+def _registered_at(session: Session, model_id: str) -> datetime:
+    found = session.scalar(select(ModelRow.created_at).where(ModelRow.id == model_id))
+    if found is None:
+        msg = f"model {model_id!r} was deleted at this moment: register it again"
+        raise NotFoundError(msg, model=model_id)
+    return found
 
 
 def _read_layer_ids(session: Session, model_id: str) -> dict[str, int]:

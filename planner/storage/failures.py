@@ -1,12 +1,13 @@
 """What a database driver's error means for the person who reads it."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
-from planner.errors import StorageError
+from planner.errors import ConflictError, StorageError
 
 Found = TypeVar("Found")
 
@@ -28,6 +29,10 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("does not exist", "invalidcatalogname"), "Create the database, or correct its name in BITPLAN_DATABASE_URL."),
     (("deadlock", "serialization"), "Two requests met; try again."),
 )
+MEANWHILE: Final = (NoResultFound, ObjectDeletedError, StaleDataError, IntegrityError)
+"""What is raised where another transaction deletes a row that this one has read, or counts on; see ``conflict_of``."""
+
+_REFERENCES: Final = ("SQLITE_CONSTRAINT_FOREIGNKEY", "23503")
 _UNREACHABLE = "Check that the server runs and that BITPLAN_DATABASE_URL points to it, then try again."
 
 
@@ -37,6 +42,23 @@ def storage_error(url: URL, error: BaseException) -> StorageError:
     haystack = f"{type(error).__name__} {said}".lower()
     advice = next((text for words, text in _ADVICE if any(word in haystack for word in words)), _UNREACHABLE)
     return StorageError(f"the database {url.render_as_string(hide_password=True)} answered: {said.rstrip('.')}. {advice}")
+
+
+def conflict_of(error: Exception) -> ConflictError | None:
+    """One of ``MEANWHILE`` as a conflict with a deletion; ``None`` if it is an integrity error of another kind.
+
+    A transaction sees what others commit between two of its statements (PostgreSQL), and so does the second of two that belong to
+    one request: what was there may be gone.
+    """
+    if isinstance(error, IntegrityError):
+        cause = error.orig
+        if not {getattr(cause, "sqlite_errorname", None), getattr(cause, "sqlstate", None)} & set(_REFERENCES):
+            return None
+    msg = (
+        "what this is about was deleted by somebody else at this moment, or came into use while it was to be deleted: "
+        "nothing was changed; look what is there and ask again"
+    )
+    return ConflictError(msg)
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -2,11 +2,13 @@
 
 import importlib
 import inspect
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import IntegrityError
 
 from api.app import MAX_BODY_BYTES, create_app
 from api.problems import STATUS
@@ -29,6 +31,22 @@ def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
     assert len(set(codes)) == len(codes)
     assert all(code == code.lower() and " " not in code for code in codes)
     assert all(any(kind in STATUS for kind in error.__mro__) for error in found)
+
+
+def test_what_met_a_deletion_is_a_conflict_and_other_broken_rules_are_failures(
+    plain: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    for cause, status in (("FOREIGNKEY", 409), ("UNIQUE", 500)):
+        orig = sqlite3.IntegrityError()
+        orig.sqlite_errorname = f"SQLITE_CONSTRAINT_{cause}"
+        error = IntegrityError("INSERT", {}, orig)
+        monkeypatch.setattr(models, "list_models", lambda *_args, error=error, **_options: fail(error))
+        answer = plain.get("/v1/models")
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert "INSERT" not in answer.text
 
 
 def test_what_was_not_foreseen_leaks_nothing(plain: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

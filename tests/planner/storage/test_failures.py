@@ -10,7 +10,9 @@ from sqlalchemy import make_url, text
 
 from planner.errors import StorageError
 from planner.storage.database import Database
-from planner.storage.failures import storage_error
+from planner.storage.failures import MEANWHILE, conflict_of, storage_error
+from planner.storage.tables import JobRow
+from tests.planner.storage.rows import add_model
 
 URL = make_url("postgresql+psycopg://bitplan:secret@host/bitplan")
 
@@ -46,3 +48,21 @@ def test_connections_that_could_not_write_are_closed(tmp_path: Path) -> None:
     with database.session() as session:
         assert session.scalar(text("SELECT 1")) == 1
     database.close()
+
+
+def test_a_reference_to_what_is_gone_is_a_conflict_and_a_key_that_is_there_is_none(database: Database) -> None:
+    model = add_model(database, layers=1)
+    found = []
+    for identity, of in (("a", "none"), ("b", model), ("b", model)):
+        try:
+            with database.session() as session:
+                session.add(JobRow(id=identity, kind="fake", model_id=of, payload={}))
+        except MEANWHILE as error:
+            found.append(conflict_of(error))
+    assert [error is not None for error in found] == [True, False]
+
+
+def test_a_row_that_is_gone_is_a_conflict(database: Database) -> None:
+    with pytest.raises(MEANWHILE) as raised, database.read_session() as session:
+        session.get_one(JobRow, "none")
+    assert "ask again" in str(conflict_of(raised.value))
