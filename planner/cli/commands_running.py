@@ -50,6 +50,7 @@ def _answer(host: str, port: int, processes: int, *, on_stop: Callable[[], None]
     from uvicorn.config import STARTUP_FAILURE
 
     from planner.cli.processes import PATIENCE_SECONDS, Processes
+    from planner.cli.protocol import BoundedProtocol
     from planner.cli.server import Server
 
     config = uvicorn.Config(
@@ -59,7 +60,7 @@ def _answer(host: str, port: int, processes: int, *, on_stop: Callable[[], None]
         port=port,
         workers=processes,
         loop="asyncio",
-        http="httptools",
+        http=BoundedProtocol,
         timeout_worker_healthcheck=PATIENCE_SECONDS,
         timeout_graceful_shutdown=ANSWER_SECONDS,
         log_config=None,
