@@ -9,8 +9,9 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
-from typing import Literal, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -20,6 +21,21 @@ from planner.settings import Settings
 
 LogFormat = Literal["auto", "json", "text"]
 _SERVER_LOGGERS = ("uvicorn.error", "py.warnings")
+
+
+class _Lossy:
+    """A file that loses what cannot be written: a disk that is full of logs, or a reader that is gone, stops nobody's work."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # (generic in the stubs alone)
@@ -43,7 +59,7 @@ def configure_logs(level: str = "INFO", *, form: LogFormat = "auto", secrets: It
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = _Handler(sys.stderr)

@@ -130,3 +130,23 @@ def test_a_url_that_cannot_be_read_has_no_secret_to_tell() -> None:
     assert Settings(database_url="not a url").secrets == ()
     assert Settings(database_url=URL).secrets == (CANARY,)
     assert Settings().secrets == ()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full, as Linux has one at hand")
+def test_a_full_disk_of_logs_stops_nobodys_work() -> None:
+    code = """
+import structlog
+from planner.logs import configure_service_logs
+from planner.settings import Settings
+configure_service_logs(Settings())
+for _ in range(3):
+    structlog.get_logger("x").warning("lost")
+print("went on", flush=True)
+import os
+os._exit(0)
+"""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60
+        )
+    assert (ended.returncode, ended.stdout) == (0, "went on\n")
