@@ -52,6 +52,11 @@ class Classes(Generic[ColumnT_co]):
         return np.bincount(self.group_of_layer, weights=of_layers, minlength=len(self.groups)).astype(np.float64)
 
     @cached_property
+    def group_layers(self) -> NDArray[np.int64]:
+        """How many layers each group has, int64 (groups,)."""
+        return np.array([len(members) for members in self.groups], dtype=np.int64)
+
+    @cached_property
     def smallest_bits(self) -> int:
         """Bits of the smallest assignment."""
         return int(np.where(self.legal, self.sizes, np.iinfo(np.int64).max).min(axis=1, initial=2**62).sum())

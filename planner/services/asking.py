@@ -84,16 +84,21 @@ def ask(session: Session, prepared: Prepared, request: PlanRequest) -> Asked:
     budgets.sort(key=lambda budget: pools.index(budget.pool) if budget.pool in pools else -1)
     meters = Meters(prepared.selected, prepared.classes, request.runtime, device, None, pools or (None,))
     tables = meters.tables(session, budgets) if prepared.caches is None else {}
+    bare = None
     if prepared.caches is None and not pools:
-        check_floors(pose_limits(budgets, prepared.classes, footprint, metered=tables), footprint)
+        bare = pose_limits(budgets, prepared.classes, footprint, metered=tables)
+        check_floors(bare, footprint)
     whole = prepared.problem(context=request.budget.context, batch=request.budget.batch)
     if whole.caches is not None:
         tables = replace(meters, cache_bits=whole.caches.sizes).tables(session, budgets)
     items, curves = whole.classes, whole.curves
     if pools:
         items, curves = in_pools(items, len(pools)), curves_in_pools(curves, len(pools))
-    weights = None if whole.caches is None else whole.weight_groups
-    limits = pose_limits(budgets, items, footprint, weights=weights, metered=tables)
+    if bare is None:
+        weights = None if whole.caches is None else whole.weight_groups
+        limits = pose_limits(budgets, items, footprint, weights=weights, metered=tables)
+    else:
+        limits = bare.within(items)
     check_floors(limits, footprint)
     if not request.allow_slack and request.budget.max_loss is None:
         check_ceilings(limits, footprint)

@@ -51,7 +51,7 @@ def confidence(classes: Classes, curves: GroupCurves, choice: NDArray[np.int64],
     low = np.array([fmt.num_bits < LEAST_ADDITIVE_BITS for fmt in classes.formats], dtype=bool)[choice]
     weights, losses = _shares(classes, curves, choice, low) if low.any() else (0.0, 0.0)
     if max(weights, losses) >= LEAST_SHARE:
-        layers = np.array([len(members) for members in classes.groups])
+        layers = classes.group_layers
         reasons.append(
             f"{layers[low].sum()} of {layers.sum()} layers are below {LEAST_ADDITIVE_BITS} bits "
             f"({weights:.0%} of the weights and {losses:.0%} of the predicted loss): there losses of layers do not simply add "

@@ -6,7 +6,6 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from planner.budget import BudgetKind
 from planner.containers import ContainedModel, container_of
 from planner.runtimes import RuntimeProfile
 from planner.schemas.plans import BudgetSpec, Selection
@@ -58,7 +57,7 @@ def container_bytes(
 
 def note_on_files(row: ModelRow, runtime: RuntimeProfile, budget: BudgetSpec, *, known: bool) -> list[str]:
     """What a plan under a limit of file bytes should know where its tensors alone are counted."""
-    if known or all(limit.kind is not BudgetKind.FILE_BYTES for limit in budget.budgets()):
+    if known or budget.file_bytes is None:
         return []
     if container_of(runtime) is None:
         return [f"files for {runtime.name} are made by its own tools: file bytes count the tensors alone"]

@@ -32,7 +32,7 @@ def used(device: Device | None) -> DeviceUsed | None:
 
 
 def _kept(asked: Asked, limit: Limit, items: NDArray[np.int64], price: float) -> KeptLimit:
-    whole, meter = limit.row.taken(items), limit.meter
+    whole, meter = limit.taken(items), limit.meter
     value = meter.value(whole)
     return KeptLimit(
         kind=limit.budget.kind.value,

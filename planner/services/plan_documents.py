@@ -16,7 +16,7 @@ from planner.schemas.plans import AlternativePlan, PlanDocument, PlanRequest, Pr
 from planner.schemas.proofs import KeptCount, KeptLimit, Proof, SmallestDocument, StepDocument
 from planner.schemas.sizes import Size
 from planner.services.asking import Asked
-from planner.services.cache_choices import kv_choices, kv_groups, uniform_formats
+from planner.services.cache_choices import kv_choices, kv_groups
 from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.kept_limits import kept_limits, used
@@ -24,7 +24,8 @@ from planner.services.placed_uniforms import placed_uniform
 from planner.services.plan_sheets import Chosen
 from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
-from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, placed, rows_of, uniform_choice
+from planner.services.uniform_plans import UniformPlan, best_uniform
+from planner.solving import BITS_PER_MEGABYTE, Alternative, Row, Smallest, Solved, placed, rows_of
 from planner.storage.tables import utc_now
 from planner.telemetry import PlanReport, report_plan
 from sensitivity.formats.abstract import AbstractFormat
@@ -232,14 +233,19 @@ def _note_on_alternatives(request: PlanRequest, found: int) -> list[str]:
 
 def size_under(answered: Answered, choice: NDArray[np.int64]) -> Size:
     """Exact sizes of an assignment, int64 (groups,), at the context and batch of the request."""
-    spec, whole = answered.request.budget, answered.asked.whole
+    whole = answered.asked.whole
+    return _size(answered, whole.weight_bits(choice), whole.cache_bits(choice))
+
+
+def _size(answered: Answered, weight_bits: int, cache_bits: int | None) -> Size:
+    spec = answered.request.budget
     return size_of(
-        whole.weight_bits(choice),
+        weight_bits,
         answered.selected.footprint,
         context=spec.context,
         batch=spec.batch,
         workspace=spec.workspace_bytes,
-        cache_bits=whole.cache_bits(choice),
+        cache_bits=cache_bits,
     )
 
 
@@ -330,35 +336,32 @@ def _alternative(answered: Answered, other: Alternative) -> AlternativePlan:
 
 def _uniform(answered: Answered) -> Reference:
     """One format for all weights, and where caches are planned one for all keys and one for all values, under every limit."""
-    asked, solved, whole = answered.asked, answered.solved, answered.asked.whole
-    limits = asked.limits.rows
-    most_loss = answered.request.budget.max_loss
-    bits = solved.budget_bits if most_loss is None else asked.limits.budget_bits
-    if asked.pools:
-        choice = placed_uniform(asked)
-    else:
-        choice = uniform_choice(
-            whole.classes,
-            whole.curves,
-            bits,
-            limits,
-            most_loss=most_loss,
-            caution=answered.request.caution,
-            parts=whole.parts,
-        )
-    if choice is None:
+    asked = answered.asked
+    uniform = _placed_uniform(asked) if asked.pools else _best_uniform(answered)
+    if uniform is None:
         return Reference(label="uniform", format=None, loss=None, size=None)
-    weights = whole.of_weights(choice)
-    name = answered.posed.classes.formats[int(weights[0])].name if len(weights) else ""
-    caches = uniform_formats(whole, choice)
-    groups, expected = np.arange(len(weights)), answered.posed.expected.loss
-    cache_loss = whole.cache_loss(choice)
     return Reference(
-        label=f"uniform {', '.join([*([name] if name else []), *caches.values()])}",
-        format=name or None,
-        loss=float(answered.posed.curves.loss[groups, weights].sum()) + cache_loss,
-        size=size_under(answered, choice),
-        keeps_counts=bool(asked.pools) or all(row.taken(choice) <= row.limit for row in rows_of(asked.counts)),
-        corrected_loss=None if answered.inputs.shrunk is None else float(expected[groups, weights].sum()) + cache_loss,
-        kv_formats=caches or None,
+        label=uniform.label,
+        format=uniform.format,
+        loss=uniform.loss,
+        size=_size(answered, uniform.weight_bits, uniform.cache_bits),
+        keeps_counts=bool(asked.pools) or _keeps_counts(asked, uniform),
+        corrected_loss=None if answered.inputs.shrunk is None else uniform.expected_loss,
+        kv_formats=uniform.kv_formats,
     )
+
+
+def _placed_uniform(asked: Asked) -> UniformPlan | None:
+    choice, whole = placed_uniform(asked), asked.whole
+    return None if choice is None else UniformPlan.of(whole, tuple(int(choice[part[0]]) for part in whole.uniforms.parts))
+
+
+def _keeps_counts(asked: Asked, uniform: UniformPlan) -> bool:
+    choice = asked.whole.uniforms.choice(uniform.columns) if asked.counts else np.empty(0, dtype=np.int64)
+    return all(row.taken(choice) <= row.limit for row in rows_of(asked.counts))
+
+
+def _best_uniform(answered: Answered) -> UniformPlan | None:
+    asked, whole, budget = answered.asked, answered.asked.whole, answered.request.budget
+    bits = answered.solved.budget_bits if budget.max_loss is None else asked.limits.budget_bits
+    return best_uniform(whole, bits, asked.limits.rows, most_loss=budget.max_loss, caution=answered.request.caution)

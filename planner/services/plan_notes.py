@@ -20,7 +20,7 @@ def plan_notes(answered: Answered) -> list[str]:
         *asked.whole.curves.notes,
         *_notes_on_errors(inputs.curves, request.caution),
         *notes_on_luck(inputs),
-        *note_on_seconds(asked.meters, request.budget.budgets(), answered.of_weights, found.places),
+        *note_on_seconds(asked.meters, [limit.budget for limit in asked.limits], answered.of_weights, found.places),
         *_notes_on_smallest(found.smallest),
         *note_on_files(
             selected.model,

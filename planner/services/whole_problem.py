@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 import solvers
 from planner.build import Classes, GroupCurves
 from planner.services.posing import Posed
-from planner.solving import pose_problem
+from planner.solving import Uniforms, pose_problem
 from planner.solving.caches import TENSORS, CacheColumn, beside, curves_beside
 from sensitivity.formats.abstract import AbstractFormat
 
-SOLVER_TABLES: Final = 12
+if TYPE_CHECKING:
+    from planner.services.uniform_plans import UniformPlan
+
+SOLVER_TABLES: Final = 13
 """About how many tables of the size of ``sizes`` a solver keeps with its problem."""
 
 
@@ -39,6 +42,16 @@ class WholeProblem:
     def stored_bits(self) -> solvers.Problem:
         """The knapsack of all stored bits, for whatever budget: solvers keep with it what no budget changes."""
         return pose_problem(self.classes, self.curves, self.classes.largest_bits)
+
+    @cached_property
+    def uniforms(self) -> Uniforms:
+        """What there is with a single format a part; of a problem with groups."""
+        return Uniforms.of(self.classes, self.curves, self.parts)
+
+    @cached_property
+    def uniform_plans(self) -> "dict[tuple[int, ...], UniformPlan]":
+        """What was said of them already, by their columns."""
+        return {}
 
     @cached_property
     def weight_groups(self) -> int:

@@ -9,7 +9,7 @@ from planner.solving.plan import BITS_PER_MEGABYTE, Solved, pose_problem, solve_
 from planner.solving.pools import Placed, curves_in_pools, in_pools, placed
 from planner.solving.rows import Row
 from planner.solving.smallest import Smallest, smallest_plan
-from planner.solving.uniform import uniform_choice
+from planner.solving.uniform import Uniforms, uniform_choice
 
 __all__ = [
     "BITS_PER_MEGABYTE",
@@ -23,6 +23,7 @@ __all__ = [
     "Row",
     "Smallest",
     "Solved",
+    "Uniforms",
     "check_ceiling",
     "check_ceilings",
     "check_floor",

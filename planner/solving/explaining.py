@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+import solvers
 from planner.build import Classes, GroupCurves
 from sensitivity.formats.abstract import AbstractFormat
 
@@ -16,6 +17,20 @@ def larger_formats(classes: Classes[AbstractFormat], curves: GroupCurves, choice
     useful = np.isfinite(curves.loss) & (classes.sizes > size) & (curves.loss < loss)
     ordered = np.where(useful, classes.sizes, np.iinfo(np.int64).max)
     return np.where(useful.any(axis=1), ordered.argmin(axis=1), -1)
+
+
+def larger_items(problem: solvers.Problem) -> NDArray[np.int32]:
+    """What ``larger_formats`` says of every choice, int32 (groups, formats), by the first row of sizes of a problem."""
+    sizes, losses = problem.sizes[0].T, problem.loss.T
+    found = np.full(losses.shape, -1, dtype=np.int32)
+    least = np.full(losses.shape, np.iinfo(np.int64).max)
+    for column in range(losses.shape[0]):
+        useful = (sizes[column] > sizes) & (losses[column] < losses) & (sizes[column] < least)
+        least = np.where(useful, sizes[column], least)
+        found[useful] = column
+    table = np.ascontiguousarray(found.T)
+    table.setflags(write=False)
+    return table
 
 
 def fragile_groups(

@@ -62,6 +62,10 @@ class Limit:
         """The limit for a solver."""
         return Row(self.text, self.table, self.room)
 
+    def taken(self, choice: NDArray[np.int64]) -> int:
+        """Whole units that an assignment takes, int64 (groups,)."""
+        return int(self.table[np.arange(len(choice)), choice].sum())
+
     def say(self, value: float) -> str:
         """A value of this limit with its unit, for a message."""
         kind = self.budget.kind
@@ -84,6 +88,10 @@ class Limits:
 
     def __iter__(self) -> Iterator[Limit]:
         return iter(self.items)
+
+    def within(self, classes: Classes[AbstractFormat]) -> "Limits":
+        """The same limits over the same groups, of which some formats may be closed."""
+        return Limits(self.items, classes)
 
     def least(self, limit: Limit) -> int:
         """Whole units of a limit that the groups take at least, each for itself."""

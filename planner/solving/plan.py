@@ -13,7 +13,7 @@ from planner.build import Classes, GroupCurves
 from planner.errors import CountConflictError, UnsolvedError
 from planner.solving.caution import Proved, cautious, proved_alone
 from planner.solving.counts import SEVERAL_LIMITS
-from planner.solving.explaining import fragile_groups, larger_formats
+from planner.solving.explaining import fragile_groups, larger_formats, larger_items
 from planner.solving.rows import Row, clamped
 from planner.telemetry import tracer
 from sensitivity.formats.abstract import AbstractFormat
@@ -125,9 +125,14 @@ def solve_plan(
         seconds=seconds,
         price=0.0 if free else float(proved.multipliers[0]),
         prices=prices,
-        next_up=larger_formats(classes, curves, proved.choice),
+        next_up=larger_formats(classes, curves, proved.choice) if posed is None else _looked_up(posed, proved.choice),
         fragile=fragile_groups(priced, curves.standard_error, proved.choice),
     )
+
+
+def _looked_up(posed: solvers.Problem, choice: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As ``larger_formats``, from a table that is made once for all budgets."""
+    return posed.recall("larger items", larger_items)[np.arange(len(choice)), choice].astype(np.int64)
 
 
 def _solve(problem: solvers.Problem, stop: solvers.Deadline) -> tuple[solvers.Solution, str]:
