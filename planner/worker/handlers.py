@@ -46,8 +46,13 @@ class SensitivityHandler(AbstractJobHandler):
         """Units of the probe run."""
         with self.models.database.read_session() as session:
             blocks, sequences = session.get_one(ModelRow, job.model_id).blocks, _sequences(session, job)
-        probe, streamed = _probe(job), self.models.streams(job.model_id, **_loading(job))
-        units = (probe.streamed_units if streamed else probe.units)(blocks=blocks, sequences=sequences)
+        probe, asked = _probe(job), job.payload.get("cells")
+        if self.models.streams(job.model_id, **_loading(job)):
+            units = probe.streamed_units(blocks=blocks, sequences=sequences)
+        elif asked is not None:
+            units = probe.cell_units(blocks=blocks, sequences=sequences, cells=sum(map(len, asked.values())))
+        else:
+            units = probe.units(blocks=blocks, sequences=sequences)
         return [UnitSpec(unit.key, {"indices": list(unit.indices)}) for unit in units]
 
     def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:

@@ -106,6 +106,13 @@ class AbstractProbe(ABC, Generic[FormatT]):
         """
         return self.units(blocks=blocks, sequences=sequences)
 
+    def cell_units(self, *, blocks: int, sequences: int, cells: int) -> list[Unit]:
+        """All units of a run over so many named cells of a model in memory: those of ``units``, unless few cells ask for others.
+
+        The numbers of a run do not depend on how it is cut into units, but for the order of float64 sums.
+        """
+        return self.units(blocks=blocks, sequences=sequences)
+
     @abstractmethod
     def run(self, run: ProbeRun[FormatT], unit: Unit) -> Statistics:
         """Measure one unit: float64 statistics of shape ``(layers, formats, 3)``; cells it does not touch are zero.

@@ -13,6 +13,10 @@ from sensitivity.statistics import Statistics
 
 UNIT_SEQUENCES: Final = 4
 """Sequences of a unit."""
+ALL_BLOCKS: Final = -1
+"""Stands for the block in a unit of all cells of a run on a sequence."""
+FEW_CELLS: Final = 8
+"""Cells for each block, on average, that are measured in such units."""
 
 
 @final
@@ -31,9 +35,10 @@ class KLDivergence(AbstractProbe):
     Units: a block × four sequences, in the order of the sequences; a block more stands for the head. A unit that follows the
     one of the block before goes on from its hidden states, others start at the embeddings. Cost: for each cell and
     sequence, the part of the model behind the layer (``last_hidden``) and the head (``divergences``); for each unit, one pass of
-    the reference. A cell whose ΔW is zero adds nothing. Memory: the model, the states of one sequence for the cells of a
-    block (up to 1 GiB), inputs and outputs of one block's linears, the head once more in bfloat16, and ΔW of all cells (up to
-    4 GiB, else rounded anew for each unit).
+    the reference. A cell whose ΔW is zero adds nothing. A job for few named cells of a model in memory has units of all its
+    cells on one sequence, with one pass of the reference through the model and the head for all of them, and the same bits.
+    Memory: the model, the states of one sequence for the cells of a block (up to 1 GiB), inputs and outputs of one block's
+    linears, the head once more in bfloat16, and ΔW of all cells (up to 4 GiB, else rounded anew for each unit).
 
     Attributes:
         arithmetic: of the products of changes: ΔW with the layer's input, W with the change of a later layer's input, the head
@@ -50,9 +55,15 @@ class KLDivergence(AbstractProbe):
         """Block and sequences of each unit: all blocks of the first sequences, then those of the next."""
         return block_and_sequence_units(blocks, sequences, UNIT_SEQUENCES)
 
+    def cell_units(self, *, blocks: int, sequences: int, cells: int) -> list[Unit]:
+        """Few cells: all of them on a sequence, for each sequence."""
+        if cells > FEW_CELLS * (blocks + 1):
+            return self.units(blocks=blocks, sequences=sequences)
+        return [Unit(f"{sequence:06d}", (ALL_BLOCKS, sequence)) for sequence in range(sequences)]
+
     @torch.no_grad()
     def run(self, run: ProbeRun, unit: Unit) -> Statistics:
-        """Measure the layers of one block on some sequences; the indices are the block's, then the sequences'.
+        """Measure the layers of one block, or of all, on some sequences; the indices are the block's, then the sequences'.
 
         Raises:
             CalibrationError: the run has no tokens.
@@ -60,6 +71,10 @@ class KLDivergence(AbstractProbe):
         """
         block, *sequences = unit.indices
         result = run.no_statistics()
+        if block == ALL_BLOCKS:
+            for sequence in sequences:
+                result += self._of_all_blocks(run, sequence)
+            return result
         layers = run.layers_of_block(block)
         if layers:
             cells = weight_changes(run, layers, self.arithmetic)
@@ -69,6 +84,20 @@ class KLDivergence(AbstractProbe):
             for reached, samples in SingleChanges(run, self.arithmetic).measure_each(standing, list(cells.values())):
                 result += sequence_statistics(run, layers, reached, dict(zip(cells, samples.tolist(), strict=True)))
         return result
+
+    def _of_all_blocks(self, run: ProbeRun, sequence: int) -> Statistics:
+        """Measure all cells of the run on one sequence."""
+        blocks = [(block, run.layers_of_block(block)) for block in range(len(run.model.blocks) + 1)]
+        wanted = {block: layers for block, layers in blocks if any(run.storable(name) for _, name in layers)}
+        if not wanted:
+            return run.no_statistics()
+        cells = {block: weight_changes(run, layers, self.arithmetic) for block, layers in wanted.items()}
+        (walk,) = walks(run, [sequence])
+        changes = {block: list(found.values()) for block, found in cells.items()}
+        reached, samples = SingleChanges(run, self.arithmetic).measure_blocks(walk, changes)
+        places = [cell for found in cells.values() for cell in found]
+        layers = [layer for of_block in wanted.values() for layer in of_block]
+        return sequence_statistics(run, layers, reached, dict(zip(places, samples.tolist(), strict=True)))
 
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""

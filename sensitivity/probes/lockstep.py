@@ -94,8 +94,8 @@ class Ends:
 
     Attributes:
         reference: float32 (length, hidden).
-        variants: as much for each change, in order; ``None`` if the block did not call the layer (an expert without a token).
-        called: layers that the block called.
+        variants: as much for each change, in order; ``None`` if its block did not call the layer (an expert without a token).
+        called: linears that the changed blocks called.
     """
 
     reference: Tensor
@@ -105,6 +105,22 @@ class Ends:
 
 def last_hidden(walks: Sequence[Walk], changes: Sequence[AbstractChange], dtype: torch.dtype) -> list[Ends]:
     """Run the rest of the model for each reference, and once for each change in the block that the walks are at.
+
+    Args:
+        walks: references at the door of one block of one model; they are left there.
+        changes: in that block, for each of the walks.
+        dtype: as for ``last_hidden_of_blocks``.
+
+    Returns:
+        The ends of each walk.
+    """
+    return last_hidden_of_blocks(walks, {walks[0].block: changes}, dtype)
+
+
+def last_hidden_of_blocks(
+    walks: Sequence[Walk], changes: Mapping[int, Sequence[AbstractChange]], dtype: torch.dtype
+) -> list[Ends]:
+    """Run the rest of the model for each reference, and from the door of its block on for each change of any block.
 
     All go block by block, so that the weights of a block stay in cache, and a streamed model reads it once. A variant is run
     by itself, on one sequence: its bits do not depend on what else is measured.
@@ -116,43 +132,38 @@ def last_hidden(walks: Sequence[Walk], changes: Sequence[AbstractChange], dtype:
 
     Args:
         walks: references at the door of one block of one model; they are left there.
-        changes: in that block, for each of the walks.
+        changes: of each changed block, which is that block or one behind it, for each of the walks.
         dtype: of ``W (x′ − x)``; in float32, linears behind the changed layer are run plainly.
 
     Returns:
-        The ends of each walk.
+        The ends of each walk, with the variants in the order of their blocks.
     """
     model = walks[0].model
-    behind = [_through_changed(walk, changes, dtype) for walk in walks]
-    for index in range(walks[0].block + 1, len(model.blocks)):
+    behind = [Ends(walk.states, [], frozenset()) for walk in walks]
+    for index in range(walks[0].block, len(model.blocks)):
         block = model.block(index)
-        behind = [_through(block, walk.calls[index], ends, dtype) for walk, ends in zip(walks, behind, strict=True)]
+        behind = [
+            _through(block, walk.calls[index], ends, changes.get(index), dtype) for walk, ends in zip(walks, behind, strict=True)
+        ]
     return [_left(walk, ends) for walk, ends in zip(walks, behind, strict=True)]
 
 
-def _through_changed(walk: Walk, changes: Sequence[AbstractChange], dtype: torch.dtype) -> Ends:
-    """The reference and the variants behind the block that the walk is at, each (1, length, hidden)."""
-    block, call = walk.model.block(walk.block), walk.calls[walk.block]
+def _through(block: nn.Module, call: BlockCall, ends: Ends, changes: Sequence[AbstractChange] | None, dtype: torch.dtype) -> Ends:
+    """The reference and the variants behind a block, each (1, length, hidden), with those that begin in it."""
     with recorded(block) as linears:
-        reference = call.through(block, walk.states)
+        ahead = call.through(block, ends.reference)
     besides = _besides(block, linears, dtype)
-    variants: list[Tensor | None] = []
+    with answered(besides):
+        variants = [None if states is None else call.through(block, states) for states in ends.variants]
+    if changes is None:
+        return Ends(ahead, variants, ends.called)
     for change in changes:
         if change.layer is not None and change.layer not in linears:
             variants.append(None)
             continue
         with answered({**besides, **change.answers(linears)}):
-            variants.append(change.through(block, call, walk.states))
-    return Ends(reference, variants, linears.keys())
-
-
-def _through(block: nn.Module, call: BlockCall, ends: Ends, dtype: torch.dtype) -> Ends:
-    """The reference and the variants behind a block that is the same for all."""
-    with recorded(block) as linears:
-        ahead = call.through(block, ends.reference)
-    with answered(_besides(block, linears, dtype)):
-        variants = [None if states is None else call.through(block, states) for states in ends.variants]
-    return Ends(ahead, variants, ends.called)
+            variants.append(change.through(block, call, ends.reference))
+    return Ends(ahead, variants, {*ends.called, *linears})
 
 
 def _left(walk: Walk, ends: Ends) -> Ends:

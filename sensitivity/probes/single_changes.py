@@ -1,6 +1,6 @@
 """KL of the next token for one change at a time, from a walk that stands at the door of the layer's block."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -12,7 +12,7 @@ from sensitivity.next_token import output_head
 from sensitivity.probes.base import ProbeRun
 from sensitivity.probes.block_walk import leave
 from sensitivity.probes.divergence import LogitChange, divergences
-from sensitivity.probes.lockstep import AbstractChange, Change, Ends, Walk, last_hidden
+from sensitivity.probes.lockstep import AbstractChange, Change, Ends, Walk, last_hidden, last_hidden_of_blocks
 from sensitivity.probes.rounding_errors import DTYPES
 
 VARIANT_BYTES: Final = 1 << 30
@@ -94,6 +94,36 @@ class SingleChanges:
             return [self._of_head(walk, cast("Sequence[Change]", changes)) for walk in walks]
         return in_groups(model, walks, changes, self._of_variants)
 
+    def measure_blocks(self, walk: Walk, changes: Mapping[int, Sequence[Change]]) -> Measured:
+        """What ``measure`` finds on one sequence for changes of several blocks, bit for bit, with one pass of the reference.
+
+        The variants join the reference at the doors of their blocks and end with it, so that the head is gone through once. Where
+        the states of so many variants have no room, they go in groups, each with a reference of its own.
+
+        Args:
+            walk: a reference before the first of the blocks.
+            changes: of each block in the order of the blocks; of the number of blocks, the head's.
+
+        Returns:
+            Layers that the blocks called, and float64 (changes,) in the order of the blocks.
+        """
+        blocks = len(self.run.model.blocks)
+        called: set[nn.Linear] = set()
+        samples: list[Tensor] = []
+        within = {block: listed for block, listed in changes.items() if block < blocks}
+        for group in _with_room(within, max(1, VARIANT_BYTES // walk.states.nbytes)):
+            walk.to(min(group))
+            (ends,) = last_hidden_of_blocks([walk], group, self._head_weight().dtype)
+            reached, found = self._at_end(ends)
+            called.update(reached)
+            samples.append(found)
+        if blocks in changes:
+            walk.to(blocks)
+            reached, found = self._of_head(walk, changes[blocks])
+            called.update(reached)
+            samples.append(found)
+        return called, torch.cat(samples)
+
     def _of_variants(self, walks: Sequence[Walk], changes: Sequence[AbstractChange]) -> list[Measured]:
         """Variants that are in memory together."""
         return [self._at_end(ends) for ends in last_hidden(walks, changes, self._head_weight().dtype)]
@@ -121,3 +151,19 @@ class SingleChanges:
             self.run.cache[key] = cast("nn.Linear", output_head(self.run.model.module)).weight.to(DTYPES[self.arithmetic])
         found: Tensor = self.run.cache[key]
         return found
+
+
+def _with_room(changes: Mapping[int, Sequence[Change]], room: int) -> Iterator[dict[int, Sequence[Change]]]:
+    """The same changes in the same order, in groups of at most ``room``; a block without a change is in one of them."""
+    group: dict[int, Sequence[Change]] = {}
+    left = room
+    for block, listed in changes.items():
+        for start in range(0, max(1, len(listed)), room):
+            part = listed[start : start + room]
+            if group and len(part) > left:
+                yield group
+                group, left = {}, room
+            group[block] = part
+            left -= len(part)
+    if group:
+        yield group

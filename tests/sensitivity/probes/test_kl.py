@@ -9,10 +9,11 @@ import torch
 from sensitivity.evaluation import Metric, evaluate
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
+from sensitivity.probes import single_changes
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.block_walk import enter
 from sensitivity.probes.fisher import Fisher
-from sensitivity.probes.kl import KLDivergence
+from sensitivity.probes.kl import ALL_BLOCKS, KLDivergence
 from sensitivity.probes.lockstep import Walk
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error, observe
 from tests.sensitivity.probes.dense import (
@@ -93,6 +94,34 @@ def test_bits_depend_neither_on_the_order_of_units_nor_on_their_grouping(
     alone = run_units(probe, few, probe.units(blocks=blocks, sequences=3))
     places = [run.layers.index(name) for name in few.layers]
     assert np.array_equal(alone, run_units(probe, run, probe.units(blocks=blocks, sequences=3))[places, 1:2])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "mixtral"])
+@pytest.mark.parametrize("room", [1, 3, 1_000])
+def test_named_cells_have_the_same_bits_with_one_reference_a_sequence(
+    load_family: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch, family: str, room: int
+) -> None:
+    """However many variants have room together; the head, experts without a token and cells of no change among them."""
+    model = load_family(family)
+    tokens = random_tokens(3, 8)
+    monkeypatch.setattr(single_changes, "VARIANT_BYTES", room * 8 * model.module.config.hidden_size * 4)
+    run = make_run(model, tokens)
+    random, names = np.random.default_rng(0), [fmt.name for fmt in run.formats]
+    run.cells = {name: [fmt for fmt in names if random.random() < 0.3] for name in run.layers[::2]} | {run.layers[-1]: names}
+    blocks, probe = len(model.blocks), KLDivergence()
+    units = probe.cell_units(blocks=blocks, sequences=3, cells=sum(map(len, run.cells.values())))
+    assert [unit.indices for unit in units] == [(ALL_BLOCKS, sequence) for sequence in range(3)]
+    for unit in units:
+        singly = [Unit(f"{block}", (block, unit.indices[1])) for block in range(blocks + 1)]
+        assert np.array_equal(probe.run(run, unit), run_units(probe, run, singly))
+    many = probe.cell_units(blocks=blocks, sequences=3, cells=1_000)
+    assert many == probe.units(blocks=blocks, sequences=3)
+
+
+def test_a_unit_without_a_cell_has_no_sample(llama: LoadedModel) -> None:
+    run = make_run(llama, random_tokens(1, 8))
+    run.cells = {}
+    assert not KLDivergence().run(run, Unit("", (ALL_BLOCKS, 0))).any()
 
 
 def test_an_unchanged_layer_has_loss_zero(llama: LoadedModel) -> None:
