@@ -110,6 +110,8 @@ class Worker:
         failures = 0
         while not self._stop.is_set():
             try:
+                if time.monotonic() >= self._next_upkeep + _UPKEEP_SECONDS:  # there was always something else to do
+                    self._keep_up()
                 lease = self._call(partial(self.engine.claim, self.profile))
                 if lease is None:
                     if idle and not self._call(partial(self.engine.has_work, self.profile)):
@@ -127,7 +129,7 @@ class Worker:
                 self._work(lease)
 
     def _keep_up(self) -> None:
-        """While there is nothing else to do, once an hour: forget what nobody needs any more."""
+        """Once an hour, mostly while there is nothing else to do: forget what nobody needs any more."""
         if self.retention is None or time.monotonic() < self._next_upkeep:
             return
         self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS

@@ -1,4 +1,4 @@
-"""What a worker says of itself, which jobs it takes, and what it forgets while there is nothing to do."""
+"""What a worker says of itself, which jobs it takes, and what it forgets now and then."""
 
 import os
 import socket
@@ -21,6 +21,7 @@ from planner.jobs.workers import SeenWorker, WorkerState
 from planner.settings import Settings
 from planner.storage.database import Database
 from planner.storage.tables import UnitRow
+from planner.worker import loop
 from planner.worker.loop import Worker
 from planner.worker.memory import total_bytes
 from planner.worker.process import make_worker
@@ -105,6 +106,25 @@ def test_units_of_old_jobs_are_forgotten_while_there_is_nothing_to_do(engine: Sq
         time.sleep(0.02)
     worker.stop()
     thread.join()
+
+
+def test_a_worker_that_always_has_something_to_do_forgets_them_too(engine: SqlJobEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = submit(engine)
+    Worker(engine, {KIND: Watched(engine)}, poll_seconds=0.01).run(until_idle=True)
+    assert state(engine, old) is JobState.SUCCEEDED
+    left: list[int | None] = []
+
+    class Looking(Watched):
+        def run(self, job: Job, unit: UnitSpec) -> NDArray[np.float64]:
+            left.append(units_left(engine))
+            return super().run(job, unit)
+
+    for upkeep_seconds in (3600.0, 0.0):
+        monkeypatch.setattr(loop, "_UPKEEP_SECONDS", upkeep_seconds)
+        with engine.database.session() as session:
+            engine.submit(session, kind=KIND, model_id=old.model_id, payload={})
+        Worker(engine, {KIND: Looking(engine)}, retention=timedelta(0), poll_seconds=0.01).run(until_idle=True)
+    assert left == [2, 1]
 
 
 def test_a_database_that_hears_nothing_of_workers_stops_none(database: Database) -> None:
