@@ -84,9 +84,9 @@ def find_fault(problem: Problem, answer: Answer) -> str | None:
         return f"the choice has shape {choice.shape} and dtype {choice.dtype}; {problem.classes} whole numbers were due"
     if choice.size and not 0 <= int(choice.min()) <= int(choice.max()) < problem.items:
         return f"the choice leaves the range of items 0..{problem.items - 1}"
-    forbidden = ~np.isfinite(chosen_losses(problem, choice))
-    if forbidden.any():
-        i = int(forbidden.argmax())
+    allowed = np.isfinite(chosen_losses(problem, choice))
+    if not allowed.all():
+        i = int(allowed.argmin())
         return f"the choice takes item {choice[i]} of class {i}, whose loss is inf"
     totals = total_sizes(problem, choice)
     if (totals > problem.budgets).any():

@@ -54,10 +54,10 @@ class Asked:
         """What is kept besides the stored bits: the other limits, then the counts."""
         return [*self.limits.rows, *rows_of(self.counts)]
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """One limit of stored bits over weights alone."""
-        return self.whole.caches is None and len(self.request.budget.given) == 1 and self.limits.stored is not None
+        return self.whole.caches is None and self.limits.stored is not None and len(self.request.budget.given) == 1
 
     @property
     def key(self) -> Hashable:

@@ -64,8 +64,10 @@ def finish_corner(problem: Problem, excess: Excess, corner: Corner, limits: Limi
     found = _search(corner, core, gap, limits, deadline)
     incumbent = apply_moves(corner.choice, found.chosen or chosen)
     answer = Answer(Status.OPTIMAL if found.finished else Status.LIMIT, incumbent, multipliers, _core_stats(core, found))
+    if found.finished or limits.max_nodes == 0:
+        return answer
     allowance = limits.program_gap * abs(total_loss(problem, incumbent))
-    if found.finished or limits.max_nodes == 0 or math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
+    if math.ldexp(found.gap, excess.exponent) <= allowance or deadline.passed():
         return answer
     return _program(corner, core, found, answer, unit=excess.unit, limits=limits, deadline=deadline)
 
