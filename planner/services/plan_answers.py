@@ -14,17 +14,16 @@ from sqlalchemy.orm import Session
 
 import solvers
 from planner.schemas.plans import PlanDocument, PlanRequest
-from planner.services.plan_choices import MOST_KEPT
 from planner.services.plan_parts import SheetChoices
-from planner.services.plan_store import WrittenPlan
-from planner.services.plans import answer
+from planner.services.plan_store import WrittenPlan, columns_of
+from planner.services.plans import answer_facts
 from planner.services.preparing import Moment, prepare
 from planner.storage.tables import utc_now
 from planner.telemetry import PlanReport, report_plan
 
 _COLUMNS_BYTES: Final = 2000
 _REFERENCES_BYTES: Final = 8
-"""Of a place in a list of choices, which are the sheet's."""
+"""Of a place in a list of choices, which are the sheet's, and in an array."""
 
 
 @final
@@ -45,24 +44,25 @@ class WrittenAnswer:
     report: PlanReport
 
     @classmethod
-    def of(cls, written: WrittenPlan, document: PlanDocument, choices: SheetChoices) -> "WrittenAnswer":
+    def of(cls, facts: PlanDocument, written: WrittenPlan, choices: SheetChoices) -> "WrittenAnswer":
         """What documents of a plan share."""
-        proof = document.proof
+        proof = facts.proof
         report = PlanReport(proof.solver, proof.status, proof.gap, proof.solve_seconds)
-        return cls(written.columns, written.facts.removeprefix(_head(document.id, document.created_at)), choices, report)
+        return cls(written.columns, written.facts.removeprefix(_head(facts.id, facts.created_at)), choices, report)
 
     def again(self) -> WrittenPlan:
         """A new document of it, now; whoever watches this process hears of it."""
         plan, now = secrets.token_hex(12), utc_now()
         report_plan(self.report)
         columns = self.columns | {"id": plan, "created_at": now}
-        return WrittenPlan.beside(self.choices, columns["model_id"], columns, _head(plan, now) + self.facts)
+        return WrittenPlan.beside(self.choices, columns, _head(plan, now) + self.facts)
 
     @property
     def bytes(self) -> int:
         """About what it takes, beside the choices of its question."""
-        parts = len(self.choices.layers) + 5 * len(self.choices.groups)
-        return 2 * len(self.facts) + _COLUMNS_BYTES + _REFERENCES_BYTES * parts
+        sheet = self.choices.choices.sheet
+        parts = len(sheet.names) + 4 * len(sheet.bits)  # two lists of choices, three arrays of what was chosen
+        return len(self.facts) + _COLUMNS_BYTES + _REFERENCES_BYTES * parts
 
 
 def written_plan(session: Session, request: PlanRequest, moment: Moment) -> WrittenPlan:
@@ -81,11 +81,11 @@ def written_plan(session: Session, request: PlanRequest, moment: Moment) -> Writ
     first: list[WrittenPlan] = []
 
     def make() -> WrittenAnswer | None:
-        document = answer(session, prepared, request, stop)
-        written = WrittenPlan.of(document)
+        facts, chosen = answer_facts(session, prepared, request, stop)
+        choices = SheetChoices.made_from(prepared.choices, chosen)
+        written = WrittenPlan.beside(choices, columns_of(facts), facts.model_dump_json())
         first.append(written)
-        choices = SheetChoices.of(document)
-        return WrittenAnswer.of(written, document, choices) if choices and _is_final(document, stop) else None
+        return WrittenAnswer.of(facts, written, choices) if choices.made and _is_final(facts, stop) else None
 
     found = prepared.answers.recall(request.model_dump_json(), make, size=_kept_bytes)
     return first[0] if first or found is None else found.again()
@@ -95,13 +95,12 @@ def _head(plan: str, created_at: datetime) -> str:
     return f'{{"id":"{plan}","created_at":{to_json(created_at).decode()},'
 
 
-def _is_final(document: PlanDocument, stop: solvers.Deadline) -> bool:
+def _is_final(facts: PlanDocument, stop: solvers.Deadline) -> bool:
     """More time would find nothing else, and nothing but measurements is behind it; of devices other numbers may be put."""
-    smallest = document.proof.smallest
-    proven = document.proof.status == solvers.Status.OPTIMAL.name.lower()
+    smallest = facts.proof.smallest
+    proven = facts.proof.status == solvers.Status.OPTIMAL.name.lower()
     whole = smallest is None or smallest.bits == smallest.least_bits
-    few = len(document.choices) <= MOST_KEPT
-    return proven and whole and few and document.provenance.device is None and not stop.passed()
+    return proven and whole and facts.provenance.device is None and not stop.passed()
 
 
 def _kept_bytes(found: WrittenAnswer | None) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar, final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from planner.build import Classes
 from planner.schemas.base import Shared
@@ -37,21 +38,18 @@ def most_bytes(classes: Classes) -> int:
 
 
 def written(parts: Sequence[Choice] | Sequence[GroupChoice]) -> str:
-    """The JSON of choices, comma-separated: of each what was written for other plans already, unless they are very many."""
-    if len(parts) <= MOST_KEPT:
-        return ",".join(map(_WRITTEN, parts))
-    adapter: TypeAdapter[Any] = _LAYERS if isinstance(parts[0], Choice) else _GROUPS
-    return adapter.dump_json(parts)[1:-1].decode()
+    """The JSON of choices, comma-separated: of each what was written for other plans already."""
+    return ",".join(map(_WRITTEN, parts))
 
 
 @final
 class FromSheet(list[Made], Generic[Made]):
     """Choices that can be made again from a sheet and what was chosen of it: of them a stored plan keeps no more than that."""
 
-    def __init__(self, made: Sequence[Made], sheet: PlanSheet, chosen: Chosen) -> None:
-        """The choices ``made`` are what ``PlanChoices(sheet)`` has for ``chosen``."""
+    def __init__(self, made: Sequence[Made], choices: "PlanChoices", chosen: Chosen) -> None:
+        """The choices ``made`` are what ``choices`` has for ``chosen``."""
         super().__init__(made)
-        self.sheet = sheet
+        self.choices = choices
         self.chosen = chosen
 
 
@@ -67,25 +65,38 @@ class PlanChoices:
     @property
     def bytes(self) -> int:
         """About what they can come to take, with their sheet."""
-        layers, kept = len(self.sheet.layers), 2 * self.sheet.bits.size
-        return self.sheet.bytes + (0 if layers > MOST_KEPT else KEPT_BYTES * min(MOST_KEPT, kept))
+        kept = 0 if self.are_very_many else KEPT_BYTES * min(MOST_KEPT, 2 * self.sheet.bits.size)
+        return self.sheet.bytes + kept
 
     def of(self, chosen: Chosen) -> dict[str, Any]:
         """Fields of ``PlanDocument``: what a plan gives its layers and groups."""
         return {"choices": self.of_layers(chosen), "groups": self.of_groups(chosen)}
 
+    @property
+    def are_very_many(self) -> bool:
+        """So many layers that nothing of them is kept."""
+        return len(self.sheet.names) > MOST_KEPT
+
+    def written(self, chosen: Chosen) -> tuple[str, str]:
+        """The JSON of ``of_layers`` and of ``of_groups``, comma-separated; no documents are made of very many layers for it."""
+        if not self.are_very_many:
+            return written(self.of_layers(chosen)), written(self.of_groups(chosen))
+        with collector_paused:
+            layers, groups = (to_json(fields, inf_nan_mode="null")[1:-1].decode() for fields in self.sheet.fields(chosen))
+        return layers, groups
+
     def of_layers(self, chosen: Chosen) -> FromSheet[Choice]:
         """What a plan gives every layer, in model order."""
         columns = chosen.columns[self.sheet.group_of_layer]
         made = self._kept(self._choices, self._make_layers, (len(columns), len(self.sheet.formats)), columns)
-        return FromSheet(made, self.sheet, chosen)
+        return FromSheet(made, self, chosen)
 
     def of_groups(self, chosen: Chosen) -> FromSheet[GroupChoice]:
         """What a plan gives every layer group, and why."""
         groups, formats = self.sheet.bits.shape
         parts = (chosen.columns, chosen.above, chosen.fragile)
         made = self._kept(self._group_choices, self._make_groups, (groups, formats, formats + 1, 2), *parts)
-        return FromSheet(made, self.sheet, chosen)
+        return FromSheet(made, self, chosen)
 
     def _kept(
         self, kept: dict[int, Made], make: Callable[..., list[Made]], shape: tuple[int, ...], *parts: NDArray[np.int64 | np.bool_]

@@ -21,7 +21,6 @@ from planner.services.caveats import confidence, correction
 from planner.services.cross_terms import PlanCrossTerms
 from planner.services.kept_limits import kept_limits, used
 from planner.services.placed_uniforms import placed_uniform
-from planner.services.plan_sheets import Chosen
 from planner.services.planning_inputs import Inputs, Selected
 from planner.services.posing import Posed, provenance_of, size_of, unit_of
 from planner.services.uniform_plans import UniformPlan, best_uniform
@@ -110,13 +109,13 @@ class Answered:
 def plan_document(
     answered: Answered, alternatives: Sequence[Alternative], *, limit: MenuLimit | None = None, notes: Sequence[str] = ()
 ) -> PlanDocument:
-    """The document, with a new id; whoever watches this process hears of it."""
+    """The document, with a new id, without its choices; whoever watches this process hears of it."""
     request, selected, setting = answered.request, answered.selected, answered.inputs.setting
     whole, curves, solved = answered.asked.whole, answered.posed.curves, answered.solved
     prepared = answered.asked.prepared
     limits = kept_limits(answered.asked, solved, answered.found.smallest, answered.found.items)
     report_plan(PlanReport(solved.proved.solver, solved.proved.status.value, solved.proved.gap, solved.seconds))
-    facts = PlanDocument(
+    return PlanDocument(
         id=secrets.token_hex(12),
         created_at=utc_now(),
         model=selected.model.id,
@@ -158,8 +157,6 @@ def plan_document(
         kv_formats=[] if prepared.caches is None else list(prepared.caches.formats),
         placement=_placement(answered),
     )
-    chosen = Chosen.of(solved, len(answered.posed.classes.groups))
-    return facts.model_copy(update=prepared.choices.of(chosen))  # they are valid, and stay what they are
 
 
 def _placement(answered: Answered) -> list[PoolPart]:

@@ -1,9 +1,9 @@
 """A plan in two parts: what it says by itself, as JSON, and what it chose of the sheet that plans of its question share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-import numpy as np
 from pydantic_core import from_json
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -33,35 +33,37 @@ class SheetChoices:
     """The choices of a plan that come from one sheet.
 
     Attributes:
-        layers: of every layer, in model order.
-        groups: of every layer group.
+        choices: of the sheet.
+        chosen: what the plan chose of them.
+        made: choices of every layer in model order, and of every layer group; ``None`` of very many layers, until somebody asks.
     """
 
-    layers: FromSheet[Choice]
-    groups: FromSheet[GroupChoice]
+    choices: PlanChoices
+    chosen: Chosen
+    made: tuple[Sequence[Choice], Sequence[GroupChoice]] | None
 
     @classmethod
     def of(cls, document: PlanDocument) -> "SheetChoices | None":
         """Those of a plan; ``None`` where they were not made from a sheet, or changed since."""
         layers, groups = document.choices, document.groups
         if isinstance(layers, FromSheet) and isinstance(groups, FromSheet) and layers.chosen is groups.chosen:
-            return cls(layers, groups)
+            return cls(layers.choices, layers.chosen, (layers, groups))
         return None
 
-    @property
-    def sheet(self) -> PlanSheet:
-        """Their sheet."""
-        return self.layers.sheet
-
-    @property
-    def chosen(self) -> Chosen:
-        """What was chosen of it."""
-        return self.layers.chosen
+    @classmethod
+    def made_from(cls, choices: PlanChoices, chosen: Chosen) -> "SheetChoices":
+        """Those of a plan that is to be written."""
+        made = None if choices.are_very_many else (choices.of_layers(chosen), choices.of_groups(chosen))
+        return cls(choices, chosen, made)
 
     def beside(self, facts: str) -> str:
         """The JSON of the whole plan."""
+        if self.made is None or self.choices.are_very_many:
+            layers, groups = self.choices.written(self.chosen)
+        else:
+            layers, groups = written(self.made[0]), written(self.made[1])
         before, _, after = facts.partition(_NO_CHOICES)
-        return f'{before}"choices":[{written(self.layers)}],"groups":[{written(self.groups)}]{after}'
+        return f'{before}"choices":[{layers}],"groups":[{groups}]{after}'
 
 
 def write_facts(document: PlanDocument) -> str:
@@ -96,9 +98,7 @@ class StoredPlan:
         with collector_paused:
             found: dict[str, Any] = from_json(self.document)
             if self.choices is not None and self.chosen is not None:
-                sheet, columns = self.choices.sheet, self.chosen.columns
-                found["choices"] = sheet.layer_fields(np.arange(len(sheet.layers)), columns[sheet.group_of_layer])
-                found["groups"] = sheet.group_fields(np.arange(len(columns)), self.chosen)
+                found["choices"], found["groups"] = self.choices.sheet.fields(self.chosen)
         return found
 
 

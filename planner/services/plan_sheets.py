@@ -5,13 +5,14 @@ once, as a sheet of arrays, and a plan keeps three small numbers a group.
 """
 
 import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
 from safetensors.numpy import load, save
 
 from planner.build import Classes, GroupCurves
@@ -20,6 +21,7 @@ from planner.solving import Solved
 
 _STORED: Final = np.dtype("<u2")
 _NAME_BYTES: Final = 100
+_TEXTS: Final = ("model", "names", "kinds", "blocks", "formats")
 _ARRAYS: Final = ("group_of_layer", "shape_of_layer", "layer_bits", "bits", "losses", "errors")
 
 
@@ -59,7 +61,9 @@ class PlanSheet:
 
     Attributes:
         model: id of the model.
-        layers: name, kind and block of each planned layer, in model order.
+        names: of the planned layers, in model order.
+        kinds: their kinds: q_proj, down_proj, …
+        blocks: their transformer blocks; ``None`` outside of the blocks.
         formats: names of the candidate formats.
         group_of_layer: int64 (layers,): layers of one group share their format.
         shape_of_layer: int64 (layers,): row of ``layer_bits``; layers of one shape take the same bits.
@@ -70,8 +74,10 @@ class PlanSheet:
     """
 
     model: str
-    layers: tuple[tuple[str, str, int | None], ...]
-    formats: tuple[str, ...]
+    names: Sequence[str]
+    kinds: Sequence[str]
+    blocks: Sequence[int | None]
+    formats: Sequence[str]
     group_of_layer: NDArray[np.int64]
     shape_of_layer: NDArray[np.int64]
     layer_bits: NDArray[np.int64]
@@ -92,8 +98,10 @@ class PlanSheet:
                 sizes[row, column] = runtime.size_bits(classes.formats[column], shape)
         return cls(
             model,
-            tuple((layer.name, layer.kind, layer.block) for layer in classes.layers),
-            tuple(fmt.name for fmt in classes.formats),
+            [layer.name for layer in classes.layers],
+            [layer.kind for layer in classes.layers],
+            [layer.block for layer in classes.layers],
+            [fmt.name for fmt in classes.formats],
             classes.group_of_layer,
             of_layer,
             sizes,
@@ -105,17 +113,17 @@ class PlanSheet:
     @cached_property
     def packed(self) -> bytes:
         """As it is stored: safetensors, with the names as its metadata."""
-        names = {"model": self.model, "layers": self.layers, "formats": self.formats}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        return save(arrays, metadata={"names": json.dumps(names)})
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        return save(arrays, metadata={"texts": to_json(texts).decode()})
 
     @classmethod
     def unpacked(cls, packed: bytes) -> "PlanSheet":
         """What ``packed`` gave."""
         length = int.from_bytes(packed[:8], "little")
-        names = json.loads(json.loads(packed[8 : 8 + length])["__metadata__"]["names"])
-        layers = tuple((name, kind, block) for name, kind, block in names["layers"])
-        return cls(names["model"], layers, tuple(names["formats"]), **{k: v for k, v in load(packed).items() if k in _ARRAYS})
+        texts = from_json(from_json(packed[8 : 8 + length])["__metadata__"]["texts"])
+        arrays: dict[str, Any] = load(packed)
+        return cls(**{name: texts[name] for name in _TEXTS} | {name: arrays[name] for name in _ARRAYS})
 
     @cached_property
     def id(self) -> str:
@@ -126,7 +134,7 @@ class PlanSheet:
     def members(self) -> list[list[str]]:
         """Names of the layers of each group, in model order."""
         found: list[list[str]] = [[] for _ in range(len(self.bits))]
-        for (name, _, _), group in zip(self.layers, self.group_of_layer.tolist(), strict=True):
+        for name, group in zip(self.names, self.group_of_layer.tolist(), strict=True):
             found[group].append(name)
         return found
 
@@ -134,16 +142,21 @@ class PlanSheet:
     def bytes(self) -> int:
         """About what it takes in memory, packed and unpacked."""
         arrays = sum(int(getattr(self, name).nbytes) for name in _ARRAYS)
-        return 2 * arrays + 3 * _NAME_BYTES * len(self.layers)
+        return 2 * arrays + 3 * _NAME_BYTES * len(self.names)
+
+    def fields(self, chosen: Chosen) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Fields of ``Choice`` of every layer and of ``GroupChoice`` of every group."""
+        columns = chosen.columns[self.group_of_layer]
+        return self.layer_fields(np.arange(len(columns)), columns), self.group_fields(np.arange(len(chosen.columns)), chosen)
 
     def layer_fields(self, layers: NDArray[np.int64], columns: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Fields of ``Choice`` of some layers, each with the column of its format."""
         given = (layers, self.group_of_layer[layers], columns, self.layer_bits[self.shape_of_layer[layers], columns])
         return [
             {
-                "layer": (layer := self.layers[index])[0],
-                "kind": layer[1],
-                "block": layer[2],
+                "layer": self.names[index],
+                "kind": self.kinds[index],
+                "block": self.blocks[index],
                 "group": group,
                 "format": self.formats[column],
                 "size_bits": size,

@@ -58,13 +58,14 @@ class WrittenPlan:
         choices = SheetChoices.of(document)
         if choices is None:
             whole = document.model_dump_json()
-            return cls(document.id, document.model, _columns(document), whole, whole)
-        return cls.beside(choices, document.model, _columns(document), write_facts(document))
+            return cls(document.id, document.model, columns_of(document), whole, whole)
+        return cls.beside(choices, columns_of(document), write_facts(document))
 
     @classmethod
-    def beside(cls, choices: SheetChoices, model: str, columns: dict[str, Any], facts: str) -> "WrittenPlan":
+    def beside(cls, choices: SheetChoices, columns: dict[str, Any], facts: str) -> "WrittenPlan":
         """A plan whose facts are written, with its choices."""
-        return cls(columns["id"], model, columns, choices.beside(facts), facts, choices.sheet, choices.chosen.packed())
+        sheet, chosen = choices.choices.sheet, choices.chosen.packed()
+        return cls(columns["id"], columns["model_id"], columns, choices.beside(facts), facts, sheet, chosen)
 
 
 def write_plan(document: PlanDocument) -> str:
@@ -213,7 +214,8 @@ def no_plan(plan_id: str) -> NotFoundError:
     return NotFoundError(f"no plan {plan_id!r}: see bitplan plans list, or GET /v1/plans", plan=plan_id)
 
 
-def _columns(document: PlanDocument) -> dict[str, Any]:
+def columns_of(document: PlanDocument) -> dict[str, Any]:
+    """What a plan is searched by."""
     budget = document.budget.first
     return {
         "id": document.id,

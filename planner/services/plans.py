@@ -11,6 +11,7 @@ from planner.services.cross_terms import plan_cross_terms
 from planner.services.menu_limits import menu_limit
 from planner.services.plan_documents import Answered, Found, found_of, plan_document
 from planner.services.plan_notes import plan_notes
+from planner.services.plan_sheets import Chosen
 from planner.services.plan_store import get_plan, no_plan, plan_json, store_plan
 from planner.services.planning_inputs import select_layers
 from planner.services.posing import legal_classes, size_of
@@ -69,6 +70,14 @@ def make_plan(session: Session, request: PlanRequest, moment: Moment | None = No
 
 
 def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: solvers.Deadline) -> PlanDocument:
+    """The plan of one request; ``prepared`` may serve many of them. Arguments and errors are those of ``answer_facts``."""
+    facts, chosen = answer_facts(session, prepared, request, stop)
+    return facts.model_copy(update=prepared.choices.of(chosen))  # they are valid, and stay what they are
+
+
+def answer_facts(
+    session: Session, prepared: Prepared, request: PlanRequest, stop: solvers.Deadline
+) -> tuple[PlanDocument, Chosen]:
     """Solve and prove for the limits, the counts and the caution of one request; ``prepared`` may serve many of them.
 
     Args:
@@ -76,6 +85,9 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
         prepared: what ``prepare`` gave for a question with the same fields of ``Question``.
         request: what is asked for.
         stop: after it nothing is searched for beside the plan.
+
+    Returns:
+        The plan without its choices, and what it chose of ``prepared.choices``.
 
     Raises:
         InvalidRequestError: counts that contradict the model, cells that nobody measured.
@@ -93,7 +105,8 @@ def answer(session: Session, prepared: Prepared, request: PlanRequest, stop: sol
     if inputs.step is None and asked.is_plain:  # changes say nothing of far formats
         limit = menu_limit(request, prepared.outside, solved, stop)
     answered = Answered(asked, found, together)
-    return plan_document(answered, _alternatives(answered, stop), limit=limit, notes=plan_notes(answered))
+    facts = plan_document(answered, _alternatives(answered, stop), limit=limit, notes=plan_notes(answered))
+    return facts, Chosen.of(solved, len(posed.classes.groups))
 
 
 def _alternatives(answered: Answered, stop: solvers.Deadline) -> list[Alternative]:

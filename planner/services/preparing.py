@@ -29,8 +29,8 @@ LAYER_BYTES: Final = 600
 SOLUTIONS_BYTES: Final = 2**20
 """What the remembered solutions of one question may take: about 200 of 224 layers, one of 44,544."""
 
-ANSWERS_BYTES: Final = 2 * 2**20
-"""What the remembered answers of one question may take: about 200 of 224 layers."""
+ANSWERS_BYTES: Final = 4 * 2**20
+"""What the remembered answers of one question may take: about 300 of 224 layers."""
 
 QUESTION_TIMES: Final = 4
 """About how many times the length of its text a question takes: the text itself, its fields, its rules."""

@@ -7,12 +7,14 @@ import pytest
 
 import solvers
 from planner.schemas.plans import PlanDocument, PlanRequest
-from planner.services import plan_answers
+from planner.services import plan_answers, plan_choices
 from planner.services.plan_answers import written_plan
+from planner.services.plan_sheets import Chosen
 from planner.services.plan_store import WrittenPlan, get_plan, store_together
-from planner.services.plans import answer, make_plan
+from planner.services.plans import answer_facts, make_plan
 from planner.services.preparing import Moment, prepare
 from planner.storage.database import Database
+from planner.storage.memory import Memory
 from planner.telemetry import PlanReport, plan_listener
 from tests import synthetic
 
@@ -33,12 +35,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Plans that were solved and explained."""
     found: list[str] = []
 
-    def noting(*asked: Any) -> PlanDocument:
-        document = answer(*asked)
-        found.append(document.id)
-        return document
+    def noting(*asked: Any) -> tuple[PlanDocument, Chosen]:
+        facts, chosen = answer_facts(*asked)
+        found.append(facts.id)
+        return facts, chosen
 
-    monkeypatch.setattr(plan_answers, "answer", noting)
+    monkeypatch.setattr(plan_answers, "answer_facts", noting)
     return found
 
 
@@ -124,9 +126,15 @@ def test_what_more_time_or_other_figures_of_a_device_could_change_is_made_again(
     assert len(made) == 6
 
 
-def test_very_many_layers_are_not_remembered(measured: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_answers, "MOST_KEPT", 1)
-    for _ in range(2):
-        written(measured, asked(4.25))
+def test_very_many_layers_are_written_without_documents_and_not_remembered(
+    measured: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = written(measured, asked(4.25))
+    monkeypatch.setattr(plan_choices, "MOST_KEPT", 1)
+    measured.memory = Memory(2**22)
+    plans = [written(measured, asked(4.25)) for _ in range(2)]
+    assert [facts(plan.document) for plan in plans] == [facts(usual.document)] * 2
+    assert store_together(measured, plans) == [None] * 2
     with measured.read_session() as session:
         assert len(prepare(session, asked(4.25)).answers) == 0
+        assert [get_plan(session, plan.id).model_dump_json() for plan in plans] == [plan.document for plan in plans]

@@ -130,11 +130,12 @@ def test_a_sheet_is_named_by_all_that_it_says(measured: Database) -> None:
     again = PlanSheet.unpacked(sheet.packed)
     assert again.packed == sheet.packed
     assert again.id == sheet.id
-    assert again.members == sheet.members == [[sheet.layers[i][0] for i in members] for members in groups_of(measured)]
+    assert again.members == sheet.members == [[sheet.names[i] for i in members] for members in groups_of(measured)]
     for other in (
         replace(sheet, model="another"),
-        replace(sheet, formats=("X", *sheet.formats[1:])),
-        replace(sheet, layers=(("x", "y", None), *sheet.layers[1:])),
+        replace(sheet, formats=["X", *sheet.formats[1:]]),
+        replace(sheet, names=["X", *sheet.names[1:]]),
+        replace(sheet, blocks=[None, *sheet.blocks[1:]]),
         replace(sheet, losses=np.nextafter(sheet.losses, 0)),
         replace(sheet, errors=sheet.errors + 1),
     ):
