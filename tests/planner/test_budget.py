@@ -1,10 +1,12 @@
 """Budgets are whole bits, never more than what was asked."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.budget import Budget, BudgetKind, Footprint
+from planner.budget import Budget, BudgetKind, Footprint, Meter
 from planner.errors import InvalidRequestError
 
 FOOTPRINT = Footprint(parameters=1000, fixed_bytes=500, kv_elements_per_token=10)
@@ -46,3 +48,14 @@ def test_a_budget_is_a_positive_number(value: float) -> None:
 def test_context_belongs_to_resident_bytes() -> None:
     with pytest.raises(InvalidRequestError, match="resident_bytes"):
         Budget(BudgetKind.FILE_BYTES, 1e9, context=4096)
+
+
+@given(
+    st.one_of(st.floats(1e-12, 1e18, allow_nan=False), st.integers(1, 2**60)),
+    st.integers(1, 10**14),
+    st.integers(0, 10**15),
+    st.booleans(),
+)
+def test_room_is_what_the_printed_number_says(value: float, units: int, fixed: int, whole: bool) -> None:
+    meant = Fraction(str(value))
+    assert Meter(units, fixed, whole).room(value) == int((int(meant) if whole else meant) * units) - fixed
