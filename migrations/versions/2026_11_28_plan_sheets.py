@@ -1,4 +1,4 @@
-"""What plans of one question share is stored once; plans that are there stay whole.
+"""What plans of one question share is stored once; plans that are there stay whole. Units are found by when they were finished.
 
 Revision: plan_sheets
 Revises: job_summaries
@@ -37,3 +37,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("plan_id", name="pk_plan_choices"),
     )
     op.create_index("ix_plan_choices_sheet_id", "plan_choices", ["sheet_id"])
+    op.create_index("ix_units_job_id_state_finished_at", "units", ["job_id", "state", "finished_at"])

@@ -281,7 +281,11 @@ class UnitRow(Base):
     """
 
     __tablename__ = "units"
-    __table_args__ = (UniqueConstraint("job_id", "key"), Index("ix_units_job_id_state_id", "job_id", "state", "id"))
+    __table_args__ = (
+        UniqueConstraint("job_id", "key"),
+        Index("ix_units_job_id_state_id", "job_id", "state", "id"),
+        Index("ix_units_job_id_state_finished_at", "job_id", "state", "finished_at"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
