@@ -26,12 +26,12 @@ Cells = Annotated[
     int | None, typer.Option(help="Of --adaptive: stop at so many exact cells, those that were measured before included.")
 ]
 Tolerance = Annotated[
-    float, typer.Option(help="Of --adaptive: stop when no plan is expected to lose more than this share of its loss.")
+    float, typer.Option(help="Of --adaptive: stop when no plan loses more than this share of its loss in nine of ten draws.")
 ]
 Batch = Annotated[int, typer.Option(help="Of --adaptive: cells that are measured before plans are made again.")]
 
 ENDS = {
-    "stable": "the plans are stable: exact cells could take no more than the tolerance off their losses",
+    "stable": "the plans are stable: in nine of ten draws, exact cells take no more than the tolerance off their losses",
     "spent": "the limit of exact cells is reached",
     "exact": "no cell is left whose exact number would change a plan",
 }
@@ -114,6 +114,6 @@ def _row(plan: BudgetOutlook, last: BudgetOutlook | None) -> list[str]:
     return [
         f"{getattr(plan.budget, kind.value):g} {kind.value}",
         with_error(plan.predicted_loss, plan.standard_error),
-        f"{plan.regret:.2g} ({plan.relative_regret:.1%})",
+        f"{plan.relative_regret:.1%}, 9/10 ≤ {plan.relative_high_regret:.1%}",
         changed,
     ]

@@ -24,7 +24,11 @@ class AdaptiveRequest(Question):
     ] = None
     tolerance: Annotated[
         float,
-        Field(gt=0, le=1, description="stop when each plan's expected regret is no more than this share of its predicted loss"),
+        Field(
+            gt=0,
+            le=1,
+            description="stop when each plan's regret is no more than this share of its predicted loss in nine of ten draws",
+        ),
     ] = 0.01
     cells: Annotated[
         int | None,
@@ -50,6 +54,8 @@ class BudgetOutlook(Schema):
         ),
     ]
     relative_regret: Annotated[float, Field(description="regret ÷ predicted_loss")]
+    high_regret: Annotated[float, Field(description="not exceeded in nine of ten of the draws that regret is the mean of")]
+    relative_high_regret: Annotated[float, Field(description="high_regret ÷ predicted_loss; what is compared with the tolerance")]
     formats: Annotated[dict[str, str], Field(description="layer → candidate format")]
 
 
@@ -66,8 +72,8 @@ class AdaptiveStep(Schema):
     finished: Annotated[
         Literal["stable", "spent", "exact"] | None,
         Field(
-            description="stable: regret is within the tolerance; spent: the limit of exact cells is reached; exact: no cell is "
-            "left that would change a plan; null: go on"
+            description="stable: high_regret is within the tolerance; spent: the limit of exact cells is reached; exact: no cell "
+            "is left that would change a plan; null: go on"
         ),
     ]
     next: Annotated[SubmitSensitivity | None, Field(description="the job that measures the next cells; null when finished")]

@@ -26,6 +26,7 @@ from planner.services.planning_inputs import Inputs, Selected, select_layers
 from planner.services.posing import legal_classes, pose
 from planner.solving import check_ceiling, check_floor
 from planner.solving.hanging_cells import Beliefs, Outlook, cells_that_matter, look_ahead
+from planner.solving.information import Uncertainty
 from planner.storage.cells import load_curves, measured_formats
 from planner.storage.tables import ProbeSettingRow
 from sensitivity.formats.registry import resolve_format
@@ -169,8 +170,10 @@ def _first_sample(known: _Known, request: AdaptiveRequest) -> NDArray[np.bool_]:
 def _beliefs(known: _Known, linked: LinkedCurves) -> Beliefs:
     """The linked curves over the layer groups, and how far measuring would change them."""
     posed = pose(known.classes, Inputs(known.source, linked.curves))
-    error = np.nan_to_num(linked.curves.standard_error, nan=0.0)
-    return Beliefs(posed.classes, posed.curves, known.open, np.where(known.open, np.square(error), 0.0))
+    error = np.where(known.open, np.nan_to_num(linked.curves.standard_error, nan=0.0), 0.0)
+    both = known.open[:, :, None] & known.open[:, None, :]
+    uncertainty = Uncertainty(linked.curves.loss, error, np.where(both, linked.covariance, 0.0))
+    return Beliefs(posed.classes, posed.curves, known.open, uncertainty)
 
 
 def _budget_bits(beliefs: Beliefs, known: _Known, request: AdaptiveRequest, number: int) -> int:
@@ -185,7 +188,7 @@ def _decide(
 ) -> tuple[Literal["stable", "spent", "exact"] | None, NDArray[np.bool_]]:
     """Why to stop, or the cells to go on with."""
     nothing = np.zeros_like(known.open)
-    if all(outlook.relative_regret <= request.tolerance for outlook in outlooks):
+    if all(outlook.relative_high <= request.tolerance for outlook in outlooks):
         return "stable", nothing
     left = request.batch if request.cells is None else request.cells - int((known.usable & ~known.open).sum())
     if left <= 0:
@@ -204,6 +207,8 @@ def _outlook(known: _Known, beliefs: Beliefs, request: AdaptiveRequest, number: 
         standard_error=proved.standard_error,
         regret=outlook.regret.mean,
         relative_regret=outlook.relative_regret,
+        high_regret=outlook.regret.high,
+        relative_high_regret=outlook.relative_high,
         formats={layer.name: classes.formats[int(proved.choice[of_layer[i]])].name for i, layer in enumerate(classes.layers)},
     )
 

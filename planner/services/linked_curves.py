@@ -1,13 +1,16 @@
 """A cheap probe's curves, linked to exact cells: the exact number where there is one, else what the link makes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.curves import Curves
 from sensitivity.links.fitting import LinkFit, fit_link
-from sensitivity.links.pairs import Pairs, usable_pairs
+from sensitivity.links.link import Link
+from sensitivity.links.pairs import Pairs, log_variance, usable_pairs
+from sensitivity.links.residuals import Conditional, condition
+from sensitivity.links.steadiness import Steadiness, steadiness, told_apart, unsteady_cells
 from sensitivity.statistics import CellStatus
 
 
@@ -17,14 +20,20 @@ class LinkedCurves:
 
     Attributes:
         curves: the linked cells; a standard error is the exact cell's, or that of the cheap cell, the residual and the fit
-            together.
+            together, less what exact cells of the same layer say of it.
         exact: bool (layers, formats): the cell is the exact probe's.
         fit: the link.
+        covariance: float64 (layers, formats, formats): of the logarithms of the foretold losses above zero; 0 elsewhere.
+        share: how alike the residuals of one layer are (``sensitivity.links.residuals``).
+        kinds: corrections for steady and unsteady cells (``sensitivity.links.steadiness``).
     """
 
     curves: Curves
     exact: NDArray[np.bool_]
     fit: LinkFit
+    covariance: NDArray[np.float64]
+    share: float
+    kinds: Steadiness
 
 
 def known_exactly(exact: Curves) -> NDArray[np.bool_]:
@@ -46,7 +55,13 @@ def pairs_of(cheap: Curves, exact: Curves) -> Pairs:
 
 
 def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> LinkedCurves:
-    """Fit a link on the cells that both have and apply it to the others.
+    """Fit a link on the cells that both have and apply it to the others; exact cells tell of their layer's other formats.
+
+    Where enough exact cells are known whose cheap losses are dominated by few samples, the link is fitted without them, and
+    what they say is said of their like only.
+
+    What is foretold is the number that the exact probe would find on its text. Its standard error there is none of the
+    residual's: both probes see the same sequences, and the other cells' exact numbers will have the same error.
 
     Linked curves are not shrunk when plans are made of them, as the errors of exact cells and of others have nothing in common:
     shrink the cheap ones before (``expected_curves``).
@@ -60,12 +75,68 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     Raises:
         LinkError: too few cells in common, or cheap losses that foretell nothing of the exact ones.
     """
-    fit = fit_link(pairs_of(cheap, exact), same_unit=same_unit, seed=seed)
     known = known_exactly(exact)
+    unsteady = unsteady_cells(np.divide(cheap.standard_error, cheap.loss, where=cheap.loss > 0, out=np.zeros(cheap.loss.shape)))
+    apart = told_apart(_in_both(cheap, exact), unsteady)
+    pairs = pairs_of(cheap, _without(exact, unsteady) if apart else exact)
+    fit = fit_link(replace(pairs, exact_error=np.zeros(len(pairs))), same_unit=same_unit, seed=seed)
     told = (cheap.status == CellStatus.MEASURED) & ~known
     loss = np.where(known, exact.loss, np.nan)
     error = np.where(known, exact.standard_error, np.nan)
     columns = np.array([fmt.name for fmt in cheap.formats], dtype=str)[np.nonzero(told)[1]]
     loss[told], error[told] = fit.link.losses(cheap.loss[told], cheap.standard_error[told], columns)
+    kinds, given = _conditional(cheap, exact, fit.link, told, unsteady, apart=apart)
+    variance = np.diagonal(given.covariance, axis1=1, axis2=2)
+    moved = told & (loss > 0)
+    loss[moved], error[moved] = _moved(loss[moved], error[moved], given.shift[moved], variance[moved], fit.link)
     status = np.where(known, exact.status, cheap.status)
-    return LinkedCurves(Curves(cheap.layers, cheap.formats, loss, error, status), known, fit)
+    curves = Curves(cheap.layers, cheap.formats, loss, error, status)
+    return LinkedCurves(curves, known, fit, given.covariance, given.share, kinds)
+
+
+def _in_both(cheap: Curves, exact: Curves) -> NDArray[np.bool_]:
+    """Cells with a loss above zero by both probes."""
+    measured = (cheap.status == CellStatus.MEASURED) & (exact.status == CellStatus.MEASURED)
+    both: NDArray[np.bool_] = measured & (np.nan_to_num(cheap.loss) > 0) & (np.nan_to_num(exact.loss) > 0)
+    return both
+
+
+def _without(exact: Curves, cells: NDArray[np.bool_]) -> Curves:
+    return replace(exact, loss=np.where(cells, np.nan, exact.loss))
+
+
+def _conditional(
+    cheap: Curves, exact: Curves, link: Link, told: NDArray[np.bool_], unsteady: NDArray[np.bool_], *, apart: bool
+) -> tuple[Steadiness, Conditional]:
+    """What exact cells say of the link's errors, and of the foretold cells; shifts are from the link's own logarithms."""
+    seen = (cheap.status == CellStatus.MEASURED) & (np.nan_to_num(cheap.loss) > 0)
+    names = np.broadcast_to(np.array([fmt.name for fmt in cheap.formats], dtype=str), seen.shape)[seen]
+    x = np.full(seen.shape, np.nan)
+    x[seen] = np.log(cheap.loss[seen])
+    variance, residual = np.zeros(seen.shape), np.full(seen.shape, np.nan)
+    own = log_variance(cheap.loss[seen], np.nan_to_num(cheap.standard_error[seen]))
+    variance[seen] = link.variance(x[seen], own, names)
+    foretold = np.full(seen.shape, np.nan)
+    foretold[seen] = link.logarithm(x[seen], names)
+    both = _in_both(cheap, exact)
+    residual[both] = np.log(exact.loss[both]) - foretold[both]
+    kinds = steadiness(residual, variance, unsteady, apart=apart)
+    offset = np.where(unsteady, kinds.offset, 0.0)
+    variance = variance * np.where(unsteady, kinds.unsteady_scale, kinds.scale)
+    level = np.array([np.median(column[there]) if there.any() else np.nan for column, there in zip(x.T, seen.T, strict=True)])
+    given = condition(residual - offset, variance, told & seen, level)
+    return kinds, replace(given, shift=np.where(told & seen, given.shift + offset, 0.0))
+
+
+def _moved(
+    loss: NDArray[np.float64],
+    error: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    link: Link,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of the log-normal losses after their logarithms were moved and their variance became less; the errors."""
+    before = log_variance(loss, error)
+    less = 0.0 if link.family == "identity" else (variance - before) / 2
+    found = loss * np.exp(shift + less)
+    return found, found * np.sqrt(np.expm1(variance))

@@ -25,7 +25,7 @@ from sensitivity.links.pairs import Pairs
 from sensitivity.rounding_facts import get_rounding_facts
 from sensitivity.statistics import CellStatus
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 """Raised whenever the numbers of a link would change."""
 
 
@@ -200,6 +200,10 @@ def _setting(source: ProbeSettingRow, target: ProbeSettingRow, linked: LinkedCur
         "pairs": fit.pairs,
         "exact_cells": int(linked.exact.sum()),
         "r2": fit.r2,
+        "residual_share": linked.share,
+        "unsteady_offset": linked.kinds.offset,
+        "variance_scale": linked.kinds.scale,
+        "unsteady_variance_scale": linked.kinds.unsteady_scale,
         "held_out_r2": fit.held_out.r2,
         "held_out_median_error": fit.held_out.median_error,
         "held_out_p90_error": fit.held_out.p90_error,

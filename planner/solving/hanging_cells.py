@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.build import Classes, GroupCurves
-from planner.solving.information import Regret, expected_regret, information_values
+from planner.solving.information import Regret, Uncertainty, expected_regret, information_values
 from planner.solving.plan import Solved, solve_plan
 
 
@@ -19,20 +19,21 @@ class Beliefs:
         classes: layer groups; legal where there is a loss.
         curves: their losses.
         open_cells: bool (layers, formats): cells that an exact measurement would change.
-        variance: float64 (layers, formats): squared standard errors of the open cells; 0 elsewhere.
+        uncertainty: of the layers' losses; none but in the open cells.
     """
 
     classes: Classes
     curves: GroupCurves
     open_cells: NDArray[np.bool_]
-    variance: NDArray[np.float64]
+    uncertainty: Uncertainty
 
     @property
-    def spread(self) -> NDArray[np.float64]:
-        """What measuring would take away of each group's standard error, float64 (groups, formats)."""
-        total = np.zeros(self.classes.legal.shape)
-        np.add.at(total, self.classes.group_of_layer, self.variance)
-        return np.sqrt(np.where(self.classes.legal, total, 0.0))
+    def covariance(self) -> NDArray[np.float64]:
+        """What measuring would tell of each group's losses, float64 (groups, formats, formats)."""
+        total = np.zeros((*self.classes.legal.shape, self.classes.legal.shape[1]))
+        np.add.at(total, self.classes.group_of_layer, self.uncertainty.covariance_of_losses())
+        legal = self.classes.legal
+        return np.where(legal[:, :, None] & legal[:, None, :], total, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,17 +51,24 @@ class Outlook:
     @property
     def relative_regret(self) -> float:
         """Expected regret ÷ predicted loss; 0 where nothing is lost."""
+        return self._relative(self.regret.mean)
+
+    @property
+    def relative_high(self) -> float:
+        """What the regret does not exceed in nine of ten draws ÷ predicted loss; 0 where nothing is lost."""
+        return self._relative(self.regret.high)
+
+    def _relative(self, regret: float) -> float:
         loss = self.solved.proved.loss
-        return self.regret.mean / loss if self.regret.mean > 0 and loss > 0 else 0.0
+        return regret / loss if regret > 0 and loss > 0 else 0.0
 
 
 def look_ahead(beliefs: Beliefs, budgets: Sequence[int], *, seed: int, deadline: float) -> list[Outlook]:
     """Plan each budget, in bits for the planned layers, and judge it on the same draws of the losses."""
-    spread = beliefs.spread
     found = []
     for budget in budgets:
         solved = solve_plan(beliefs.classes, beliefs.curves, budget, deadline=deadline)
-        found.append(Outlook(solved, expected_regret(beliefs.classes, beliefs.curves, solved, spread, seed=seed)))
+        found.append(Outlook(solved, expected_regret(beliefs.classes, beliefs.curves, solved, beliefs.uncertainty, seed=seed)))
     return found
 
 
@@ -71,10 +79,11 @@ def cells_that_matter(beliefs: Beliefs, outlooks: Sequence[Outlook], count: int)
     to the plan's loss; tied layers share it, and are measured together. A cell that is worth nothing to any plan is left out.
     """
     worth = np.zeros(beliefs.classes.legal.shape)
+    covariance = beliefs.covariance
     for outlook in outlooks:
         loss = outlook.solved.proved.loss
         priced = np.where(beliefs.classes.legal, beliefs.curves.loss + outlook.solved.price * beliefs.classes.sizes, np.inf)
-        worth += information_values(priced, beliefs.spread) / (loss if loss > 0 else 1.0)
+        worth += information_values(priced, covariance) / (loss if loss > 0 else 1.0)
     members = np.zeros(worth.shape)
     np.add.at(members, beliefs.classes.group_of_layer, beliefs.open_cells)
     share = (worth / np.maximum(members, 1.0))[beliefs.classes.group_of_layer]

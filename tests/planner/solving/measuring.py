@@ -9,7 +9,7 @@ from planner.build import Classes, group_curves
 from planner.curves import Curves
 from planner.services.linked_curves import known_exactly, link_curves
 from planner.solving.hanging_cells import Beliefs, Outlook, cells_that_matter, look_ahead
-from planner.solving.information import Regret
+from planner.solving.information import Regret, Uncertainty
 from planner.solving.plan import solve_plan
 from sensitivity.checkpoint.description import Layer
 from sensitivity.formats.registry import get_format
@@ -42,8 +42,9 @@ class Laboratory:
         exact = self.exact(measured)
         linked = link_curves(self.cheap, exact, same_unit=True, seed=seed)
         open_cells = ~known_exactly(exact)
-        variance = np.where(open_cells, np.square(linked.curves.standard_error), 0.0)
-        return Beliefs(self.classes, group_curves(self.classes, linked.curves), open_cells, variance)
+        error = np.where(open_cells, linked.curves.standard_error, 0.0)
+        uncertainty = Uncertainty(linked.curves.loss, error, linked.covariance)
+        return Beliefs(self.classes, group_curves(self.classes, linked.curves), open_cells, uncertainty)
 
     def look(self, measured: NDArray[np.bool_]) -> tuple[Beliefs, list[Outlook]]:
         beliefs = self.beliefs(measured)
@@ -68,7 +69,7 @@ class Laboratory:
         while measured.sum() < count:
             beliefs = self.beliefs(measured)
             plans = (solve_plan(beliefs.classes, beliefs.curves, budget, deadline=5.0) for budget in self.budgets)
-            outlooks = [Outlook(solved, Regret(0.0, 0.0)) for solved in plans]
+            outlooks = [Outlook(solved, Regret(0.0, 0.0, 0.0)) for solved in plans]
             chosen = cells_that_matter(beliefs, outlooks, min(batch, count - int(measured.sum())))
             if not chosen.any():
                 break
@@ -76,14 +77,22 @@ class Laboratory:
         return measured
 
 
-def laboratory(seed: int, *, layers: int = 40, noise: float = 0.3, residual: float = 0.25) -> Laboratory:
-    """Layers of three sizes; losses that fall fourfold a bit, off by a log-normal factor, and seen with noise."""
+def laboratory(seed: int, *, layers: int = 40, noise: float = 0.3, residual: float = 0.25, unlucky: float = 0.0) -> Laboratory:
+    """Layers of three sizes; losses that fall fourfold a bit, off by a log-normal factor, and seen with noise.
+
+    Of a share ``unlucky`` of the layers the cheap probe sees about twice the losses, with an error of 0.6, for one unlucky draw.
+    """
     random = np.random.default_rng(seed)
     bits = np.array([fmt.num_bits for fmt in FORMATS])
     shape = (layers, len(bits))
     true = np.exp(random.normal(0, 1.2, (layers, 1))) * 4.0**-bits * np.exp(random.normal(0, 0.15, shape))
     seen = true * np.exp(random.normal(0, residual, shape)) * np.where(bits == 2, 0.7, 1.0)
     cheap = seen * np.clip(1 + noise * random.standard_normal(shape), 0.05, None)
+    error = noise * seen
+    if unlucky:
+        hit = random.random(layers) < unlucky
+        cheap[hit] *= np.exp(random.normal(0.7, 0.3, (int(hit.sum()), 1)))
+        error[hit] = 0.6 * cheap[hit]
     described = [
         Layer(f"model.layers.{i}.mlp.up_proj", "up_proj", i, None, 128 * int(width), 128)
         for i, width in enumerate(random.choice([1, 2, 4], layers))
@@ -92,5 +101,5 @@ def laboratory(seed: int, *, layers: int = 40, noise: float = 0.3, residual: flo
     weights = sum(layer.parameters for layer in described)
     classes = Classes(tuple(described), FORMATS, tuple((i,) for i in range(layers)), sizes, np.ones(shape, dtype=bool))
     status = np.full(shape, CellStatus.MEASURED.value)
-    curves = Curves(tuple(layer.name for layer in described), FORMATS, cheap, noise * seen, status)
+    curves = Curves(tuple(layer.name for layer in described), FORMATS, cheap, error, status)
     return Laboratory(true, curves, classes, tuple(int(bits * weights) for bits in (3.6, 4.6)))

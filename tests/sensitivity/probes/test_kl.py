@@ -104,7 +104,8 @@ def test_named_cells_have_the_same_bits_with_one_reference_a_sequence(
     """However many variants have room together; the head, experts without a token and cells of no change among them."""
     model = load_family(family)
     tokens = random_tokens(3, 8)
-    monkeypatch.setattr(single_changes, "VARIANT_BYTES", room * 8 * model.module.config.hidden_size * 4)
+    width = next(iter(model.linears.values())).in_features
+    monkeypatch.setattr(single_changes, "VARIANT_BYTES", room * 8 * width * 4)
     run = make_run(model, tokens)
     random, names = np.random.default_rng(0), [fmt.name for fmt in run.formats]
     run.cells = {name: [fmt for fmt in names if random.random() < 0.3] for name in run.layers[::2]} | {run.layers[-1]: names}
