@@ -46,13 +46,13 @@ def _of_each(
     *,
     order: UnaryExpression[Any],
     limit: int,
-) -> list[Row[Any]]:
+) -> list[Row[*tuple[Any, ...]]]:
     """So many units in a state of each job; one query for a hundred jobs.
 
     Each job has a part of its own in the query: with an index in that order it reads so many units, however many there are.
     """
     ids = sorted(job.id for job in jobs)
-    found: list[Row[Any]] = []
+    found: list[Row[*tuple[Any, ...]]] = []
     for at in range(0, len(ids), _JOBS_AT_ONCE):
         parts = [
             select(*columns).where(UnitRow.job_id == job, UnitRow.state == state.value).order_by(order).limit(limit).subquery()
