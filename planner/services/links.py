@@ -68,7 +68,7 @@ def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocumen
         link=figures(linked.fit, pairs_of(cheap, exact)),
         exact_cells=int(linked.exact.sum()),
         linked_cells=int((told & ~linked.exact).sum()),
-        notes=notes_on(linked.fit, source.probe) + _notes_on_texts(source, target),
+        notes=notes_on(linked.fit, source.probe) + _notes_on_kinds(linked, source.probe) + _notes_on_texts(source, target),
     )
 
 
@@ -123,6 +123,15 @@ def notes_on(fit: LinkFit, source: str) -> list[str]:
     return [
         f"no link foretells held-out cells better than {source} as it is: its losses stay, with the residual in their errors, "
         "beside the exact cells"
+    ]
+
+
+def _notes_on_kinds(linked: LinkedCurves, source: str) -> list[str]:
+    if linked.kinds.offset == 0:
+        return []
+    return [
+        f"losses of {source} that few samples dominate were left out of the fit: where no exact cell is known, their like are "
+        f"taken times {math.exp(linked.kinds.offset):.2f}"
     ]
 
 

@@ -200,3 +200,28 @@ def test_curves_of_a_method_that_looks_at_inputs_are_linked_on_their_own_text_al
     model = measure(sqlite, cheap=cheap, exact=replace(EXACT, rounding="gptq", calibration_id=two))
     with pytest.raises(UnmeasuredError, match="on the source's text if the method looks at inputs"):
         link(sqlite, model)
+
+
+def test_cheap_cells_that_few_samples_dominate_are_told_apart_and_named(sqlite: Database) -> None:
+    """Two layers of which the cheap probe sees twice the losses, with an error of a half."""
+    model = measure(sqlite, sample=60)
+    with sqlite.session() as session:
+        formats = [get_format(name) for name in FORMATS]
+        known = load_curves(session, model, CHEAP.id, formats, LAYERS)
+        again = [
+            Cell(layer, fmt.name, fmt.identity, CellStatus.MEASURED, loss, (0.6 if i < 3 else 0.05) * loss, 4.0, None, None)
+            for i, layer in enumerate(LAYERS)
+            for k, fmt in enumerate(formats)
+            for loss in [float(known.loss[i, k]) * (2.0 if i < 3 else 1.0)]
+        ]
+        store_cells(session, model, CHEAP, again)
+    found = link(sqlite, model, shrinkage=False)
+    assert found.link.pairs < found.exact_cells == 60
+    assert "left out of the fit" in found.notes[-1]
+    with sqlite.read_session() as session:
+        parameters = session.scalars(select(ProbeSettingRow).where(ProbeSettingRow.id == found.setting)).one().parameters
+        linked = load_curves(session, model, found.setting, formats, LAYERS)
+        exact = load_curves(session, model, EXACT.id, formats, LAYERS)
+    assert float(parameters["unsteady_offset"]) < -0.3
+    foretold = linked.loss[:3][exact.status[:3] == ""] / (3 * known.loss[:3][exact.status[:3] == ""])
+    assert np.median(np.abs(np.log(foretold))) < 0.3
