@@ -24,6 +24,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. A head that comes in one piece, as nearly all do, costs nothing more."""
 
     _is_in_head = False
+    _began = False  # a head, in the piece that is being read
     _waited_for = 0  # bytes of the head that came after its first piece
     _late: asyncio.TimerHandle | None = None
 
@@ -42,7 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._is_in_head = True
+        self._is_in_head = self._began = True
         super().on_message_begin()
 
     @override
@@ -55,11 +56,11 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         """Read on; refuse a head without end."""
-        went_on = self._is_in_head
+        self._began = False
         super().data_received(data)
         if self._is_in_head or self.cycle is None or self.cycle.response_complete:
             self._wait()
-        self._waited_for = self._waited_for + len(data) if went_on and self._is_in_head else 0
+        self._waited_for = self._waited_for + len(data) if self._is_in_head and not self._began else 0
         if self._waited_for > HEAD_BYTES:
             self.transport.write(_TOO_LARGE)
             self.transport.close()
