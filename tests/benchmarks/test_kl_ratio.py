@@ -1,4 +1,4 @@
-"""`kl` beside bare forward passes over the same tokens, and beside `fisher`, in one run on SmolLM2-135M."""
+"""`kl` beside bare forward passes and beside `fisher`, and few cells in units of both kinds, in one run on SmolLM2-135M."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sensitivity.formats.registry import get_format
 from sensitivity.loading import load_model
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.fisher import Fisher
-from sensitivity.probes.kl import KLDivergence
+from sensitivity.probes.kl import ALL_BLOCKS, KLDivergence
 from sensitivity.statistics import mean_and_error
 from sensitivity.tokens import cut
 from tests.benchmarks.timing import Turns
@@ -22,6 +22,8 @@ LIMIT = 0.6
 BLOCKS = (1, 10, 19, 28)
 """On the average in the middle of 30 blocks, as the mean of all is."""
 SEQUENCES, LENGTH, DRAWS = 2, 256, 16
+FEW, FEW_LIMIT = 20, 0.5
+"""Named cells, and what they may cost of what they cost block by block."""
 FORMATS = [get_format(f"INT{bits}_G64") for bits in (2, 3, 4, 6)]
 
 
@@ -63,3 +65,28 @@ def test_kl_costs_half_a_forward_pass_a_cell_and_agrees_with_fisher(smollm2: Pat
         print("\n".join(["", *lines]))  # noqa: T201
     assert ratio <= LIMIT
     assert deviation.max() <= 0.01
+
+
+@pytest.mark.benchmark
+@pytest.mark.real
+def test_few_named_cells_share_the_reference_and_keep_their_bits(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A round of adaptive measuring: cells all over the model, on one sequence."""
+    model = load_model(describe(str(smollm2)))
+    spec = CalibrationSpec(sequences=2, sequence_length=LENGTH // 2)
+    tokens = cut(read_text("builtin")[0], model.tokenizer, spec).calibration
+    layers = [name for name in model.linears if model.block_of(name) is not None]
+    random = np.random.default_rng(0)
+    cells = {layers[i]: [FORMATS[random.integers(len(FORMATS))].name] for i in random.choice(len(layers), FEW, replace=False)}
+    run = ProbeRun(model, layers, FORMATS, "rtn", tokens, seed=0, cells=cells)
+    probe, turns, blocks = KLDivergence(), Turns(), len(model.blocks)
+    probe.run(run, Unit("", (ALL_BLOCKS, 1)))  # rounds the weights
+    with turns.timed("together"):
+        together = probe.run(run, Unit("", (ALL_BLOCKS, 0)))
+    run.cache.pop("walks")
+    with turns.timed("block by block"):
+        singly = sum((probe.run(run, Unit("", (block, 0))) for block in range(blocks + 1)), run.no_statistics())
+    ratio = turns.processor["together"] / turns.processor["block by block"]
+    with capsys.disabled():
+        print(f"\nkl, {FEW} cells of {blocks} blocks on one sequence: together ÷ block by block {ratio:.2f} of the processor")  # noqa: T201
+    assert np.array_equal(together, singly)
+    assert ratio <= FEW_LIMIT

@@ -58,7 +58,7 @@ def test_linked_cells_are_as_far_from_exact_ones_as_their_errors_say(
     database.close()
     fresh = (exact.status != "") & (linked.loss != exact.loss) & (exact.loss > 0)
     far = np.abs(linked.loss[fresh] - exact.loss[fresh])
-    within = float(np.mean(far < np.hypot(linked.standard_error[fresh], exact.standard_error[fresh])))
+    within = float(np.mean(far < linked.standard_error[fresh]))  # both probes saw the same sequences
     figures = document.link
     held_out, identity = figures.held_out, figures.identity
     assert identity is not None
