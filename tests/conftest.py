@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, create_engine, make_url, text
 
 from planner.demo_model import smollm2_path
 from planner.storage.database import Database
 from planner.storage.tables import Base
+
+
+settings.register_profile("bitplan", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test is a matter of time
+settings.load_profile("bitplan")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
