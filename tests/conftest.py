@@ -16,7 +16,6 @@ from planner.demo_model import smollm2_path
 from planner.storage.database import Database
 from planner.storage.tables import Base
 
-
 settings.register_profile("bitplan", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test is a matter of time
 settings.load_profile("bitplan")
 
