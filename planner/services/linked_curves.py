@@ -20,10 +20,11 @@ class LinkedCurves:
 
     Attributes:
         curves: the linked cells; a standard error is the exact cell's, or that of the cheap cell, the residual and the fit
-            together, less what exact cells of the same layer say of it.
+            together, less what exact cells say of it, but no less than the cheap cell's own: most of that is of the text.
         exact: bool (layers, formats): the cell is the exact probe's.
         fit: the link.
-        covariance: float64 (layers, formats, formats): of the logarithms of the foretold losses above zero; 0 elsewhere.
+        covariance: float64 (layers, formats, formats): of the logarithms of the foretold losses above zero, about what the
+            exact probe would find on the same text; 0 elsewhere.
         share: how alike the residuals of one layer are (``sensitivity.links.residuals``).
         kinds: corrections for steady and unsteady cells (``sensitivity.links.steadiness``).
     """
@@ -60,8 +61,8 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     Where enough exact cells are known whose cheap losses are dominated by few samples, the link is fitted without them, and
     what they say is said of their like only.
 
-    What is foretold is the number that the exact probe would find on its text. Its standard error there is none of the
-    residual's: both probes see the same sequences, and the other cells' exact numbers will have the same error.
+    What is foretold is the number that the exact probe would find on its text. The exact cells' standard errors are no part of
+    the residual: both probes see the same sequences, and the other cells' exact numbers will have the same error.
 
     Linked curves are not shrunk when plans are made of them, as the errors of exact cells and of others have nothing in common:
     shrink the cheap ones before (``expected_curves``).
@@ -76,7 +77,8 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
         LinkError: too few cells in common, or cheap losses that foretell nothing of the exact ones.
     """
     known = known_exactly(exact)
-    unsteady = unsteady_cells(np.divide(cheap.standard_error, cheap.loss, where=cheap.loss > 0, out=np.zeros(cheap.loss.shape)))
+    relative_error = np.divide(cheap.standard_error, cheap.loss, where=cheap.loss > 0, out=np.zeros(cheap.loss.shape))
+    unsteady = unsteady_cells(relative_error)
     apart = told_apart(_in_both(cheap, exact), unsteady)
     pairs = pairs_of(cheap, _without(exact, unsteady) if apart else exact)
     fit = fit_link(replace(pairs, exact_error=np.zeros(len(pairs))), same_unit=same_unit, seed=seed)
@@ -89,6 +91,7 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     variance = np.diagonal(given.covariance, axis1=1, axis2=2)
     moved = told & (loss > 0)
     loss[moved], error[moved] = _moved(loss[moved], error[moved], given.shift[moved], variance[moved], fit.link)
+    error[moved] = np.fmax(error[moved], fit.link.slope * loss[moved] * relative_error[moved])
     status = np.where(known, exact.status, cheap.status)
     curves = Curves(cheap.layers, cheap.formats, loss, error, status)
     return LinkedCurves(curves, known, fit, given.covariance, given.share, kinds)

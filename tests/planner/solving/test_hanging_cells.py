@@ -229,7 +229,10 @@ def test_layers_with_unlucky_draws_do_not_spoil_what_is_known_of_the_others() ->
         linked = link_curves(lab.cheap, lab.exact(measured), same_unit=True, seed=0)
         assert linked.kinds.offset < -0.3
         away = np.log(lab.true / linked.curves.loss)
-        steady = ~unsteady_cells(lab.cheap.standard_error / lab.cheap.loss)
+        own = lab.cheap.standard_error / lab.cheap.loss
+        stated = (linked.curves.standard_error / linked.curves.loss)[~measured]
+        assert (stated >= linked.fit.link.slope * own[~measured] - 1e-12).all()  # the text's error stays in
+        steady = ~unsteady_cells(own)
         deviation = np.sqrt(np.diagonal(linked.covariance, axis1=1, axis2=2))
         kinds = [~measured & steady, ~measured & ~steady]
         far.append([np.sqrt(np.square(away[kind]).mean()) for kind in kinds])
