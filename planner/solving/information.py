@@ -30,7 +30,7 @@ class Uncertainty:
 
     Attributes:
         loss: float64 (layers, formats): means; NaN where there is none.
-        error: float64 (layers, formats): standard errors, above zero where an exact measurement would tell something; 0 elsewhere.
+        error: float64 (layers, formats): standard errors, above 0 where an exact measurement would tell something; else 0.
         covariance: float64 (layers, formats, formats): of the logarithms of the losses that have an error; 0 elsewhere.
     """
 
