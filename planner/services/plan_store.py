@@ -1,11 +1,11 @@
 """Plans in the database: stored whole, never changed; those that are made at once in one transaction."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,17 +16,17 @@ from planner.services.plan_sheets import PlanSheet
 from planner.services.planning_inputs import no_model
 from planner.storage.database import Database
 from planner.storage.failures import once_more_if_lost
-from planner.storage.plan_sheets import keep_sheets, known_sheets
-from planner.storage.tables import Base, PlanChoicesRow, PlanDocumentRow, PlanRow
+from planner.storage.plan_rows import insert_plans
+from planner.storage.plan_sheets import is_kept, keep_sheet
+from planner.storage.tables import PlanDocumentRow
 
-_INSERT_PLAN = insert(Base.metadata.tables[PlanRow.__tablename__])
-_INSERT_CHOICES = insert(Base.metadata.tables[PlanChoicesRow.__tablename__])
-_INSERT_DOCUMENT = insert(Base.metadata.tables[PlanDocumentRow.__tablename__])
 _STORED = select(PlanDocumentRow.plan_id).where(PlanDocumentRow.plan_id.in_(bindparam("plans", expanding=True)))
 
 _BEYOND = (DataError, OverflowError)
 """What databases and their drivers raise of a value that a column does not hold."""
 _QUICK = 1
+_KEY_BYTES = 300
+"""Of one name in the memory."""
 
 
 @final
@@ -111,7 +111,7 @@ def store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[Not
 def _store_together(database: Database, plans: Sequence[WrittenPlan]) -> list[NotFoundError | InvalidRequestError | None]:
     try:
         with database.session() as session:
-            _insert(session, plans)
+            _insert(session, plans, trusting=True)
     except (IntegrityError, *_BEYOND):
         return [_store_alone(database, plan) for plan in plans]
     return [None] * len(plans)
@@ -134,21 +134,31 @@ def _too_large() -> InvalidRequestError:
     return InvalidRequestError(msg)
 
 
-def _insert(session: Session, plans: Sequence[WrittenPlan]) -> None:
-    connection = session.connection()
-    connection.execute(_INSERT_PLAN, [plan.columns for plan in plans])
-    connection.execute(_INSERT_DOCUMENT, [{"plan_id": plan.id, "document": plan.facts} for plan in plans])
-    if chosen := [
-        {"plan_id": plan.id, "sheet_id": plan.sheet.id, "chosen": plan.chosen} for plan in plans if plan.sheet is not None
-    ]:
-        _keep_sheets(session, {plan.sheet.id: plan.sheet for plan in plans if plan.sheet is not None})
-        connection.execute(_INSERT_CHOICES, chosen)
+def _insert(session: Session, plans: Sequence[WrittenPlan], *, trusting: bool = False) -> None:
+    """``trusting``: a sheet that this process stored or found once is there; if it is not, the plans cannot be inserted."""
+    sheets = {plan.sheet.id: plan.sheet for plan in plans if plan.sheet is not None}
+    keep = _remembered if trusting else _kept
+    for sheet in sorted(sheets):  # one order for everybody: no deadlock
+        keep(session, sheets[sheet])
+    insert_plans(
+        session,
+        [plan.columns for plan in plans],
+        [{"plan_id": plan.id, "document": plan.facts} for plan in plans],
+        [{"plan_id": plan.id, "sheet_id": plan.sheet.id, "chosen": plan.chosen} for plan in plans if plan.sheet is not None],
+    )
 
 
-def _keep_sheets(session: Session, sheets: Mapping[str, PlanSheet]) -> None:
+def _remembered(session: Session, sheet: PlanSheet) -> bool:
+    return Database.of(session).memory.recall(
+        ("stored sheet", sheet.id), lambda: _kept(session, sheet), size=lambda _: _KEY_BYTES
+    )
+
+
+def _kept(session: Session, sheet: PlanSheet) -> bool:
     """Most are there, for they were stored with the first plan of their question."""
-    if missing := sheets.keys() - known_sheets(session, list(sheets)):
-        keep_sheets(session, {sheet: (sheets[sheet].model, sheets[sheet].packed) for sheet in missing})
+    if not is_kept(session, sheet.id):
+        keep_sheet(session, sheet.id, sheet.model, sheet.packed)
+    return True
 
 
 def get_plan(session: Session, plan_id: str) -> PlanDocument:

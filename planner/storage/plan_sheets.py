@@ -1,7 +1,5 @@
 """The repository of plan sheets: what plans of one question share, stored once under its hash."""
 
-from collections.abc import Mapping, Sequence
-
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -9,25 +7,24 @@ from sqlalchemy.orm import Session
 from planner.storage.tables import Base, PlanChoicesRow, PlanSheetRow, utc_now
 
 _TABLE = Base.metadata.tables[PlanSheetRow.__tablename__]
-_KNOWN = select(PlanSheetRow.id).where(PlanSheetRow.id.in_(bindparam("sheets", expanding=True)))
-_KNOWN = _KNOWN.with_for_update(read=True, key_share=True)  # PostgreSQL: none of them is deleted before this transaction's end
+_KEPT = select(PlanSheetRow.id).where(PlanSheetRow.id == bindparam("sheet")).with_for_update(read=True, key_share=True)
 
 
-def known_sheets(session: Session, sheets: Sequence[str]) -> set[str]:
-    """Those of some ids that are stored, and stay until the end of the transaction."""
-    return set(session.connection().scalars(_KNOWN, {"sheets": list(sheets)}))
+def is_kept(session: Session, sheet: str) -> bool:
+    """Whether a sheet is stored; then it stays until the end of the transaction."""
+    return session.connection().scalar(_KEPT, {"sheet": sheet}) is not None
 
 
-def keep_sheets(session: Session, sheets: Mapping[str, tuple[str, bytes]]) -> None:
-    """Store sheets by their ids, each with the id of its model; those that somebody else stored meanwhile are the same."""
+def keep_sheet(session: Session, sheet: str, model: str, packed: bytes) -> None:
+    """Store a sheet of a model by its id; one that somebody else stored meanwhile is the same.
+
+    Raises:
+        IntegrityError: the model is gone.
+    """
     connection = session.connection()
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(_TABLE)
-    now = utc_now()
-    rows = [
-        {"id": sheet, "model_id": model, "sheet": packed, "created_at": now}
-        for sheet, (model, packed) in sorted(sheets.items())  # one order for everybody: no deadlock
-    ]
-    connection.execute(insert.on_conflict_do_nothing(index_elements=["id"]), rows)
+    row = {"id": sheet, "model_id": model, "sheet": packed, "created_at": utc_now()}
+    connection.execute(insert.on_conflict_do_nothing(index_elements=["id"]), row)
 
 
 def load_sheet(session: Session, sheet: str) -> bytes:

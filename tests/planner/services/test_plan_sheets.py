@@ -20,7 +20,7 @@ from planner.services.plans import create_plan, make_plan
 from planner.services.preparing import prepare
 from planner.storage.database import Database
 from planner.storage.memory import Memory
-from planner.storage.tables import ModelRow, PlanChoicesRow, PlanDocumentRow, PlanSheetRow
+from planner.storage.tables import ModelRow, PlanChoicesRow, PlanDocumentRow, PlanRow, PlanSheetRow
 from tests import synthetic
 
 
@@ -109,6 +109,36 @@ def test_plans_stored_together_store_their_sheet_once(measured: Database) -> Non
         assert [plan_json(session, plan.id) for plan in plans] == [plan.document for plan in plans]
         rows = session.scalars(select(func.length(PlanDocumentRow.document))).all()
     assert max(rows) < min(len(plan.document) for plan in plans) / 2
+
+
+def test_a_sheet_that_another_process_forgot_is_stored_again(measured: Database) -> None:
+    with measured.read_session() as session:
+        plans = [WrittenPlan.of(make_plan(session, asked(4 + number / 8))) for number in range(4)]
+    assert store_together(measured, plans[:1]) == [None]
+    other = Database(measured.url)
+    with other.session() as session:
+        plan_pins.delete_plan(session, plans[0].id, who="tester")
+    other.close()
+    assert sheets(measured) == 0
+    assert store_together(measured, plans[1:]) == [None] * 3
+    assert sheets(measured) == 1
+    with measured.read_session() as session:
+        assert [plan_json(session, plan.id) for plan in plans[1:]] == [plan.document for plan in plans[1:]]
+
+
+def test_every_number_is_stored_to_the_last_bit(measured: Database) -> None:
+    with measured.read_session() as session:
+        plan = WrittenPlan.of(make_plan(session, asked(4.25)))
+    numbers = {"predicted_loss": 5e-324, "effective_bits": 0.1 + 0.2, "gap": float("inf"), "size_bits": 2**63 - 1}
+    name = {"solver": 'a "b" \\x00 ü\n'}
+    odd = replace(plan, columns=plan.columns | numbers | name, facts='{"odd": "\\u0000 \\\\ ü"}')
+    assert store_together(measured, [odd]) == [None]
+    with measured.read_session() as session:
+        row, document = session.get_one(PlanRow, plan.id), session.get_one(PlanDocumentRow, plan.id)
+        choices = session.get_one(PlanChoicesRow, plan.id)
+    assert {name: getattr(row, name) for name in numbers | name} == numbers | name
+    assert (row.budget, row.created_at) == (plan.columns["budget"], plan.columns["created_at"])
+    assert (document.document, choices.chosen) == (odd.facts, plan.chosen)
 
 
 def test_a_plan_whose_choices_were_changed_is_stored_whole(measured: Database) -> None:
