@@ -1,5 +1,6 @@
 """A client that sends half a request is not waited for without end, and no head takes memory without end."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -21,6 +22,8 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     message = {"more_body": True}
     while message.get("more_body"):
         message = await receive()
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.3)
     said = f"{len(scope['headers'])}".encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(said)).encode())]})
     await send({"type": "http.response.body", "body": said})
@@ -81,3 +84,29 @@ def test_a_large_body_is_no_head(address: tuple[str, int]) -> None:
         client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         found = said(client)
     assert found.count(b"200 OK") == 2
+
+
+def test_what_follows_a_body_has_an_end_and_is_not_kept(address: tuple[str, int]) -> None:
+    chunked = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+        for part in (chunked, *[b"1\r\nx\r\n"] * 100, b"0\r\n", b"trailer: x\r\n", b"\r\n"):
+            client.sendall(part)
+        assert said(client).endswith(b"\r\n\r\n3")
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+        client.sendall(chunked + b"0\r\n")
+        sent = 0
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 2**26:
+                client.sendall(b"a:b\r\n" * 2**11)
+                sent += 5 * 2**11
+        assert HEAD_BYTES < sent < 2**26
+
+
+def test_who_sent_half_of_a_further_request_gets_the_answers_to_those_before(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+    whole = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n"
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+        client.sendall(whole + whole + whole[:10])
+        assert said(client).count(b"200 OK") == 2
