@@ -20,7 +20,7 @@ from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.links import LinkedProbes, LinkFigures, LinkRequest
 from planner.services.calibrations import find_calibration
 from planner.services.expected_curves import expected_curves
-from planner.services.linked_curves import LinkedCurves, known_exactly, link_curves, pairs_of
+from planner.services.linked_curves import LinkedCurves, link_curves, pairs_of
 from planner.services.links import figures, find_source, same_unit
 from planner.services.planning_inputs import Inputs, Selected, select_layers
 from planner.services.posing import legal_classes, pose
@@ -73,8 +73,8 @@ class _Known:
 
     @property
     def open(self) -> NDArray[np.bool_]:
-        """Those that were not measured exactly."""
-        return self.usable & ~known_exactly(self.exact)
+        """Those that nobody asked for exactly. One that no token reached, or that has no number, is what it will be next time."""
+        return self.usable & (self.exact.status == "")
 
 
 def next_step(session: Session, request: AdaptiveRequest) -> AdaptiveStep:

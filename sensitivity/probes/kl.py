@@ -1,5 +1,6 @@
 """KL of the next token with one layer changed, measured by running the rest of the model."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
@@ -7,7 +8,8 @@ import torch
 
 from sensitivity.probe_facts import KL, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_and_sequence_units, with_silent_sequences
-from sensitivity.probes.single_changes import SingleChanges, walks
+from sensitivity.probes.rounding_errors import DTYPES, KEPT_BYTES
+from sensitivity.probes.single_changes import VARIANT_BYTES, SingleChanges, walks
 from sensitivity.probes.weight_changes import sequence_statistics, weight_changes
 from sensitivity.statistics import Statistics
 
@@ -17,6 +19,8 @@ ALL_BLOCKS: Final = -1
 """Stands for the block in a unit of all cells of a run on a sequence."""
 FEW_CELLS: Final = 8
 """Cells for each block, on average, that are measured in such units."""
+
+_Layers = Sequence[tuple[int, str]]
 
 
 @final
@@ -38,7 +42,8 @@ class KLDivergence(AbstractProbe):
     the reference. A cell whose ΔW is zero adds nothing. A job for few named cells of a model in memory has units of all its
     cells on one sequence, with one pass of the reference through the model and the head for all of them, and the same bits.
     Memory: the model, the states of one sequence for the cells of a block (up to 1 GiB), inputs and outputs of one block's
-    linears, the head once more in bfloat16, and ΔW of all cells (up to 4 GiB, else rounded anew for each unit).
+    linears, the head once more in bfloat16, and ΔW of all cells (up to 4 GiB, else rounded anew for each unit, of few named cells
+    1 GiB at a time, with a pass of the reference for each).
 
     Attributes:
         arithmetic: of the products of changes: ΔW with the layer's input, W with the change of a later layer's input, the head
@@ -89,8 +94,12 @@ class KLDivergence(AbstractProbe):
         """Measure all cells of the run on one sequence."""
         blocks = [(block, run.layers_of_block(block)) for block in range(len(run.model.blocks) + 1)]
         wanted = {block: layers for block, layers in blocks if any(run.storable(name) for _, name in layers)}
-        if not wanted:
-            return run.no_statistics()
+        result = run.no_statistics()
+        for part in _in_parts(run, wanted, DTYPES[self.arithmetic].itemsize):
+            result += self._of_blocks(run, part, sequence)
+        return result
+
+    def _of_blocks(self, run: ProbeRun, wanted: Mapping[int, _Layers], sequence: int) -> Statistics:
         cells = {block: weight_changes(run, layers, self.arithmetic) for block, layers in wanted.items()}
         (walk,) = walks(run, [sequence])
         changes = {block: list(found.values()) for block, found in cells.items()}
@@ -102,3 +111,22 @@ class KLDivergence(AbstractProbe):
     def completed(self, merged: Statistics, *, sequences: int) -> Statistics:
         """Count the sequences that sent no token to an expert: each is a sample of zero, if any sequence reached it."""
         return with_silent_sequences(merged, sequences)
+
+
+def _in_parts(run: ProbeRun, wanted: Mapping[int, _Layers], element_bytes: int) -> Iterator[dict[int, _Layers]]:
+    """Blocks whose ΔW are in memory together: all of them if they stay there for the next sequence, else some at a time."""
+    sizes = {block: element_bytes * _changed(run, layers) for block, layers in wanted.items()}
+    most = KEPT_BYTES if sum(sizes.values()) <= KEPT_BYTES else VARIANT_BYTES
+    part: dict[int, _Layers] = {}
+    for block, layers in wanted.items():
+        if part and sum(sizes[known] for known in part) + sizes[block] > most:
+            yield part
+            part = {}
+        part[block] = layers
+    if part:
+        yield part
+
+
+def _changed(run: ProbeRun, layers: _Layers) -> int:
+    """Elements of the ΔW of all cells of some layers."""
+    return sum(len(run.storable(name)) * run.model.linears[name].weight.numel() for _, name in layers)

@@ -48,8 +48,8 @@ def ask(database: Database, **options: object) -> AdaptiveStep:
         return adaptive.next_step(session, question(**options))
 
 
-def answer(database: Database, step: AdaptiveStep) -> list[tuple[str, str]]:
-    """Measure the cells that the step asks for: what the cheap probe says, off by a factor of each cell."""
+def answer(database: Database, step: AdaptiveStep, *, silent: str = "") -> list[tuple[str, str]]:
+    """Measure the cells that the step asks for: what the cheap probe says, off by a factor of each cell; no token for ``silent``."""
     assert step.next is not None
     with database.session() as session:
         asked = jobs.submit_sensitivity(session, step.next).request
@@ -62,10 +62,23 @@ def answer(database: Database, step: AdaptiveStep) -> list[tuple[str, str]]:
                 if fmt.name in asked.get("cells", {layer: asked["formats"]})[layer]:
                     factor = np.exp(np.random.default_rng([i, len(layer), fmt.num_bits]).normal(0, 0.3))
                     loss = float(cheap.loss[i, k] * factor)
-                    cells.append(Cell(layer, fmt.name, fmt.identity, CellStatus.MEASURED, loss, 0.02 * loss, 4.0, None, None))
+                    of = layer, fmt.name, fmt.identity
+                    if layer == silent:
+                        cells.append(Cell(*of, CellStatus.NO_TOKENS, None, None, 0.0, None, None))
+                    else:
+                        cells.append(Cell(*of, CellStatus.MEASURED, loss, 0.02 * loss, 4.0, None, None))
         assert setting_of(asked).id == step.target
         store_cells(session, MODEL, setting_of(asked), cells)
     return [(cell.layer, cell.format) for cell in cells]
+
+
+def test_a_layer_that_no_token_reached_is_asked_for_once(toy: Database) -> None:
+    silent = next(layer.name for layer in DESCRIBED.layers if layer.kind == "down_proj")
+    asked: list[tuple[str, str]] = []
+    while not (step := ask(toy, tolerance=1e-9, batch=40)).finished:
+        asked += answer(toy, step, silent=silent)
+    assert any(layer == silent for layer, _ in asked)
+    assert len(asked) == len(set(asked))
 
 
 def test_a_run_samples_links_and_spends_cells_until_its_plans_are_stable(toy: Database) -> None:

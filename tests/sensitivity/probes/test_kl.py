@@ -1,6 +1,6 @@
 """KL cells against float64 models with one layer replaced, whichever way their units are run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -9,12 +9,13 @@ import torch
 from sensitivity.evaluation import Metric, evaluate
 from sensitivity.formats.registry import get_format
 from sensitivity.loading import LoadedModel
-from sensitivity.probes import single_changes
+from sensitivity.probes import kl, single_changes
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.block_walk import enter
 from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.kl import ALL_BLOCKS, KLDivergence
 from sensitivity.probes.lockstep import Walk
+from sensitivity.probes.single_changes import walks
 from sensitivity.statistics import CellStatus, cell_status, mean_and_error, observe
 from tests.sensitivity.probes.dense import (
     FORMATS,
@@ -117,6 +118,28 @@ def test_named_cells_have_the_same_bits_with_one_reference_a_sequence(
         assert np.array_equal(probe.run(run, unit), run_units(probe, run, singly))
     many = probe.cell_units(blocks=blocks, sequences=3, cells=1_000)
     assert many == probe.units(blocks=blocks, sequences=3)
+
+
+def test_named_cells_whose_changes_have_no_room_together_are_measured_in_parts(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(llama, random_tokens(2, 8))
+    run.cells = {name: [fmt.name for fmt in run.formats] for name in run.layers}
+    unit = Unit("", (ALL_BLOCKS, 1))
+    together = KLDivergence().run(run, unit)
+    begun: list[int] = []
+
+    def noting(run: ProbeRun, sequences: Sequence[int]) -> list[Walk]:
+        begun.extend(sequences)
+        return walks(run, sequences)
+
+    monkeypatch.setattr(kl, "walks", noting)
+    for kept, room, parts in ((1 << 30, 1, 1), (1, 1 << 30, 1), (1, 1, len(llama.blocks) + 1)):
+        monkeypatch.setattr(kl, "KEPT_BYTES", kept)
+        monkeypatch.setattr(kl, "VARIANT_BYTES", room)
+        begun.clear()
+        assert np.array_equal(KLDivergence().run(run, unit), together)
+        assert begun == [1] * parts
 
 
 def test_a_unit_without_a_cell_has_no_sample(llama: LoadedModel) -> None:
