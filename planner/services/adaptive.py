@@ -74,7 +74,8 @@ class _Known:
     @property
     def open(self) -> NDArray[np.bool_]:
         """Those that nobody asked for exactly. One that no token reached, or that has no number, is what it will be next time."""
-        return self.usable & (self.exact.status == "")
+        found: NDArray[np.bool_] = self.usable & (self.exact.status == "")
+        return found
 
 
 def next_step(session: Session, request: AdaptiveRequest) -> AdaptiveStep:

@@ -49,7 +49,7 @@ def ask(database: Database, **options: object) -> AdaptiveStep:
 
 
 def answer(database: Database, step: AdaptiveStep, *, silent: str = "") -> list[tuple[str, str]]:
-    """Measure the cells that the step asks for: what the cheap probe says, off by a factor of each cell; no token for ``silent``."""
+    """Measure the cells that the step asks for: what the cheap probe says, off by a factor each; no token for ``silent``."""
     assert step.next is not None
     with database.session() as session:
         asked = jobs.submit_sensitivity(session, step.next).request
