@@ -203,8 +203,10 @@ def test_a_plan_is_named_pinned_exported_and_planned_for_another_runtime(watched
     page.fill("#name input[name=why]", "it is better")
     page.click("text=Give this name")
     page.wait_for_selector(".names >> text=it is better")
+    page.wait_for_load_state()  # a page whose scripts have not run hears no press
     page.click("#pin")
     page.wait_for_selector("#unpin")
+    page.wait_for_load_state()
     assert kept.get("/v1/models/toy/plan-names/production")["plan"] == plan
     assert page.locator("#delete").count() == 0
     with page.expect_download() as download:
@@ -223,6 +225,7 @@ def test_a_plan_is_named_pinned_exported_and_planned_for_another_runtime(watched
     opened(page, f"/plans/{plan}")
     page.click("#unpin")
     page.wait_for_selector("#pin")
+    page.wait_for_load_state()
     page.click("text=Take away")
     page.wait_for_selector("#delete")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from planner.errors import NotFoundError
 from planner.services.planning_inputs import load_layers
 from planner.storage.database import Database
 from tests import synthetic
@@ -10,8 +11,8 @@ from tests import synthetic
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_layers_are_read_once_they_are_there(database: Database) -> None:
     described = synthetic.description()
-    with database.read_session() as session:
-        assert load_layers(session, described.fingerprint) == ()
+    with database.read_session() as session, pytest.raises(NotFoundError, match="register it again"):
+        load_layers(session, described.fingerprint)
     with database.session() as session:
         synthetic.add_model(session, described)
     with database.read_session() as session:
