@@ -5,7 +5,7 @@ the same plan as a new document, without solving, explaining or writing it again
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, final
 
@@ -48,7 +48,8 @@ class WrittenAnswer:
         """What documents of a plan share."""
         proof = facts.proof
         report = PlanReport(proof.solver, proof.status, proof.gap, proof.solve_seconds)
-        return cls(written.columns, written.facts.removeprefix(_head(facts.id, facts.created_at)), choices, report)
+        shared = replace(choices, made=None) if choices.choices.is_full else choices  # what nobody shares is made again
+        return cls(written.columns, written.facts.removeprefix(_head(facts.id, facts.created_at)), shared, report)
 
     def again(self) -> WrittenPlan:
         """A new document of it, now; whoever watches this process hears of it."""

@@ -77,6 +77,11 @@ class PlanChoices:
         """So many layers that nothing of them is kept."""
         return len(self.sheet.names) > MOST_KEPT
 
+    @property
+    def is_full(self) -> bool:
+        """No choice that is made from now on is shared with other plans."""
+        return len(self._choices) + len(self._group_choices) >= MOST_KEPT
+
     def written(self, chosen: Chosen) -> tuple[str, str]:
         """The JSON of ``of_layers`` and of ``of_groups``, comma-separated; no documents are made of very many layers for it."""
         if not self.are_very_many:

@@ -6,6 +6,7 @@ from typing import Any, Final, final
 
 from pydantic_core import from_json
 from sqlalchemy import bindparam, select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from planner.schemas.choices import Choice, GroupChoice
@@ -108,9 +109,12 @@ def load_plan(session: Session, plan_id: str) -> StoredPlan | None:
     if row is None or row.sheet_id is None:
         return None if row is None else StoredPlan(row.document, None, None)
     sheet_id = row.sheet_id
-    choices = Database.of(session).memory.recall(
-        ("sheet", sheet_id),
-        lambda: PlanChoices(PlanSheet.unpacked(load_sheet(session, sheet_id))),
-        size=lambda made: made.bytes,
-    )
+    try:
+        choices = Database.of(session).memory.recall(
+            ("sheet", sheet_id),
+            lambda: PlanChoices(PlanSheet.unpacked(load_sheet(session, sheet_id))),
+            size=lambda made: made.bytes,
+        )
+    except NoResultFound:  # it went with its last plan, which is this one, a moment ago
+        return None
     return StoredPlan(row.document, choices, Chosen.unpacked(row.chosen))

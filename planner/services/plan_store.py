@@ -156,7 +156,7 @@ def _remembered(session: Session, sheet: PlanSheet) -> bool:
 
 def _kept(session: Session, sheet: PlanSheet) -> bool:
     """Most are there, for they were stored with the first plan of their question."""
-    if not is_kept(session, sheet.id):
+    if not is_kept(session, sheet.id, sheet.model):
         keep_sheet(session, sheet.id, sheet.model, sheet.packed)
     return True
 

@@ -8,7 +8,7 @@ import pytest
 import solvers
 from planner.schemas.plans import PlanDocument, PlanRequest
 from planner.services import plan_answers, plan_choices
-from planner.services.plan_answers import written_plan
+from planner.services.plan_answers import WrittenAnswer, written_plan
 from planner.services.plan_sheets import Chosen
 from planner.services.plan_store import WrittenPlan, get_plan, store_together
 from planner.services.plans import answer_facts, make_plan
@@ -138,3 +138,20 @@ def test_very_many_layers_are_written_without_documents_and_not_remembered(
     with measured.read_session() as session:
         assert len(prepare(session, asked(4.25)).answers) == 0
         assert [get_plan(session, plan.id).model_dump_json() for plan in plans] == [plan.document for plan in plans]
+
+
+def test_an_answer_keeps_no_choices_that_nobody_shares(measured: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with measured.read_session() as session:
+        layers = len(prepare(session, asked(4.25)).classes.layers)
+    monkeypatch.setattr(plan_choices, "MOST_KEPT", layers)  # the first plan's layers; its groups are no other plan's
+    kept: list[WrittenAnswer] = []
+
+    def noting(found: WrittenAnswer | None) -> int | None:
+        assert found is not None
+        kept.append(found)
+        return found.bytes
+
+    monkeypatch.setattr(plan_answers, "_kept_bytes", noting)
+    first, second = (written(measured, asked(4.25)) for _ in range(2))
+    assert [answer.choices.made for answer in kept] == [None]
+    assert facts(first.document) == facts(second.document)

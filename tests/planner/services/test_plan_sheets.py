@@ -1,5 +1,7 @@
 """What plans of one question share is stored once, and every plan is read as it was made."""
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydantic_core import from_json
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import Session
 
+from planner.errors import NotFoundError
 from planner.schemas.plans import PlanDocument, PlanRequest
-from planner.services import plan_choices, plan_pins
+from planner.services import plan_choices, plan_parts, plan_pins
 from planner.services.plan_parts import StoredPlan, load_plan
 from planner.services.plan_sheets import Chosen, PlanSheet
 from planner.services.plan_store import WrittenPlan, get_plan, plan_json, store_plan, store_together
@@ -20,6 +24,7 @@ from planner.services.plans import create_plan, make_plan
 from planner.services.preparing import prepare
 from planner.storage.database import Database
 from planner.storage.memory import Memory
+from planner.storage.plan_sheets import load_sheet
 from planner.storage.tables import ModelRow, PlanChoicesRow, PlanDocumentRow, PlanRow, PlanSheetRow
 from tests import synthetic
 
@@ -124,6 +129,38 @@ def test_a_sheet_that_another_process_forgot_is_stored_again(measured: Database)
     assert sheets(measured) == 1
     with measured.read_session() as session:
         assert [plan_json(session, plan.id) for plan in plans[1:]] == [plan.document for plan in plans[1:]]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_storing_a_plan_and_deleting_its_model_wait_for_each_other(measured: Database) -> None:
+    created(measured, 4.25)
+    with measured.read_session() as session:
+        plan = WrittenPlan.of(make_plan(session, asked(4.5)))
+    other, found = Database(measured.url), list[object]()
+    storing = threading.Thread(target=lambda: found.extend(store_together(other, [plan])))
+    with measured.session() as session:
+        session.execute(select(ModelRow.id).with_for_update())
+        storing.start()
+        while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            time.sleep(0.01)
+        session.execute(delete(ModelRow))
+    storing.join()
+    other.close()
+    assert [type(one) for one in found] == [NotFoundError]
+
+
+def test_a_plan_that_goes_while_it_is_read_is_not_found(measured: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = created(measured, 4.25)
+    measured.memory = Memory(2**22)
+
+    def gone(session: Session, _sheet: str) -> bytes:
+        return load_sheet(session, "another")
+
+    monkeypatch.setattr(plan_parts, "load_sheet", gone)
+    with measured.read_session() as session:
+        for read in (get_plan, plan_json, view_plan):
+            with pytest.raises(NotFoundError, match=plan.id):
+                read(session, plan.id)
 
 
 def test_every_number_is_stored_to_the_last_bit(measured: Database) -> None:
