@@ -8,8 +8,6 @@ from planner.storage.tables import Base, ModelRow, PlanChoicesRow, PlanSheetRow,
 
 _TABLE = Base.metadata.tables[PlanSheetRow.__tablename__]
 _KEPT = select(PlanSheetRow.id).where(PlanSheetRow.id == bindparam("sheet")).with_for_update(read=True, key_share=True)
-
-
 _MODEL = select(ModelRow.id).where(ModelRow.id == bindparam("model")).with_for_update(read=True, key_share=True)
 
 
