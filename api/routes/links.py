@@ -19,7 +19,6 @@ def create_link(model: ModelKey, request: LinkRequest, database: DatabaseOf, res
     They are a probe setting like any other: `calibrated_fisher` for `fisher`, more trusted than it, with the fit and its
     held-out check in the setting's parameters. The same cells give the same setting.
     """
-    with database.session() as session:
-        document = links.create_link(session, model, request)
+    document = links.create_link(database, model, request)
     response.headers["location"] = f"/v1/models/{document.model}/curves?setting={document.setting}"
     return document

@@ -290,7 +290,7 @@ class Embedded(AbstractOperations):
 
     @override
     def create_link(self, model: str, request: LinkRequest) -> LinkDocument:
-        return self._write(links.create_link, model, request)
+        return links.create_link(self._database(), model, request)
 
     @override
     def next_step(self, request: AdaptiveRequest) -> AdaptiveStep:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from planner.services.expected_curves import expected_curves
 from planner.services.linked_curves import LinkedCurves, link_curves, pairs_of
 from planner.services.planning_inputs import LINKED, find_model, refuse_other_numbers
 from planner.storage.cells import load_curves, measured_formats, store_cells
+from planner.storage.database import Database
 from planner.storage.tables import ModelRow, ProbeSettingRow
 from sensitivity.formats.registry import resolve_format
 from sensitivity.links.fitting import HeldOut, LinkFit
@@ -29,25 +31,43 @@ LINK_VERSION: Final = 2
 """Raised whenever the numbers of a link would change."""
 
 
-def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocument:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Linked:
+    """A link of a model's curves that is not stored yet."""
+
+    model: str
+    setting: ProbeSetting
+    linked: LinkedCurves
+    document: LinkDocument
+
+
+def create_link(database: Database, key: str, request: LinkRequest) -> LinkDocument:
     """Fit a link on the cells that both probes measured, and store the linked curves of the whole model.
 
     The setting's parameters hold where it comes from and what was fitted; a hash of the cells is among them, so the same cells
-    give the same setting, and others never replace it.
+    give the same setting, and others never replace it. All is computed before the transaction that writes it begins.
 
     Args:
-        session: a write transaction.
+        database: where the cells are.
         key: model id, or its name.
         request: which probes.
 
     Raises:
-        NotFoundError: no such model, or a setting that it was not measured in.
+        NotFoundError: no such model, also where it is deleted meanwhile, or a setting that it was not measured in.
         InvalidRequestError: probes that cannot be linked.
         UnmeasuredError: nothing was measured with one of them, or not with the same rounding.
         LinkError: too few cells in common, or losses that foretell nothing of the exact ones.
         FormatError: no such rounding method.
     """
-    model = find_model(session, key)
+    with database.read_session() as session:
+        found = _link(session, find_model(session, key), request)
+    with database.session() as session:
+        find_model(session, found.model)
+        store_cells(session, found.model, found.setting, _cells(found.linked))
+    return found.document
+
+
+def _link(session: Session, model: ModelRow, request: LinkRequest) -> _Linked:
     source = find_source(session, model, request)
     target = _find_target(session, model, source, request)
     measured = measured_formats(session, model.id)
@@ -57,9 +77,8 @@ def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocumen
     cheap = expected_curves(source.probe, cheap)[0] if request.shrinkage else cheap
     linked = link_curves(cheap, exact, same_unit=same_unit(source, target), seed=request.seed)
     setting = _setting(source, target, linked, request)
-    store_cells(session, model.id, setting, _cells(linked))
     told = linked.curves.status != ""
-    return LinkDocument(
+    document = LinkDocument(
         model=model.id,
         setting=setting.id,
         probe=setting.probe,
@@ -70,6 +89,7 @@ def create_link(session: Session, key: str, request: LinkRequest) -> LinkDocumen
         linked_cells=int((told & ~linked.exact).sum()),
         notes=notes_on(linked.fit, source.probe) + _notes_on_kinds(linked, source.probe) + _notes_on_texts(source, target),
     )
+    return _Linked(model.id, setting, linked, document)
 
 
 def find_source(session: Session, model: ModelRow, request: LinkedProbes) -> ProbeSettingRow:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 _GRID: Final = np.linspace(0.0, 0.95, 20)
 """Values of ρ that are weighed, with a prior that falls to none at 1: without pairs of cells little is believed of others."""
 
+Mask = NDArray[np.bool_]
 Table = NDArray[np.float64]
 
 
@@ -34,7 +35,7 @@ class Conditional:
     share: float
 
 
-def condition(residual: Table, variance: Table, open_cells: NDArray[np.bool_], level: Table) -> Conditional:
+def condition(residual: Table, variance: Table, open_cells: Mask, level: Table) -> Conditional:
     """Residuals of the open cells as those of exact cells in the same layer foretell them.
 
     Args:
@@ -46,21 +47,19 @@ def condition(residual: Table, variance: Table, open_cells: NDArray[np.bool_], l
     apart = np.abs(level[:, None] - level) / math.log(4)
     known = np.isfinite(residual) & (variance > 0)
     share = _share(residual, variance, known, apart)
-    correlation = _correlation(share, apart)
     deviation = np.sqrt(variance)
-    shift = np.zeros(residual.shape)
-    covariance = np.zeros((*residual.shape, residual.shape[1]))
-    for row in np.flatnonzero(open_cells.any(axis=1)):
-        wanted, seen = np.flatnonzero(open_cells[row]), np.flatnonzero(known[row])
-        whole = correlation * np.outer(deviation[row], deviation[row])
-        left = whole[np.ix_(wanted, wanted)]
-        if len(seen):
-            across = whole[np.ix_(wanted, seen)]
-            gain = np.linalg.solve(whole[np.ix_(seen, seen)], across.T).T
-            shift[row, wanted] = gain @ residual[row, seen]
-            left = left - gain @ across.T
-        covariance[row][np.ix_(wanted, wanted)] = left
-    return Conditional(shift, covariance, share)
+    whole = _correlation(share, apart) * deviation[:, :, None] * deviation[:, None, :]
+    among = np.where(_both(known, known), whole, np.eye(len(level)))
+    across = np.where(_both(open_cells, known), whole, 0.0)
+    gain = np.swapaxes(np.linalg.solve(among, np.swapaxes(across, 1, 2)), 1, 2)
+    shift = (gain @ np.where(known, residual, 0.0)[:, :, None])[:, :, 0]
+    left = whole - gain @ np.swapaxes(across, 1, 2)
+    return Conditional(shift, np.where(_both(open_cells, open_cells), left, 0.0), share)
+
+
+def _both(first: Mask, second: Mask) -> Mask:
+    """Pairs of cells of a layer, one of the first and one of the second, (layers, formats, formats)."""
+    return first[:, :, None] & second[:, None, :]
 
 
 def _correlation(share: float, apart: Table) -> Table:
@@ -70,16 +69,21 @@ def _correlation(share: float, apart: Table) -> Table:
     return common
 
 
-def _share(residual: Table, variance: Table, known: NDArray[np.bool_], apart: Table) -> float:
-    """Posterior mean of ρ, by the layers with several exact cells; the variances are taken as they are."""
-    rows = np.flatnonzero(known.sum(axis=1) > 1)
+def _share(residual: Table, variance: Table, known: Mask, apart: Table) -> float:
+    """Posterior mean of ρ, by the layers with several exact cells; the variances are taken as they are.
+
+    A cell that is not exact is one of variance 1 and residual 0 that has nothing to do with the others: it changes no density.
+    Layers with the same exact formats share a matrix.
+    """
+    several = known.sum(axis=1) > 1
+    scaled = np.divide(residual, np.sqrt(variance), out=np.zeros(residual.shape), where=known)[several]
+    patterns, pattern_of = np.unique(known[several], axis=0, return_inverse=True)
+    members = np.bincount(pattern_of, minlength=len(patterns))
+    moments = np.zeros((len(patterns), len(apart), len(apart)))
+    np.add.at(moments, pattern_of, scaled[:, :, None] * scaled[:, None, :])
     density = np.log1p(-_GRID)
     for number, share in enumerate(_GRID):
-        correlation = _correlation(float(share), apart)
-        for row in rows:
-            seen = np.flatnonzero(known[row])
-            scaled = residual[row, seen] / np.sqrt(variance[row, seen])
-            part = correlation[np.ix_(seen, seen)]
-            density[number] -= 0.5 * (float(np.linalg.slogdet(part)[1]) + float(scaled @ np.linalg.solve(part, scaled)))
+        parts = np.where(_both(patterns, patterns), _correlation(float(share), apart), np.eye(len(apart)))
+        density[number] -= 0.5 * float(members @ np.linalg.slogdet(parts)[1] + (np.linalg.inv(parts) * moments).sum())
     weight = np.exp(density - density.max())
     return float(weight @ _GRID / weight.sum())

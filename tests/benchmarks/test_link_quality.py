@@ -47,8 +47,7 @@ def test_linked_cells_are_as_far_from_exact_ones_as_their_errors_say(
 
     measure("fisher", probe_parameters={"draws": 4})
     measure("kl", sample=BOUGHT, seed=0)
-    with database.session() as session:
-        document = links.create_link(session, model, LinkRequest())
+    document = links.create_link(database, model, LinkRequest())
     measure("kl", sample=BOUGHT + CHECKED, seed=1)
     formats = [get_format(name) for name in FORMATS]
     with database.read_session() as session:

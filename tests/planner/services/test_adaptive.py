@@ -96,8 +96,7 @@ def test_a_run_samples_links_and_spends_cells_until_its_plans_are_stable(toy: Da
     assert step.finished == "stable"
     assert max(losses[-1]) <= 0.005 < max(losses[0])
     assert 20 < len(measured) < 21 * 7
-    with toy.session() as session:
-        document = links.create_link(session, "toy", adaptive.link_request(question(), step))
+    document = links.create_link(toy, "toy", adaptive.link_request(question(), step))
     assert document.exact_cells == len(measured)
     assert [plan.effective_bits <= 4.4 for plan in step.plans] == [True, True]
     assert set(step.plans[0].formats) == {layer.name for layer in DESCRIBED.layers} - {"lm_head"}

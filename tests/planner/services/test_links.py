@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from planner.cells import Cell, ProbeSetting
+from planner.curves import Curves
 from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.schemas.links import LinkDocument, LinkRequest
 from planner.schemas.plans import BudgetSpec, PlanDocument, PlanRequest
-from planner.services import curves, links, plans
+from planner.services import curves, links, models, plans
+from planner.services.linked_curves import LinkedCurves, link_curves
 from planner.storage.cells import load_curves, store_cells
 from planner.storage.database import Database
 from planner.storage.tables import ProbeSettingRow
@@ -59,8 +61,7 @@ def measure(database: Database, *, cheap: ProbeSetting = CHEAP, exact: ProbeSett
 
 
 def link(database: Database, model: str, **options: object) -> LinkDocument:
-    with database.session() as session:
-        return links.create_link(session, model, LinkRequest.model_validate(options))
+    return links.create_link(database, model, LinkRequest.model_validate(options))
 
 
 def plan(database: Database, model: str) -> PlanDocument:
@@ -225,3 +226,18 @@ def test_cheap_cells_that_few_samples_dominate_are_told_apart_and_named(sqlite: 
     assert float(parameters["unsteady_offset"]) < -0.3
     foretold = linked.loss[:3][exact.status[:3] == ""] / (3 * known.loss[:3][exact.status[:3] == ""])
     assert np.median(np.abs(np.log(foretold))) < 0.3
+
+
+def test_a_model_that_is_deleted_while_its_link_is_computed_is_missed(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is computed while others wait to write, so others may write meanwhile."""
+    model = measure(sqlite)
+
+    def meanwhile(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> LinkedCurves:
+        found = link_curves(cheap, exact, same_unit=same_unit, seed=seed)
+        with sqlite.session() as session:
+            models.delete_model(session, model)
+        return found
+
+    monkeypatch.setattr(links, "link_curves", meanwhile)
+    with pytest.raises(NotFoundError, match="no model"):
+        link(sqlite, model)

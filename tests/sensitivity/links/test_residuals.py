@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
 
 from sensitivity.links.residuals import condition
 
@@ -31,6 +32,35 @@ def test_open_cells_follow_from_exact_ones_as_by_dense_conditioning() -> None:
     np.testing.assert_allclose(found.covariance[0][np.ix_([1, 3], [1, 3])], left)
     assert not found.covariance[0, 0].any()
     assert not found.shift[known].any()
+
+
+def test_layers_together_are_what_each_is_by_itself() -> None:
+    """Against one dense density a layer and value of ρ, and one dense conditioning a layer, with errors of all sizes."""
+    random = np.random.default_rng(5)
+    whole = world(0.8, layers=40, seed=5)
+    known, opened = np.split(random.random((80, 4)) < 0.5, 2)
+    opened &= ~known
+    variance = random.choice([0.0, 0.04, 0.09, 9.0], whole.shape)
+    found = condition(np.where(known, whole, np.nan), variance, opened, LEVEL)
+    apart = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
+    exact = [np.flatnonzero(row & (spread > 0)) for row, spread in zip(known, variance, strict=True)]
+    grid = np.linspace(0.0, 0.95, 20)
+    densities = np.log1p(-grid)
+    for number, share in enumerate(grid):
+        dense = np.where(apart == 0, 1.0, share ** (1.0 + apart))
+        for row, seen in enumerate(exact):
+            covariance = dense[np.ix_(seen, seen)] * np.sqrt(np.outer(variance[row, seen], variance[row, seen]))
+            if len(seen) > 1:
+                densities[number] += multivariate_normal(np.zeros(len(seen)), covariance).logpdf(whole[row, seen])
+    weight = np.exp(densities - densities.max())
+    assert found.share == pytest.approx(weight @ grid / weight.sum(), rel=1e-9)
+    dense = np.where(apart == 0, 1.0, found.share ** (1.0 + apart))
+    for row, seen in enumerate(exact):
+        own = dense * np.sqrt(np.outer(variance[row], variance[row]))
+        gain = own[np.ix_(opened[row], seen)] @ np.linalg.inv(own[np.ix_(seen, seen)])
+        np.testing.assert_allclose(found.shift[row, opened[row]], gain @ whole[row, seen], rtol=1e-9, atol=1e-12)
+        left = own[np.ix_(opened[row], opened[row])] - gain @ own[np.ix_(seen, opened[row])]
+        np.testing.assert_allclose(found.covariance[row][np.ix_(opened[row], opened[row])], left, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
