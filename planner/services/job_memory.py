@@ -1,6 +1,6 @@
 """What a job says of memory: how the model is to be loaded, and the forecast of either way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -9,7 +9,7 @@ from planner.errors import InvalidRequestError
 from planner.schemas.jobs import Streaming
 from planner.services.planning_inputs import load_layers
 from planner.storage.tables import CalibrationSetRow, ModelRow
-from sensitivity.checkpoint.description import SourceKind
+from sensitivity.checkpoint.description import Layer, SourceKind
 from sensitivity.memory_forecast import (
     EVALUATED_SEQUENCES,
     EVALUATION,
@@ -39,8 +39,9 @@ def memory_of(session: Session, model: ModelRow, payload: Mapping[str, Any], str
     if streaming == "always" and model.kind != SourceKind.SAFETENSORS:
         msg = f"{model.name} is a GGUF file, which is decoded as a whole: register its safetensors, or set streaming to never"
         raise InvalidRequestError(msg)
-    work = _work(session, model, payload)
-    found = forecast(load_layers(session, model.id), parameters=model.parameters, vocab_size=model.vocab_size, work=work)
+    layers = load_layers(session, model.id)
+    work = _work(session, model, payload, layers)
+    found = forecast(layers, parameters=model.parameters, vocab_size=model.vocab_size, work=work)
     return {"streaming": streaming, "memory": {"whole_bytes": found.whole_bytes, "streamed_bytes": found.streamed_bytes}}
 
 
@@ -93,7 +94,9 @@ def least_evaluation_memory(model: ModelRow, payload: Mapping[str, Any]) -> int:
     return min(ways)
 
 
-def _work(session: Session, model: ModelRow, payload: Mapping[str, Any]) -> Work:
+def _work(session: Session, model: ModelRow, payload: Mapping[str, Any], layers: Sequence[Layer]) -> Work:
+    cells: Mapping[str, Sequence[str]] | None = payload.get("cells")
+    named = cells or {}
     parameters = get_facts(payload["probe"]).parameters_with(payload["probe_parameters"])
     text = session.get(CalibrationSetRow, payload["calibration_id"]) if payload["calibration_id"] else None
     return Work(
@@ -106,4 +109,6 @@ def _work(session: Session, model: ModelRow, payload: Mapping[str, Any]) -> Work
         element_bytes=2 if parameters.get("arithmetic") == "bfloat16" else 4,
         characters=text.characters if text else 0,
         stored_bytes=stored_bytes(SourceKind(model.kind), model.dtype),
+        cells=None if cells is None else sum(map(len, named.values())),
+        changed=sum(layer.parameters * len(named.get(layer.name, ())) for layer in layers),
     )

@@ -58,6 +58,7 @@ class ModelSizes:
     Attributes:
         parameters: all its parameters, tied tensors once.
         in_blocks: weights of all layers in blocks.
+        blocks: how many there are.
         block: the layers of the largest block.
         largest: weights of the largest layer.
         hidden: width of the hidden states.
@@ -68,6 +69,7 @@ class ModelSizes:
 
     parameters: int
     in_blocks: int
+    blocks: int
     block: Sequence[Layer]
     largest: int
     hidden: int
@@ -87,6 +89,7 @@ class ModelSizes:
         return cls(
             parameters=parameters,
             in_blocks=min(parameters, _weights(inside)),
+            blocks=len(blocks),
             block=largest,
             largest=max((layer.parameters for layer in layers), default=0),
             hidden=layers[0].in_features if layers else 0,

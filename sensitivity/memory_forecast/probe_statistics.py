@@ -11,6 +11,7 @@ from sensitivity.memory_forecast.work import (
     VARIANT_SEQUENCES,
     Work,
     batch_tokens,
+    has_few_cells,
     has_graph,
     has_variants,
 )
@@ -34,11 +35,7 @@ _OTHER_WEIGHTS: Final = frozenset({"coverage", "marginal"})
 def statistics_bytes(model: ModelSizes, work: Work, *, streamed: bool) -> tuple[int, int]:
     """What stays for the run, and what comes and goes."""
     rounded = model.block_weights if streamed else model.in_blocks
-    kept = passing = 0
-    if work.probe in _KEEP_ERRORS:
-        stack = work.formats * work.element_bytes
-        kept += min(stack * rounded, KEPT_BYTES)
-        passing += stack * model.largest
+    kept, passing = _errors(model, work, streamed=streamed) if work.probe in _KEEP_ERRORS else (0, 0)
     if work.probe in _OTHER_WEIGHTS:
         kept += FLOAT32 * rounded
     if has_graph(work):
@@ -50,6 +47,22 @@ def statistics_bytes(model: ModelSizes, work: Work, *, streamed: bool) -> tuple[
     if work.probe == EVALUATION:  # a block rounded for an assignment while that of the one before it is still there
         passing += 2 * FLOAT32 * model.block_weights
     return kept, passing
+
+
+def _errors(model: ModelSizes, work: Work, *, streamed: bool) -> tuple[int, int]:
+    """ΔW that are kept, of all formats or of named cells; that of the layer in hand, and of some blocks where not all is kept."""
+    of_weight = work.formats * work.element_bytes
+    size, stack = of_weight * (model.block_weights if streamed else model.in_blocks), of_weight * model.largest
+    if work.cells is not None:
+        named = work.element_bytes * work.changed
+        size, stack = min(size, named) if streamed else named, min(stack, named)
+    at_a_time = VARIANT_BYTES if size > KEPT_BYTES and _together(model, work, streamed=streamed) else 0
+    return min(size, KEPT_BYTES), stack + at_a_time
+
+
+def _together(model: ModelSizes, work: Work, *, streamed: bool) -> bool:
+    """Whether the variants of all blocks are there at once."""
+    return not streamed and has_few_cells(work, model.blocks)
 
 
 def _scores(model: ModelSizes, work: Work, *, streamed: bool) -> int:
@@ -64,6 +77,8 @@ def _variants(model: ModelSizes, work: Work, *, streamed: bool) -> int:
     """States of variants before and behind a block, their changes at the end; block and head in another dtype; noise; tiles."""
     changes = {"kv_cache": work.formats, "linearity": work.draws * len(model.block), "perplexity_drop": 1}
     count = changes.get(work.probe, work.formats * len(model.block))
+    if work.cells is not None:
+        count = work.cells if _together(model, work, streamed=streamed) else min(count, work.cells)
     sequences = min(work.sequences, VARIANT_SEQUENCES) if streamed else 1
     of_all = sequences * count * work.sequence_length * model.hidden
     states = 2 * min(FLOAT32 * of_all, VARIANT_BYTES) + min(work.element_bytes * of_all, VARIANT_BYTES)

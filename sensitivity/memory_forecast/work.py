@@ -21,6 +21,9 @@ VARIANT_SEQUENCES: Final = 4
 EVALUATED_SEQUENCES: Final = 4
 """Held-out sequences of a unit of an evaluation, of a model that is held whole."""
 
+FEW_CELLS: Final = 8
+"""Named cells for each block, on average, up to which ``kl`` runs those of all blocks together (``sensitivity.probes.kl``)."""
+
 STREAMED_SEQUENCES: Final = 32
 """The most sequences of a unit of a streamed model."""
 
@@ -46,6 +49,8 @@ class Work:
         element_bytes: bytes of an element of ΔW and of inputs that are kept: 2 in bfloat16, 4 in float32.
         characters: of the calibration text, before it is cut.
         stored_bytes: bytes of a parameter in the checkpoint's files.
+        cells: cells that are named one by one; ``None`` for all formats of all layers.
+        changed: weights of the named cells' layers, each as often as it has a cell.
     """
 
     probe: str
@@ -57,6 +62,8 @@ class Work:
     element_bytes: int = 2
     characters: int = 0
     stored_bytes: int = 2
+    cells: int | None = None
+    changed: int = 0
 
 
 def stored_bytes(kind: SourceKind, dtype: str) -> int:
@@ -74,6 +81,11 @@ def has_graph(work: Work) -> bool:
 def has_variants(work: Work) -> bool:
     """Whether single changes are run one sequence at a time."""
     return work.probe in _VARIANTS
+
+
+def has_few_cells(work: Work, blocks: int) -> bool:
+    """Whether single changes of all blocks are in one unit, if the whole model is in memory."""
+    return work.probe == "kl" and work.cells is not None and work.cells <= FEW_CELLS * (blocks + 1)
 
 
 def is_walked(work: Work) -> bool:

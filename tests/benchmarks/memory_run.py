@@ -8,7 +8,7 @@ peak that is printed is all that the first process has, and what the fork had mo
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from planner.worker import handlers  # noqa: F401  (what a worker has in memory)
 from planner.worker.memory import reset_peak
+from sensitivity.checkpoint.description import Layer
 from sensitivity.checkpoint.reading import describe
 from sensitivity.evaluation import evaluate
 from sensitivity.formats.families import get_cell_format
@@ -44,6 +45,7 @@ class Run:
         sequences: of random tokens.
         length: tokens of each.
         units: how many of the run's units; all if not given.
+        cells: how many cells are named one by one, spread over the layers; all if not given.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Run:
     sequences: int = 16
     length: int = 128
     units: int | None = None
+    cells: int | None = None
 
 
 def main() -> None:
@@ -86,6 +89,7 @@ def _measured(asked: Run, *, program: int) -> dict[str, int]:
     reset_peak()
     description = describe(asked.model)
     parameters = _evaluate(asked) if asked.probe == EVALUATION else _probe(asked, blocks=description.blocks)
+    named = _named(asked, description.layers) or {}
     work = Work(
         asked.probe,
         asked.rounding,
@@ -95,6 +99,8 @@ def _measured(asked: Run, *, program: int) -> dict[str, int]:
         draws=int(parameters.get("draws", parameters.get("levels", 1))),
         element_bytes=2 if parameters.get("arithmetic") == "bfloat16" else 4,
         stored_bytes=stored_bytes(description.kind, description.dtype),
+        cells=asked.cells,
+        changed=sum(layer.parameters * len(named.get(layer.name, ())) for layer in description.layers),
     )
     layers = [layer for layer in description.layers if asked.probe != EVALUATION or layer.kind != "lm_head"]
     found = forecast(layers, parameters=description.parameters, vocab_size=description.vocab_size, work=work)
@@ -107,8 +113,10 @@ def _probe(asked: Run, *, blocks: int) -> Mapping[str, Any]:
     """Run the probe; all its parameters."""
     probe = get_probe(asked.probe, **asked.parameters)
     run = _prepared(asked)
-    units = probe.units if asked.whole else probe.streamed_units
-    for unit in units(blocks=blocks, sequences=asked.sequences)[: asked.units]:
+    units = (probe.units if asked.whole else probe.streamed_units)(blocks=blocks, sequences=asked.sequences)
+    if asked.cells is not None and asked.whole:
+        units = probe.cell_units(blocks=blocks, sequences=asked.sequences, cells=asked.cells)
+    for unit in units[: asked.units]:
         probe.run(run, unit)
     return probe.parameters
 
@@ -121,6 +129,15 @@ def _evaluate(asked: Run) -> Mapping[str, Any]:
     model = load_model(description, streamed=not asked.whole)
     evaluate(model, assignments, _tokens(asked, description.vocab_size), rounding=asked.rounding)
     return {}
+
+
+def _named(asked: Run, layers: Sequence[Layer]) -> dict[str, list[str]] | None:
+    """As many cells as are asked for: of every layer in the first format, then in the next."""
+    if asked.cells is None:
+        return None
+    places = [(layer.name, name) for name in FORMATS[: asked.formats] for layer in layers if layer.kind != "lm_head"]
+    cells = places[: asked.cells]
+    return {layer: [name for of, name in cells if of == layer] for layer, _ in cells}
 
 
 def _tokens(asked: Run, vocab_size: int) -> torch.Tensor:
@@ -141,6 +158,7 @@ def _prepared(asked: Run) -> ProbeRun[Any]:
         rounding=asked.rounding,
         tokens=_tokens(asked, description.vocab_size),
         seed=0,
+        cells=_named(asked, description.layers),
         around=dict.fromkeys(names, formats[0]) if get_probe(asked.probe).facts.around_plan else {},
     )
 

@@ -53,6 +53,19 @@ def test_it_grows_with_what_is_measured(change: dict[str, Any]) -> None:
     assert more[1] > least[1]
 
 
+def test_few_named_cells_are_in_memory_together_and_more_of_them_block_by_block() -> None:
+    """One pass for the cells of all blocks holds the states of all of them, and no more ΔW than theirs."""
+    kl = dataclasses.replace(WORK, probe="kl", formats=1, sequence_length=4096)
+    weights, states = 128 * 128, 2 * 4 * 4096 * 128 + 2 * 4096 * 128
+    few, more = (dataclasses.replace(kl, cells=cells, changed=cells * weights) for cells in (10, 40))
+    assert sums(4, more)[0] - sums(4, few)[0] == pytest.approx(30 * (states + totals.HEAP * 2 * weights), rel=0.02)
+    many = dataclasses.replace(kl, cells=41, changed=41 * weights)  # beyond eight a block, the head counted as one
+    assert sums(4, more)[0] - sums(4, many)[0] == pytest.approx(33 * states, rel=0.02)
+    assert sums(4, many)[1] == sums(4, dataclasses.replace(many, cells=400))[1]
+    huge = dataclasses.replace(few, changed=1 << 40)  # ΔW beyond what is kept: some at a time besides
+    assert sums(4, huge)[0] > sums(4, few)[0] + probe_statistics.KEPT_BYTES + probe_statistics.VARIANT_BYTES
+
+
 def test_only_what_waits_grows_with_the_sequences() -> None:
     """A graph is of a unit's sequences, however many there are; the states of a walk are of all."""
     more = dataclasses.replace(WORK, sequences=96)
@@ -117,6 +130,7 @@ def test_its_limits_are_those_of_the_code() -> None:
     assert work.BATCH_TOKENS == block_walk.BATCH_TOKENS == label_products.BATCH_TOKENS
     assert all(probe.UNIT_SEQUENCES == work.GRAPH_SEQUENCES for probe in (coverage, fisher, hessian_trace, marginal, salience))
     assert work.VARIANT_SEQUENCES == kl.UNIT_SEQUENCES
+    assert work.FEW_CELLS == kl.FEW_CELLS
     assert probe_statistics.KEPT_BYTES == rounding_errors.KEPT_BYTES
     assert probe_statistics.VARIANT_BYTES == single_changes.VARIANT_BYTES
     assert probe_statistics.GRAM_BYTES == output_energies.GRAM_BYTES

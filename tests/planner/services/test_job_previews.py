@@ -79,6 +79,23 @@ def test_without_a_text_the_built_in_one_is_assumed_and_not_kept(database: Datab
     assert rounded.sequences == 48
 
 
+def test_the_states_of_few_named_cells_are_counted_together(database: Database) -> None:
+    """Cells of all blocks go through the model in one pass; their ΔW are fewer than those of all formats."""
+    with database.session() as session:
+        synthetic.add_model(session)
+        text = synthetic.add_calibration(session)
+        session.execute(update(CalibrationSetRow).values(sequence_length=1 << 14))
+    names = [layer.name for layer in synthetic.description().layers if layer.kind != "lm_head"]
+    cells = {name: [f"INT{3 + place % 2}_G64"] for place, name in enumerate(names)}
+    asked = {"probe": "kl", "calibration": text}
+    few = forecast(database, **asked, cells=dict(list(cells.items())[:4]))
+    more = forecast(database, **asked, cells=cells)
+    assert few.whole_bytes is not None
+    assert more.whole_bytes is not None
+    states = (2 * 4 + 2) * (1 << 14) * synthetic.description().layers[0].in_features
+    assert more.whole_bytes - few.whole_bytes == pytest.approx(10 * states, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("asked", "error"), [({"model": "nobody"}, NotFoundError), ({"probe": "marginal"}, InvalidRequestError)], ids=str
 )
