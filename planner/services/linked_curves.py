@@ -9,6 +9,7 @@ from planner.curves import Curves
 from sensitivity.links.fitting import LinkFit, fit_link
 from sensitivity.links.link import Link
 from sensitivity.links.pairs import Pairs, log_variance, usable_pairs
+from sensitivity.links.positive import above_zero
 from sensitivity.links.residuals import Conditional, condition
 from sensitivity.links.steadiness import Steadiness, steadiness, told_apart, unsteady_cells
 from sensitivity.statistics import CellStatus
@@ -64,6 +65,9 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     What is foretold is the number that the exact probe would find on its text. The exact cells' standard errors are no part of
     the residual: both probes see the same sequences, and the other cells' exact numbers will have the same error.
 
+    Cheap losses that luck may have brought close to zero, or below it, are taken for what they are to be believed
+    (``sensitivity.links.positive``).
+
     Linked curves are not shrunk when plans are made of them, as the errors of exact cells and of others have nothing in common:
     shrink the cheap ones before (``expected_curves``).
 
@@ -77,6 +81,8 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
         LinkError: too few cells in common, or cheap losses that foretell nothing of the exact ones.
     """
     known = known_exactly(exact)
+    loss, error = above_zero(cheap.loss, cheap.standard_error)
+    cheap = replace(cheap, loss=loss, standard_error=error)
     relative_error = np.divide(cheap.standard_error, cheap.loss, where=cheap.loss > 0, out=np.zeros(cheap.loss.shape))
     unsteady = unsteady_cells(relative_error)
     apart = told_apart(_in_both(cheap, exact), unsteady)

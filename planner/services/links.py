@@ -27,7 +27,7 @@ from sensitivity.links.pairs import Pairs
 from sensitivity.rounding_facts import get_rounding_facts
 from sensitivity.statistics import CellStatus
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 """Raised whenever the numbers of a link would change."""
 
 

@@ -29,7 +29,7 @@ class Uncertainty:
     """What exact measurements would change of the losses of layers.
 
     Attributes:
-        loss: float64 (layers, formats): means; NaN where there is none.
+        loss: float64 (layers, formats): means, above 0 where there is an error; NaN where there is none.
         error: float64 (layers, formats): standard errors, above 0 where an exact measurement would tell something; else 0.
         covariance: float64 (layers, formats, formats): of the logarithms of the losses that have an error; 0 elsewhere.
     """
@@ -46,10 +46,8 @@ class Uncertainty:
 
     def covariance_of_losses(self) -> NDArray[np.float64]:
         """Covariance of the losses themselves, float64 (layers, formats, formats)."""
-        loss = np.where(self._positive, self.loss, 0.0)
-        found = loss[:, :, None] * loss[:, None, :] * np.expm1(self.covariance)
-        rows, columns = np.nonzero((self.error > 0) & ~self._positive)
-        found[rows, columns, columns] = np.square(self.error[rows, columns])
+        loss = np.where(self.error > 0, self.loss, 0.0)
+        found: NDArray[np.float64] = loss[:, :, None] * loss[:, None, :] * np.expm1(self.covariance)
         return found
 
     def roots(self) -> NDArray[np.float64]:
@@ -59,19 +57,10 @@ class Uncertainty:
         return found
 
     def changes(self, roots: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What a draw adds to the losses, float64 (layers, formats), from standard normal numbers of that shape.
-
-        A loss of zero with an error, from a cheap loss below zero, is drawn as the size of its error times a normal number.
-        """
+        """What a draw adds to the losses, float64 (layers, formats), from standard normal numbers of that shape."""
         half = np.diagonal(self.covariance, axis1=1, axis2=2) / 2
         factor = np.expm1((roots @ normal[:, :, None])[:, :, 0] - half)
-        uncertain = self.error > 0
-        return np.where(uncertain & self._positive, self.loss * factor, np.where(uncertain, np.abs(self.error * normal), 0.0))
-
-    @property
-    def _positive(self) -> NDArray[np.bool_]:
-        positive: NDArray[np.bool_] = np.nan_to_num(self.loss) > 0
-        return positive
+        return np.where(self.error > 0, self.loss * factor, 0.0)
 
 
 def information_values(priced: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -58,8 +58,8 @@ class Link:
         """Exact losses as the cheap ones foretell them, and their standard errors.
 
         A loss is the mean of a log-normal variable, ``exp(g + v/2)``, because losses are added up; its standard error is
-        ``loss·√(exp(v) − 1)``. The identity keeps the loss as it is. A cheap loss of zero or less is 0, and its standard
-        error is what the link makes of the cheap one's.
+        ``loss·√(exp(v) − 1)``. The identity keeps the loss as it is. A cheap loss of zero or less is 0 without an error: what is
+        to be believed of such losses where they have an error is said by ``positive.above_zero``, before they are linked.
 
         Args:
             cheap: float64 (cells,), finite.
@@ -69,18 +69,15 @@ class Link:
         Returns:
             Two float64 arrays (cells,).
         """
-        known = np.nan_to_num(error, nan=0.0)
-        positive = cheap > 0
-        seen = np.where(positive, cheap, known)
-        some = seen > 0
-        x = np.log(seen[some])
-        own = np.where(positive, log_variance(np.where(some, seen, 1.0), known), 0.0)[some]
+        some = cheap > 0
+        x = np.log(cheap[some])
+        own = log_variance(cheap[some], np.nan_to_num(error[some], nan=0.0))
         variance = self.variance(x, own, formats[some])
         middle = self.logarithm(x, formats[some])
         mean = np.exp(middle if self.family == "identity" else middle + variance / 2)
         loss, spread = np.zeros(len(cheap)), np.zeros(len(cheap))
         loss[some], spread[some] = mean, mean * np.sqrt(np.expm1(variance))
-        return np.where(positive, loss, 0.0), np.where(positive, spread, loss)
+        return loss, spread
 
     def _between(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of g at x between the first knot and the last."""
