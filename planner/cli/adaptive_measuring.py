@@ -1,5 +1,6 @@
 """`bitplan measure --adaptive`: a loop over ordinary jobs, each for the cells that the plans hang on by then."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,11 +10,14 @@ from planner.budget import BudgetKind
 from planner.cli.commands_linking import shape_of, show_link
 from planner.cli.following import follow
 from planner.cli.reporting import JobFailedError, out, say, show_json, show_table, with_error
-from planner.errors import InvalidRequestError
+from planner.errors import BudgetBelowFloorError, InvalidRequestError
 from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
-from planner.schemas.plans import BudgetSpec
+from planner.schemas.jobs import SubmitSensitivity
+from planner.schemas.plans import BoundsRequest, BudgetSpec
 from planner.services.adaptive import link_request
+from planner.solving.budget_limits import SHOWN
+from sensitivity.links.pairs import LEAST_PAIRS
 
 Adaptive = Annotated[
     bool,
@@ -67,30 +71,72 @@ def read_budgets(text: str | None, *, adaptive: bool, alone: bool) -> list[Budge
     return [BudgetSpec(effective_bits=value) for value in bits]
 
 
-def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, *, as_json: bool) -> None:
+def check_budgets(bitplan: AbstractOperations, model: str, budgets: Sequence[BudgetSpec], bounds: BoundsRequest) -> None:
+    """Refuse budgets below the smallest plan, before anything is measured.
+
+    Args:
+        bitplan: who answers.
+        model: model id, or its name.
+        budgets: in effective bits.
+        bounds: the formats and the runtime.
+
+    Raises:
+        NotFoundError: no such model.
+        BudgetBelowFloorError: a budget that no plan can keep.
+        InvalidRequestError: so few layers and formats that nothing is left to foretell.
+    """
+    found = bitplan.ask_bounds(model, bounds)
+    least = math.ceil(found.smallest.effective_bits * SHOWN) / SHOWN
+    for budget in budgets:
+        if budget.effective_bits is not None and budget.effective_bits < found.smallest.effective_bits:
+            msg = (
+                f"the budget of {budget.effective_bits:g} effective bits is below the smallest plan: the least feasible is "
+                f"{least:g}. Raise the budget, or add smaller formats; nothing was measured"
+            )
+            raise BudgetBelowFloorError(msg, smallest_feasible=least, unit=BudgetKind.EFFECTIVE_BITS.value)
+    cells = found.layers * len(found.formats)
+    if cells < LEAST_PAIRS:
+        msg = (
+            f"{found.layers} layers in {len(found.formats)} formats are {cells} cells, and {LEAST_PAIRS} exact ones are needed "
+            f"to foretell others: name more formats, or measure all of them exactly (bitplan measure {model} --probe kl)"
+        )
+        raise InvalidRequestError(msg, cells=cells)
+
+
+def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, like: SubmitSensitivity, *, as_json: bool) -> None:
     """Measure, link and plan in turns until the plans are stable or the cells are spent; keep the linked curves.
 
     The state is in the database: interrupted, the same request goes on where it was.
 
+    Args:
+        bitplan: who answers.
+        request: the question.
+        like: the job of the cheap curves; those of the exact cells run in the same way, on the same workers.
+        as_json: print one document at the end, and no rounds.
+
     Raises:
-        JobFailedError: a measurement or some of its units failed, or it was cancelled.
+        JobFailedError: a measurement or some of its units failed, or it was cancelled, or it left its cells unmeasured.
     """
     steps: list[AdaptiveStep] = []
+    ways = {"streaming": like.streaming, "label": like.label}
     with bitplan.working():
         while True:
             step = bitplan.next_step(request)
             if not as_json:
                 _show_step(step, steps)
-            steps.append(step)
             if step.next is None:
                 break
-            job = follow(bitplan, bitplan.submit_job(step.next).id, quiet=as_json)
+            if steps and step.next == steps[-1].next:
+                msg = "the last job measured none of its cells, and they would be asked for again: see bitplan jobs list"
+                raise JobFailedError(msg, model=step.model)
+            steps.append(step)
+            job = follow(bitplan, bitplan.submit_job(step.next.model_copy(update=ways)).id, quiet=as_json)
             if job.failed:  # the next round would ask for the same cells again
                 msg = f"job {job.id}: {job.reason}"
                 raise JobFailedError(msg, job=job.id, state=job.state.value)
     link = bitplan.create_link(step.model, link_request(request, step))
     if as_json:
-        show_json(AdaptiveRun(steps=steps, link=link))
+        show_json(AdaptiveRun(steps=[*steps, step], link=link))
     else:
         show_link(link)
 

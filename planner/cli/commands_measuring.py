@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from planner.cli import options
-from planner.cli.adaptive_measuring import Adaptive, Batch, Budgets, Cells, Tolerance, measure_adaptively, read_budgets
+from planner.cli.adaptive_measuring import (
+    Adaptive,
+    Batch,
+    Budgets,
+    Cells,
+    Tolerance,
+    check_budgets,
+    measure_adaptively,
+    read_budgets,
+)
 from planner.cli.drifting import compare_checkpoints
 from planner.cli.following import follow
 from planner.cli.memory_lines import say_forecast, say_peak
@@ -16,6 +25,7 @@ from planner.measuring import setting_of
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import Job, RoundingName, SubmitSensitivity
+from planner.schemas.plans import BoundsRequest
 from planner.services.pagination import PAGE_LIMIT
 from sensitivity.formats import families
 from sensitivity.formats.abstract import FormatFamily
@@ -81,6 +91,9 @@ def measure(
     """Measure error curves: what each format costs each layer. Interrupted, it goes on where it was."""
     wanted = read_budgets(budgets, adaptive=adaptive, alone=not (detach or force or sample))
     bitplan = operations()
+    named = options.read_list(formats)
+    if wanted and named:  # else whatever is measured by then is planned with
+        check_budgets(bitplan, model, wanted, BoundsRequest(formats=named, runtime=runtime))
     calibration = None
     if wanted or get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
         request = CreateCalibration(
@@ -96,7 +109,7 @@ def measure(
         model=model,
         probe=probe,
         probe_parameters=options.read_values(option, "option"),
-        formats=options.read_list(formats),
+        formats=named,
         calibration=calibration,
         include=include,
         exclude=exclude or [],
@@ -118,7 +131,7 @@ def measure(
         job = follow(bitplan, job.id, quiet=as_json)
     if wanted:
         question = AdaptiveRequest(
-            model=model,
+            model=job.model,
             probe=probe,
             setting=setting_of(job.request).id,
             formats=submission.formats,
@@ -130,7 +143,7 @@ def measure(
             batch=batch,
             seed=seed,
         )
-        measure_adaptively(bitplan, question, as_json=as_json)
+        measure_adaptively(bitplan, question, submission, as_json=as_json)
     elif as_json:
         show_json(job)
     elif job.reason and not job.failed:

@@ -45,13 +45,17 @@ def known_exactly(exact: Curves) -> NDArray[np.bool_]:
 
 
 def pairs_of(cheap: Curves, exact: Curves) -> Pairs:
-    """The cells with a loss above zero by both probes, whose curves have the same layers and formats."""
+    """The cells with a loss above zero by both probes, whose curves have the same layers and formats.
+
+    A cheap loss is taken for what is to be believed of it (``sensitivity.links.positive``).
+    """
+    loss, error = above_zero(cheap.loss, cheap.standard_error)
     names = np.broadcast_to(np.array([fmt.name for fmt in cheap.formats], dtype=str), cheap.loss.shape)
     return usable_pairs(
-        cheap.loss.ravel(),
+        loss.ravel(),
         exact.loss.ravel(),
         names.ravel(),
-        cheap_error=cheap.standard_error.ravel(),
+        cheap_error=error.ravel(),
         exact_error=exact.standard_error.ravel(),
     )
 

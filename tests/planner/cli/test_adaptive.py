@@ -4,8 +4,10 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +15,11 @@ from typer.testing import CliRunner
 
 from planner.cli import adaptive_measuring, workspace
 from planner.cli.app import app
+from planner.cli.reporting import JobFailedError
 from planner.operations import AbstractOperations
+from planner.schemas.adaptive import AdaptiveRequest, AdaptiveStep
+from planner.schemas.jobs import SubmitSensitivity
+from planner.schemas.plans import BudgetSpec
 from sensitivity.probes.base import ProbeRun, Unit
 from sensitivity.probes.kl import KLDivergence
 from sensitivity.statistics import Statistics
@@ -100,3 +106,42 @@ def test_options_that_contradict_each_other_are_refused(measure: list[str], monk
     ):
         told = json.loads(run("measure", "tiny", *options, "--json", code=2))
         assert (told["error"], words in told["detail"]) == ("invalid-request", True)
+
+
+def test_budgets_that_no_plan_keeps_are_refused_before_anything_is_measured(
+    measure: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bitplan", "--json"])
+    low = [*measure, "--json"]
+    low[low.index("--budgets") + 1] = "4,1.5"
+    told = json.loads(run(*low, code=3))
+    assert (told["error"], told["smallest_feasible"]) == ("budget-below-floor", 2.5)
+    monkeypatch.setattr(adaptive_measuring, "LEAST_PAIRS", 57)
+    told = json.loads(run(*measure, "--json", code=2))
+    assert (told["error"], told["cells"]) == ("invalid-request", 56)
+    assert json.loads(run("jobs", "list", "--json"))["items"] == []
+
+
+def test_rounds_run_as_the_cheap_job_did_and_end_where_one_measured_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    next_job = SubmitSensitivity(model="m", probe="kl", formats=["INT4_G64"], cells={"a": ["INT4_G64"]})
+    step = AdaptiveStep(
+        model="m", source="s", target="t", exact_cells=0, open_cells=40, link=None, plans=[], finished=None, next=next_job
+    )
+    asked: list[SubmitSensitivity] = []
+
+    class Stuck:
+        working = staticmethod(nullcontext)
+
+        def next_step(self, _request: AdaptiveRequest) -> AdaptiveStep:
+            return step
+
+        def submit_job(self, request: SubmitSensitivity) -> SimpleNamespace:
+            asked.append(request)
+            return SimpleNamespace(id="job")
+
+    monkeypatch.setattr(adaptive_measuring, "follow", lambda *_, **__: SimpleNamespace(id="job", failed=0))
+    like = SubmitSensitivity(model="m", streaming="always", label="big")
+    question = AdaptiveRequest(model="m", budgets=[BudgetSpec(effective_bits=4)])
+    with pytest.raises(JobFailedError, match="measured none of its cells"):
+        adaptive_measuring.measure_adaptively(cast("AbstractOperations", Stuck()), question, like, as_json=True)
+    assert asked == [next_job.model_copy(update={"streaming": "always", "label": "big"})]
