@@ -51,6 +51,15 @@ def doubled_off_diagonal(packed: Tensor, features: int) -> Tensor:
     return packed
 
 
+def _packed_grams(matrices: Tensor) -> Tensor:
+    """Packed grams of some A, doubled off the diagonal, (packed size, count): a column at a time, without a second copy."""
+    features = matrices.shape[-1]
+    grams = matrices.new_empty((packed_size(features), len(matrices)))
+    for column, matrix in enumerate(matrices):
+        grams[:, column] = doubled_off_diagonal(packed_gram(matrix[None]), features)[0]
+    return grams
+
+
 def _strips(packed: Tensor, features: int) -> Iterator[tuple[int, Tensor]]:
     """First column of each strip, and the strip as a view of shape (count, up to STRIP, features − first)."""
     start = 0
@@ -63,7 +72,11 @@ def _strips(packed: Tensor, features: int) -> Iterator[tuple[int, Tensor]]:
 
 @dataclass(slots=True)
 class _Layer:
-    """One layer's matrices: W, then ΔW in each format that can store it, (1 + K, out, in) or their packed grams."""
+    """One layer's matrices: W, then ΔW in each format that can store it.
+
+    Shape (1 + K, out, in), or, as packed grams, (packed size, 1 + K): the long dimension first, with which the inner products
+    of a few grams take half of the time that they take with it last.
+    """
 
     position: int
     name: str
@@ -73,7 +86,7 @@ class _Layer:
     def energies(self, inputs: Tensor, gram: Tensor | None) -> Tensor:
         """Float64 (sequences, 1 + K) of inputs (sequences, rows, in), whose packed grams are ``gram``."""
         if gram is not None:
-            return (gram @ self.matrices.T).double()
+            return (gram @ self.matrices).double()
         outputs = (inputs @ matrix.T for matrix in self.matrices)
         return torch.stack([output.float().square().sum(dim=(1, 2)) for output in outputs], dim=-1).double()
 
@@ -164,7 +177,7 @@ class OutputEnergies:
         matrices = torch.cat([weight[None], RoundingErrors(self.run, dtype).stack(name)])
         as_gram = _gram_pays(matrices, self.run.calibration_tokens.numel())
         if as_gram:
-            matrices = doubled_off_diagonal(packed_gram(matrices), matrices.shape[-1])
+            matrices = _packed_grams(matrices)
         return _Layer(position, name, matrices, as_gram)
 
 
