@@ -14,8 +14,7 @@ from planner.measuring import setting_of
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.links import LinkedProbes
 from planner.services.calibrations import find_calibration
-from planner.services.expected_curves import expected_curves
-from planner.services.linked_curves import known_exactly, pairs_of
+from planner.services.linked_curves import cheap_curves, known_exactly, pairs_of
 from planner.services.links import find_source, same_unit
 from planner.services.planning_inputs import Inputs, Selected, select_layers
 from planner.services.posing import legal_classes, pose
@@ -107,7 +106,7 @@ def load_known(session: Session, request: AdaptiveRequest) -> Known:
         names = [row.format for row in measured_formats(session, model.id, source.id)]
     formats = sorted(set(map(resolve_format, names)), key=lambda fmt: (fmt.num_bits, fmt.name))
     cheap = load_curves(session, model.id, source.id, formats).with_exact_formats(model.dtype)
-    cheap = expected_curves(source.probe, cheap)[0] if request.shrinkage else cheap
+    cheap = cheap_curves(source.probe, cheap, shrinkage=request.shrinkage)
     layers = [layer.name for layer in selected.layers]
     places = {name: place for place, name in enumerate(cheap.layers)}
     cheap = cheap.part([places[name] for name in layers], range(len(formats)))

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.curves import Curves
+from planner.services.expected_curves import expected_curves
+from sensitivity.formats.candidate import FormatT
 from sensitivity.links.fitting import LinkFit, fit_link
 from sensitivity.links.link import Link
 from sensitivity.links.pairs import Pairs, log_variance, usable_pairs
@@ -38,6 +40,22 @@ class LinkedCurves:
     kinds: Steadiness
 
 
+def cheap_curves(probe: str, measured: Curves[FormatT], *, shrinkage: bool) -> Curves[FormatT]:
+    """What is to be believed of a cheap probe's losses before they are linked.
+
+    Those that luck may have brought close to zero, or below it, are above it (``sensitivity.links.positive``), and all are freed
+    of the luck of their measurement where that is asked for and the probe allows it.
+
+    Args:
+        probe: whose losses they are.
+        measured: all cells of a model in one setting: the more are looked at together, the more is known of each.
+        shrinkage: whether the second is asked for.
+    """
+    loss, error = above_zero(measured.loss, measured.standard_error)
+    found = replace(measured, loss=loss, standard_error=error)
+    return expected_curves(probe, found)[0] if shrinkage else found
+
+
 def known_exactly(exact: Curves) -> NDArray[np.bool_]:
     """Cells that need no link, bool (layers, formats): with a number, or known to have none because it is not finite."""
     known: NDArray[np.bool_] = (exact.status == CellStatus.MEASURED) | (exact.status == CellStatus.NON_FINITE)
@@ -45,17 +63,13 @@ def known_exactly(exact: Curves) -> NDArray[np.bool_]:
 
 
 def pairs_of(cheap: Curves, exact: Curves) -> Pairs:
-    """The cells with a loss above zero by both probes, whose curves have the same layers and formats.
-
-    A cheap loss is taken for what is to be believed of it (``sensitivity.links.positive``).
-    """
-    loss, error = above_zero(cheap.loss, cheap.standard_error)
+    """The cells with a loss above zero by both probes, whose curves have the same layers and formats."""
     names = np.broadcast_to(np.array([fmt.name for fmt in cheap.formats], dtype=str), cheap.loss.shape)
     return usable_pairs(
-        loss.ravel(),
+        cheap.loss.ravel(),
         exact.loss.ravel(),
         names.ravel(),
-        cheap_error=error.ravel(),
+        cheap_error=cheap.standard_error.ravel(),
         exact_error=exact.standard_error.ravel(),
     )
 
@@ -69,14 +83,11 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
     What is foretold is the number that the exact probe would find on its text. The exact cells' standard errors are no part of
     the residual: both probes see the same sequences, and the other cells' exact numbers will have the same error.
 
-    Cheap losses that luck may have brought close to zero, or below it, are taken for what they are to be believed
-    (``sensitivity.links.positive``).
-
     Linked curves are not shrunk when plans are made of them, as the errors of exact cells and of others have nothing in common:
-    shrink the cheap ones before (``expected_curves``).
+    shrink the cheap ones before (``cheap_curves``).
 
     Args:
-        cheap: curves of the cheap probe.
+        cheap: curves of the cheap probe, as ``cheap_curves`` gives them.
         exact: curves of the exact probe, same layers and formats; most cells may be unmeasured.
         same_unit: both are in nats per token.
         seed: of the link's cross-validation.
@@ -85,8 +96,6 @@ def link_curves(cheap: Curves, exact: Curves, *, same_unit: bool, seed: int) -> 
         LinkError: too few cells in common, or cheap losses that foretell nothing of the exact ones.
     """
     known = known_exactly(exact)
-    loss, error = above_zero(cheap.loss, cheap.standard_error)
-    cheap = replace(cheap, loss=loss, standard_error=error)
     relative_error = np.divide(cheap.standard_error, cheap.loss, where=cheap.loss > 0, out=np.zeros(cheap.loss.shape))
     unsteady = unsteady_cells(relative_error)
     apart = told_apart(_in_both(cheap, exact), unsteady)

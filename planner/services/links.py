@@ -15,8 +15,7 @@ from planner.cells import Cell, ProbeSetting
 from planner.curve_tools.agreement import agreement
 from planner.errors import InvalidRequestError, NotFoundError, UnmeasuredError
 from planner.schemas.links import HeldOutFigures, LinkDocument, LinkedProbes, LinkFigures, LinkRequest
-from planner.services.expected_curves import expected_curves
-from planner.services.linked_curves import LinkedCurves, link_curves, pairs_of
+from planner.services.linked_curves import LinkedCurves, cheap_curves, link_curves, pairs_of
 from planner.services.planning_inputs import LINKED, find_model, refuse_other_numbers
 from planner.storage.cells import load_curves, measured_formats, store_cells
 from planner.storage.database import Database
@@ -74,7 +73,7 @@ def _link(session: Session, model: ModelRow, request: LinkRequest) -> _Linked:
     names = {row.format for row in measured if row.setting_id in (source.id, target.id)}
     formats = sorted(map(resolve_format, names), key=lambda fmt: (fmt.num_bits, fmt.name))
     cheap, exact = (load_curves(session, model.id, row.id, formats) for row in (source, target))
-    cheap = expected_curves(source.probe, cheap)[0] if request.shrinkage else cheap
+    cheap = cheap_curves(source.probe, cheap, shrinkage=request.shrinkage)
     linked = link_curves(cheap, exact, same_unit=same_unit(source, target), seed=request.seed)
     setting = _setting(source, target, linked, request)
     told = linked.curves.status != ""

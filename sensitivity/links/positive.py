@@ -6,6 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+_LARGER: Final = 1 + 1e-6
+"""An error is larger than its loss by more than rounding where it is so many times as large."""
 _LOWEST: Final = -8.0
 """No measured loss is taken for more standard errors below zero than this."""
 
@@ -30,7 +32,7 @@ def above_zero(loss: Table, error: Table) -> tuple[Table, Table]:
     """
     from scipy.special import ndtr  # here, so that only who links loads it
 
-    drowned = np.isfinite(loss) & np.isfinite(error) & (error > loss) & (error > 0)
+    drowned = np.isfinite(loss) & np.isfinite(error) & (error > _LARGER * loss) & (error > 0)
     z = np.maximum(loss[drowned] / error[drowned], _LOWEST)
     hazard = np.exp(-np.square(z) / 2) / math.sqrt(2 * math.pi) / ndtr(z)
     mean, spread = loss.copy(), error.copy()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import solvers
 from planner.build import Classes, GroupCurves
 from planner.services import linked_curves
-from planner.services.linked_curves import link_curves
+from planner.services.linked_curves import cheap_curves, link_curves
 from planner.solving.hanging_cells import Beliefs, Outlook, cells_that_matter, look_ahead
 from planner.solving.information import Regret, Uncertainty, expected_regret, information_values
 from planner.solving.plan import pose_problem, solve_plan
@@ -240,7 +240,8 @@ def test_losses_that_luck_brought_close_to_zero_are_not_planned_with(seen: float
         worst = int(lab.true[:, 0].argmax())
         loss, error = lab.cheap.loss.copy(), lab.cheap.standard_error.copy()
         loss[worst, :3], error[worst, :3] = seen * lab.true[worst, :3], lab.true[worst, :3]
-        lab = replace(lab, cheap=replace(lab.cheap, loss=loss, standard_error=error))
+        seen_curves = replace(lab.cheap, loss=loss, standard_error=error)
+        lab = replace(lab, cheap=cheap_curves("linearity", seen_curves, shrinkage=True))
         first = lab.sample(20, seed=seed)
         first[worst] = False
         beliefs, outlooks = lab.look(first)
