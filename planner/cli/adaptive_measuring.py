@@ -10,7 +10,7 @@ from planner.budget import BudgetKind
 from planner.cli.commands_linking import shape_of, show_link
 from planner.cli.following import follow
 from planner.cli.reporting import JobFailedError, out, say, show_json, show_table, with_error
-from planner.errors import BudgetBelowFloorError, InvalidRequestError
+from planner.errors import BudgetAboveCeilingError, BudgetBelowFloorError, InvalidRequestError
 from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
 from planner.schemas.jobs import SubmitSensitivity
@@ -72,7 +72,7 @@ def read_budgets(text: str | None, *, adaptive: bool, alone: bool) -> list[Budge
 
 
 def check_budgets(bitplan: AbstractOperations, model: str, budgets: Sequence[BudgetSpec], bounds: BoundsRequest) -> None:
-    """Refuse budgets below the smallest plan, before anything is measured.
+    """Refuse budgets below the smallest plan or above the largest, before anything is measured.
 
     Args:
         bitplan: who answers.
@@ -82,18 +82,20 @@ def check_budgets(bitplan: AbstractOperations, model: str, budgets: Sequence[Bud
 
     Raises:
         NotFoundError: no such model.
-        BudgetBelowFloorError: a budget that no plan can keep.
+        BudgetError: a budget that no plan can keep, or that binds nothing.
         InvalidRequestError: so few layers and formats that nothing is left to foretell.
     """
     found = bitplan.ask_bounds(model, bounds)
-    least = math.ceil(found.smallest.effective_bits * SHOWN) / SHOWN
-    for budget in budgets:
-        if budget.effective_bits is not None and budget.effective_bits < found.smallest.effective_bits:
-            msg = (
-                f"the budget of {budget.effective_bits:g} effective bits is below the smallest plan: the least feasible is "
-                f"{least:g}. Raise the budget, or add smaller formats; nothing was measured"
-            )
-            raise BudgetBelowFloorError(msg, smallest_feasible=least, unit=BudgetKind.EFFECTIVE_BITS.value)
+    unit = BudgetKind.EFFECTIVE_BITS
+    least, most = (math.ceil(size.effective_bits * SHOWN) / SHOWN for size in (found.smallest, found.largest))
+    for bits in (budget.effective_bits for budget in budgets if budget.effective_bits is not None):
+        words = f"nothing was measured: the budget of {bits:g} effective bits is"
+        if bits < found.smallest.effective_bits:
+            msg = f"{words} below the smallest plan; the least feasible is {least:g}. Raise the budget, or add smaller formats"
+            raise BudgetBelowFloorError(msg, smallest_feasible=least, unit=unit.value)
+        if bits > most:
+            msg = f"{words} above the largest plan, which needs {most:g}. Lower the budget, or add larger formats"
+            raise BudgetAboveCeilingError(msg, largest_useful=most, unit=unit.value)
     cells = found.layers * len(found.formats)
     if cells < LEAST_PAIRS:
         msg = (

@@ -112,10 +112,11 @@ def test_budgets_that_no_plan_keeps_are_refused_before_anything_is_measured(
     measure: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bitplan", "--json"])
-    low = [*measure, "--json"]
-    low[low.index("--budgets") + 1] = "4,1.5"
-    told = json.loads(run(*low, code=3))
+    place = measure.index("--budgets") + 1
+    told = json.loads(run(*measure[:place], "4,1.5", *measure[place + 1 :], "--json", code=3))
     assert (told["error"], told["smallest_feasible"]) == ("budget-below-floor", 2.5)
+    told = json.loads(run(*measure[:place], "2.5,6.5,6.51", *measure[place + 1 :], "--json", code=3))
+    assert (told["error"], told["largest_useful"]) == ("budget-above-ceiling", 6.5)
     monkeypatch.setattr(adaptive_measuring, "LEAST_PAIRS", 57)
     told = json.loads(run(*measure, "--json", code=2))
     assert (told["error"], told["cells"]) == ("invalid-request", 56)
