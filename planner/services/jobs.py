@@ -1,6 +1,6 @@
 """Jobs: what is worth queueing, how far it is, and how to stop it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -82,13 +82,18 @@ def submit_done(session: Session, *, kind: str, model_id: str, payload: dict[str
 
 
 def find_unfinished(session: Session, *, kind: str, model_id: str, payload: dict[str, Any]) -> Job | None:
-    """The job that does exactly this and has not ended, if there is one."""
+    """The job that does exactly this and has not ended, if there is one, whatever memory it was forecast to take."""
     of_model = JobRow.model_id == model_id
     query = select(JobRow).where(of_model, JobRow.kind == kind, JobRow.state.in_(UNFINISHED))
-    summary = summary_of(payload)
-    alike = (row for row in session.scalars(query).all() if row.summary == summary)
-    same = next((row for row in alike if payload_of(row) == payload), None)
+    task, summary = _task(payload), _task(summary_of(payload))
+    alike = (row for row in session.scalars(query).all() if _task(row.summary) == summary)
+    same = next((row for row in alike if _task(payload_of(row)) == task), None)
     return None if same is None else _document(session, snapshot(same))
+
+
+def _task(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job is to do: without the forecast of its memory, which another version of bitplan makes otherwise."""
+    return {name: value for name, value in payload.items() if name != "memory"}
 
 
 def get_job(session: Session, job_id: str) -> Job:

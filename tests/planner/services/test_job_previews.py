@@ -11,7 +11,7 @@ from planner.jobs.job import JobState
 from planner.jobs.sql_engine import SqlJobEngine
 from planner.jobs.workers import WorkerProfile
 from planner.measuring import setting_of
-from planner.schemas.jobs import JobForecast, SubmitSensitivity
+from planner.schemas.jobs import Job, JobForecast, SubmitSensitivity
 from planner.schemas.plans import BudgetSpec, EvaluateRequest, PlanRequest
 from planner.services import evaluations, job_previews, jobs, plans
 from planner.storage.database import Database
@@ -77,6 +77,24 @@ def test_without_a_text_the_built_in_one_is_assumed_and_not_kept(database: Datab
     assert count(database, CalibrationSetRow) == 0
     rounded = forecast(database, probe="weight_error", formats=["INT4_G64"], rounding="gptq")
     assert rounded.sequences == 48
+
+
+def test_a_job_that_another_version_forecast_otherwise_is_the_same_job(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what was interrupted goes on after an upgrade, without repeating a unit."""
+    register(database)
+    asked = {"probe": "weight_error", "formats": ["INT4_G64", "INT8_G64"]}
+
+    def submit() -> Job:
+        with database.session() as session:
+            return jobs.submit_sensitivity(session, SubmitSensitivity.model_validate({"model": "toy", **asked}))
+
+    first = submit()
+    monkeypatch.setattr("sensitivity.memory_forecast.totals.PROGRAM_BYTES", 1 << 30)
+    told = forecast(database, **asked)
+    assert told.whole_bytes != first.request["memory"]["whole_bytes"]
+    assert submit().id == told.unfinished == first.id
 
 
 def test_the_states_of_few_named_cells_are_counted_together(database: Database) -> None:
