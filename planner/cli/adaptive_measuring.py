@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,7 +15,9 @@ from planner.operations import AbstractOperations
 from planner.schemas.adaptive import AdaptiveRequest, AdaptiveRun, AdaptiveStep, BudgetOutlook
 from planner.schemas.jobs import SubmitSensitivity
 from planner.schemas.plans import BoundsRequest, BudgetSpec
+from planner.schemas.sizes import Bounds
 from planner.services.adaptive import link_request
+from planner.services.links import check_probes
 from planner.solving.budget_limits import SHOWN
 from sensitivity.links.pairs import LEAST_PAIRS
 
@@ -33,6 +35,9 @@ Tolerance = Annotated[
     float, typer.Option(help="Of --adaptive: stop when no plan loses more than this share of its loss in nine of ten draws.")
 ]
 Batch = Annotated[int, typer.Option(help="Of --adaptive: cells that are measured before plans are made again.")]
+
+EXACT: Final = "kl"
+"""The exact probe."""
 
 ENDS = {
     "stable": "the plans are stable: in nine of ten draws, exact cells take no more than the tolerance off their losses",
@@ -71,21 +76,45 @@ def read_budgets(text: str | None, *, adaptive: bool, alone: bool) -> list[Budge
     return [BudgetSpec(effective_bits=value) for value in bits]
 
 
-def check_budgets(bitplan: AbstractOperations, model: str, budgets: Sequence[BudgetSpec], bounds: BoundsRequest) -> None:
-    """Refuse budgets below the smallest plan or above the largest, before anything is measured.
+def check_question(
+    bitplan: AbstractOperations,
+    model: str,
+    budgets: Sequence[BudgetSpec],
+    *,
+    probe: str,
+    formats: list[str] | None,
+    runtime: str,
+) -> None:
+    """Refuse what cannot be asked before anything is measured, as far as that is known by then.
 
     Args:
         bitplan: who answers.
         model: model id, or its name.
         budgets: in effective bits.
-        bounds: the formats and the runtime.
+        probe: the cheap one.
+        formats: candidates; ``None`` for whatever is measured by then.
+        runtime: which engine.
 
     Raises:
         NotFoundError: no such model.
         BudgetError: a budget that no plan can keep, or that binds nothing.
-        InvalidRequestError: so few layers and formats that nothing is left to foretell.
+        InvalidRequestError: a probe that cannot be linked, or so few layers and formats that nothing is left to foretell.
     """
-    found = bitplan.ask_bounds(model, bounds)
+    check_probes(probe, EXACT)
+    if not formats:
+        return
+    found = bitplan.ask_bounds(model, BoundsRequest(formats=formats, runtime=runtime))
+    _check_budgets(found, budgets)
+    cells = found.layers * len(found.formats)
+    if cells < LEAST_PAIRS:
+        msg = (
+            f"{found.layers} layers in {len(found.formats)} formats are {cells} cells, and {LEAST_PAIRS} exact ones are needed "
+            f"to foretell others: name more formats, or measure all of them exactly (bitplan measure {model} --probe {EXACT})"
+        )
+        raise InvalidRequestError(msg, cells=cells)
+
+
+def _check_budgets(found: Bounds, budgets: Sequence[BudgetSpec]) -> None:
     unit = BudgetKind.EFFECTIVE_BITS
     least, most = (math.ceil(size.effective_bits * SHOWN) / SHOWN for size in (found.smallest, found.largest))
     for bits in (budget.effective_bits for budget in budgets if budget.effective_bits is not None):
@@ -96,13 +125,6 @@ def check_budgets(bitplan: AbstractOperations, model: str, budgets: Sequence[Bud
         if bits > most:
             msg = f"{words} above the largest plan, which needs {most:g}. Lower the budget, or add larger formats"
             raise BudgetAboveCeilingError(msg, largest_useful=most, unit=unit.value)
-    cells = found.layers * len(found.formats)
-    if cells < LEAST_PAIRS:
-        msg = (
-            f"{found.layers} layers in {len(found.formats)} formats are {cells} cells, and {LEAST_PAIRS} exact ones are needed "
-            f"to foretell others: name more formats, or measure all of them exactly (bitplan measure {model} --probe kl)"
-        )
-        raise InvalidRequestError(msg, cells=cells)
 
 
 def measure_adaptively(bitplan: AbstractOperations, request: AdaptiveRequest, like: SubmitSensitivity, *, as_json: bool) -> None:

@@ -6,12 +6,13 @@ import typer
 
 from planner.cli import options
 from planner.cli.adaptive_measuring import (
+    EXACT,
     Adaptive,
     Batch,
     Budgets,
     Cells,
     Tolerance,
-    check_budgets,
+    check_question,
     measure_adaptively,
     read_budgets,
 )
@@ -25,7 +26,6 @@ from planner.measuring import setting_of
 from planner.schemas.adaptive import AdaptiveRequest
 from planner.schemas.calibrations import CreateCalibration
 from planner.schemas.jobs import Job, RoundingName, SubmitSensitivity
-from planner.schemas.plans import BoundsRequest
 from planner.services.pagination import PAGE_LIMIT
 from sensitivity.formats import families
 from sensitivity.formats.abstract import FormatFamily
@@ -92,8 +92,8 @@ def measure(
     wanted = read_budgets(budgets, adaptive=adaptive, alone=not (detach or force or sample))
     bitplan = operations()
     named = options.read_list(formats)
-    if wanted and named:  # else whatever is measured by then is planned with
-        check_budgets(bitplan, model, wanted, BoundsRequest(formats=named, runtime=runtime))
+    if wanted:
+        check_question(bitplan, model, wanted, probe=probe, formats=named, runtime=runtime)
     calibration = None
     if wanted or get_facts(probe).needs_calibration or get_rounding_facts(rounding).needs_inputs:
         request = CreateCalibration(
@@ -134,6 +134,7 @@ def measure(
             model=job.model,
             probe=probe,
             setting=setting_of(job.request).id,
+            target=EXACT,
             formats=submission.formats,
             runtime=runtime,
             calibration=calibration,

@@ -100,15 +100,25 @@ def find_source(session: Session, model: ModelRow, request: LinkedProbes) -> Pro
         UnmeasuredError: nothing was measured with the probe and the rounding method.
         FormatError: no such rounding method.
     """
-    _check_probe(request.source)
-    _check_probe(request.target)
-    if request.source == request.target:
-        msg = f"a link is between two probes; source and target are both {request.source!r}"
-        raise InvalidRequestError(msg)
+    check_probes(request.source, request.target)
     rounding = None if request.rounding is None else get_rounding_facts(request.rounding).name
     rows = _freshest_first(session, model, request.source)
     rows = [row for row in rows if rounding in (None, row.rounding)]
     return _wanted(model, rows, request.source, request.source_setting)
+
+
+def check_probes(source: str, target: str) -> None:
+    """Refuse probes that no link is between.
+
+    Raises:
+        InvalidRequestError: one of them has no losses of weights or is linked already, or both are the same.
+        UnknownProbeError: one of them does not exist.
+    """
+    for name in (source, target):
+        _check_probe(name)
+    if source == target:
+        msg = f"a link is between two probes; source and target are both {source!r}"
+        raise InvalidRequestError(msg)
 
 
 def same_unit(source: ProbeSettingRow | ProbeSetting, target: ProbeSettingRow | ProbeSetting) -> bool:

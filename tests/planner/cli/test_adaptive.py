@@ -108,15 +108,16 @@ def test_options_that_contradict_each_other_are_refused(measure: list[str], monk
         assert (told["error"], words in told["detail"]) == ("invalid-request", True)
 
 
-def test_budgets_that_no_plan_keeps_are_refused_before_anything_is_measured(
-    measure: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_asked_is_refused_before_anything_is_measured(measure: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["bitplan", "--json"])
     place = measure.index("--budgets") + 1
     told = json.loads(run(*measure[:place], "4,1.5", *measure[place + 1 :], "--json", code=3))
     assert (told["error"], told["smallest_feasible"]) == ("budget-below-floor", 2.5)
     told = json.loads(run(*measure[:place], "2.5,6.5,6.51", *measure[place + 1 :], "--json", code=3))
     assert (told["error"], told["largest_useful"]) == ("budget-above-ceiling", 6.5)
+    for probe, words in (("kl", "source and target are both 'kl'"), ("perplexity_drop", "it measures no losses of weights")):
+        told = json.loads(run("measure", "tiny", "--probe", probe, *measure[4:], "--json", code=2))
+        assert (told["error"], words in told["detail"]) == ("invalid-request", True)
     monkeypatch.setattr(adaptive_measuring, "LEAST_PAIRS", 57)
     told = json.loads(run(*measure, "--json", code=2))
     assert (told["error"], told["cells"]) == ("invalid-request", 56)
