@@ -41,9 +41,12 @@ def test_steps_jobs_and_a_link_follow_each_other(client: TestClient, database: D
     assert second["exact_cells"] == 20
     assert second["plans"][0]["effective_bits"] <= 4.25
     assert second["link"]["family"] == "scale"
-    made = client.post(f"/v1/models/{measured.model}/links", json={})
+    made, again = (
+        client.post(f"/v1/models/{measured.model}/links", json={}, headers={"idempotency-key": "one"}) for _ in range(2)
+    )
     assert made.status_code == 201, made.text
     document = made.json()
+    assert again.json() == document
     assert document["exact_cells"] == 20
     curves = client.get(made.headers["location"]).json()
     assert curves["setting"]["probe"] == "calibrated_fisher"
@@ -58,5 +61,7 @@ def test_problems_say_what_to_do(client: TestClient, measured: Measured) -> None
     assert "--probe kl --sample 40" in none.json()["detail"]
     unknown = client.post("/v1/models/nothing/links", json={})
     assert unknown.status_code == 404
+    few = client.post("/v1/adaptive-steps", json=QUESTION | {"formats": ["INT4_G64"], "ignore": ["*.mlp.*", "lm_head"]})
+    assert (few.status_code, few.json()["type"], few.json()["cells"]) == (422, "urn:bitplan:problem:invalid-request", 8)
     odd = client.post("/v1/adaptive-steps", json=QUESTION | {"cells": 3})
     assert odd.status_code == 422
