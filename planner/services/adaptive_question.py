@@ -158,7 +158,8 @@ def check_pairs(known: Known) -> None:
     if known.open.any():
         msg += "allow more exact cells"
     else:
-        msg += f"none is left to measure, so plan with the exact ones alone (bitplan plan --probe {known.job['probe']})"
+        command = f"bitplan plan {known.selected.model.name} --probe {known.job['probe']}"
+        msg += f"none is left to measure, so plan with the exact ones alone ({command})"
     raise LinkError(msg)
 
 

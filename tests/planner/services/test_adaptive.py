@@ -230,7 +230,7 @@ def test_where_all_is_measured_and_nearly_nothing_has_a_number_it_says_so(toy: D
     while left:
         step = ask(toy, **rules)
         left = step.open_cells > len(answer(toy, step, silent=names[4:]))
-    with pytest.raises(LinkError, match=r"8 of 42 exact cells.*plan with the exact ones alone \(bitplan plan --probe kl\)"):
+    with pytest.raises(LinkError, match=r"8 of 42 exact cells.*plan with the exact ones alone \(bitplan plan toy --probe kl\)"):
         ask(toy, **rules)
 
 
