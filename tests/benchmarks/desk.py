@@ -1,5 +1,6 @@
 """Measuring for a report as a user would: jobs of the service on an embedded database, so that nothing is measured twice."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -40,15 +41,20 @@ TIED = get_runtime("vllm").tied_kinds
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A measured KL, nats per token, and its standard error over sequences."""
+class Estimate:
+    """A measured number and its standard error; a KL is in nats per token, its error over sequences."""
 
-    kl: float
+    value: float
     error: float
 
     def __str__(self) -> str:
-        digits = 3 if self.kl >= 0.1 else 4
-        return f"{self.kl:.{digits}f} ± {self.error:.{digits}f}"
+        digits = 3 if abs(self.value) >= 0.1 else 4
+        return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
+
+    def __truediv__(self, below: "Estimate") -> "Estimate":
+        """The ratio, with the error that it had if both were independent: of assignments on one text it is at most that."""
+        ratio = self.value / below.value
+        return Estimate(ratio, abs(ratio) * math.hypot(self.error / self.value, below.error / below.value))
 
 
 @dataclass
@@ -115,7 +121,7 @@ class Desk:
         assert point is not None
         return Step(point, changes, STEP_ERRORS).guarded()
 
-    def evaluate(self, assignments: Mapping[str, Assignment], calibration: str) -> dict[str, Found]:
+    def evaluate(self, assignments: Mapping[str, Assignment], calibration: str) -> dict[str, Estimate]:
         """KL of assignments on the held-out text, by label; what was measured before is looked up."""
         known = self._evaluated(calibration)
         missing = {label: layers for label, layers in assignments.items() if frozenset(layers.items()) not in known}
@@ -141,7 +147,7 @@ class Desk:
             },
         }
 
-    def _evaluated(self, calibration: str) -> dict[frozenset[tuple[str, str]], Found]:
+    def _evaluated(self, calibration: str) -> dict[frozenset[tuple[str, str]], Estimate]:
         """What is known of assignments in this rounding, by their layers."""
         query = select(EvaluationRow, JobRow.payload).join(JobRow, JobRow.id == EvaluationRow.job_id)
         query = query.where(EvaluationRow.model_id == self.model, EvaluationRow.calibration_id == calibration)
@@ -150,7 +156,7 @@ class Desk:
             for row, payload in session.execute(query.where(JobRow.state == JobState.SUCCEEDED)):
                 if payload["rounding"] == self.rounding:
                     layers = payload["assignments"][row.label]["layers"]
-                    found[frozenset(layers.items())] = Found(row.kl, row.kl_error or 0.0)
+                    found[frozenset(layers.items())] = Estimate(row.kl, row.kl_error or 0.0)
         return found
 
     @property
@@ -225,13 +231,9 @@ def shrunk(curves: Curves) -> Curves:
     return replace(curves, loss=found.loss, standard_error=found.standard_error)
 
 
-def sums(curves: Curves, formats: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Sum over the layers by format, and its standard error, cells taken as independent."""
-    columns = {fmt.name: k for k, fmt in enumerate(curves.formats)}
-    return {
-        name: (
-            float(curves.loss[:, columns[name]].sum()),
-            float(np.sqrt(np.square(np.nan_to_num(curves.standard_error[:, columns[name]])).sum())),
-        )
-        for name in formats
-    }
+def total(curves: Curves, fmt: str, layers: Sequence[str] | None = None) -> Estimate:
+    """Sum of a format's losses over layers, all by default, cells taken as independent."""
+    column = next(k for k, known in enumerate(curves.formats) if known.name == fmt)
+    rows = [i for i, name in enumerate(curves.layers) if layers is None or name in layers]
+    errors = np.nan_to_num(curves.standard_error[rows, column])
+    return Estimate(float(curves.loss[rows, column].sum()), float(np.sqrt(np.square(errors).sum())))

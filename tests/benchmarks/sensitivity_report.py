@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, linregress, spearmanr
 
 from planner.curves import Curves
 from planner.demo_model import smollm2_path
 from planner.logs import configure_logs
 from sensitivity.calibration import BUILTIN
-from tests.benchmarks.desk import Assignment, Desk, Found, shrunk, sums
+from tests.benchmarks.desk import Assignment, Desk, Estimate, shrunk, total
 from tests.benchmarks.goals import Goal, closing_line
 from tests.benchmarks.second_architecture import compare
 
@@ -71,6 +72,14 @@ class Report:
         self.goals.append(Goal(name, value, limit, at_least=at_least))
 
 
+def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+    """Spearman's, with its standard error by resampling layers."""
+    drawn = bootstrap(
+        (first, second), lambda a, b: spearmanr(a, b)[0], paired=True, vectorized=False, n_resamples=500, method="basic", rng=0
+    )
+    return Estimate(float(spearmanr(first, second)[0]), float(drawn.standard_error))
+
+
 def source_code(directory: Path) -> Path:
     """A text of another kind than prose: CPython's own library, one file after the other."""
     path = directory / "code.txt"
@@ -94,14 +103,14 @@ def agreement(report: Report) -> None:
         covered = desk.curves("coverage", small, COMPARED)
         rows = [covered.layers.index(name) for name in some]
         say(f"\n{label}: {len(some)} layers, {SMALL_CUT['sequences']} × 256 tokens; rank correlation with kl, Σ ÷ Σ kl")
-        say(f"{'format':>10} {'fisher':>8} {'coverage':>9} {'Σ fisher':>9} {'Σ coverage':>11} {'error of a cell':>16}")
+        say(f"{'format':>10} {'fisher':>16} {'coverage':>16} {'Σ fisher':>16} {'Σ coverage':>16} {'error of a cell':>16}")
         for k, name in enumerate(COMPARED):
-            ranks = [spearmanr(exact.loss[:, k], other)[0] for other in (cheap.loss[:, k], covered.loss[rows, k])]
-            shares = [other.sum() / exact.loss[:, k].sum() for other in (cheap.loss[:, k], covered.loss[rows, k])]
+            ranks = [rank_correlation(exact.loss[:, k], other) for other in (cheap.loss[:, k], covered.loss[rows, k])]
+            shares = [total(other, name, some) / total(exact, name) for other in (cheap, covered)]
             error = float(np.median(cheap.standard_error[:, k] / cheap.loss[:, k]))
-            say(f"{name:>10} {ranks[0]:8.3f} {ranks[1]:9.3f} {shares[0]:9.2f} {shares[1]:11.2f} {error:15.0%}")
+            say(f"{name:>10}{''.join(f' {found!s:>16}' for found in (*ranks, *shares))} {error:15.0%}")
             if name != "INT2_G64":
-                report.goal(f"rank correlation of fisher with kl, {name}, {label}", ranks[0], 0.95, at_least=True)
+                report.goal(f"rank correlation of fisher with kl, {name}, {label}", ranks[0].value, 0.95, at_least=True)
         _sums_of_uniform(report, label, whole, small)
 
 
@@ -110,22 +119,25 @@ def _sums_of_uniform(report: Report, label: str, whole: str, small: str) -> None
     fisher = desk.curves("fisher", whole, FULL)
     covered = desk.curves("coverage", small, COMPARED)
     measured = desk.evaluate({name: desk.uniform(name) for name in FULL}, whole)
-    predicted, shares = sums(fisher, FULL), sums(covered, COMPARED)
+    predicted = {name: total(fisher, name) for name in FULL}
+    shares = {name: total(covered, name) for name in COMPARED}
     say(f"\n{label}: uniform models, held-out KL measured, and sums over layers")
-    say(f"{'format':>10} {'measured':>18} {'Σ fisher':>18} {'ratio':>6} {'Σ coverage':>18} {'ratio':>6}")
+    say(f"{'format':>10} {'measured':>16} {'Σ fisher':>16} {'÷ measured':>16} {'Σ coverage':>16} {'÷ measured':>16}")
     for name in FULL:
-        total, error = predicted[name]
-        ratio = total / measured[name].kl
-        share = f"{Found(*shares[name])!s:>18} {shares[name][0] / measured[name].kl:6.2f}" if name in shares else ""
-        say(f"{name:>10} {measured[name]!s:>18} {Found(total, error)!s:>18} {ratio:6.2f} {share}")
+        found = [predicted[name], predicted[name] / measured[name]]
+        found += [shares[name], shares[name] / measured[name]] if name in shares else []
+        say(f"{name:>10} {measured[name]!s:>16}{''.join(f' {one!s:>16}' for one in found)}")
         if name in SUM_WITHIN:
-            report.goal(f"|Σ fisher ÷ measured − 1|, {name}, {label}", abs(ratio - 1), SUM_WITHIN[name])
+            report.goal(f"|Σ fisher ÷ measured − 1|, {name}, {label}", abs(found[1].value - 1), SUM_WITHIN[name])
         if name == LOW:
-            least = min(abs(ratio - 1), abs(shares[name][0] / measured[name].kl - 1))
+            least = min(abs(found[1].value - 1), abs(found[3].value - 1))
             report.goal(f"|Σ fisher or Σ coverage ÷ measured − 1|, {name}, {label}", least, LOW_WITHIN)
-    logs = np.log([measured[name].kl for name in FULL]), np.log([predicted[name][0] for name in FULL])
-    slope, offset = np.polyfit(logs[1], logs[0], 1)
-    say(f"fitted link: measured = {np.exp(offset):.3f} · (Σ fisher)^{slope:.3f}, over {FULL[0]} to {FULL[-1]}")
+    logs = np.log([measured[name].value for name in FULL]), np.log([predicted[name].value for name in FULL])
+    fitted = linregress(logs[1], logs[0])
+    say(
+        f"fitted link: measured = {np.exp(fitted.intercept):.3f} · (Σ fisher)^{fitted.slope:.3f} (± {fitted.stderr:.3f}), "
+        f"over {FULL[0]} to {FULL[-1]}"
+    )
 
 
 def plans(report: Report) -> None:
@@ -134,28 +146,29 @@ def plans(report: Report) -> None:
     calibrations = {label: desk.calibrate(source, **CUT) for label, source in report.texts.items()}
     first, *others = calibrations
     fisher = desk.curves("fisher", calibrations[first], FULL)
-    say(f"\nplans from curves of {first}; held-out KL, {CUT['held_out_sequences']} × {CUT['held_out_length']} tokens")
+    say("\nerrors of ratios are as of independent numbers: on one text they are at most that")
+    say(f"plans from curves of {first}; held-out KL, {CUT['held_out_sequences']} × {CUT['held_out_length']} tokens")
     columns = ("uniform", "plain Fisher", "shrunk", "one step")
-    say(f"{'menu':>15} {'bits':>5}{''.join(f' {name:>16}' for name in columns)} {'÷ Fisher':>9} {'÷ uniform':>10}")
+    say(f"{'menu':>15} {'bits':>5}{''.join(f' {name:>16}' for name in columns)} {'÷ Fisher':>16} {'÷ uniform':>16}")
     for menu, formats, tied in MENUS:
         for bits, most in zip(BUDGETS, MUST[menu], strict=True):
             found = _compare(desk, fisher, calibrations[first], formats, bits, tied=tied)
             plain, best = found["plain Fisher"], found["one step"]
             uniform = found.get("uniform")
-            beside = f"{best.kl / uniform.kl:10.3f}" if uniform else f"{'–':>10}"
             shown = [str(found[name]) if name in found else "–" for name in columns]
-            say(f"{menu:>15} {bits:5} {''.join(f' {text:>16}' for text in shown)} {best.kl / plain.kl:9.3f} {beside}")
-            report.goal(f"step ÷ plain Fisher, {menu}, {bits} bits", best.kl / plain.kl, BETTER)
+            shown += [str(best / plain), str(best / uniform) if uniform else "–"]
+            say(f"{menu:>15} {bits:5} {''.join(f' {text:>16}' for text in shown)}")
+            report.goal(f"step ÷ plain Fisher, {menu}, {bits} bits", best.value / plain.value, BETTER)
             if report.usual_model:
-                report.goal(f"KL of the step, {menu}, {bits} bits", best.kl, most)
+                report.goal(f"KL of the step, {menu}, {bits} bits", best.value, most)
             if uniform is not None:
-                report.goal(f"step ÷ uniform, {menu}, {bits} bits", best.kl / uniform.kl, 1.0)
+                report.goal(f"step ÷ uniform, {menu}, {bits} bits", best.value / uniform.value, 1.0)
             for label in others if formats is FULL else ():
                 elsewhere = _again(desk, calibrations[label], found.assignments)
                 say(f"{'':>15} on {label}: {', '.join(f'{name} {value}' for name, value in elsewhere.items())}")
 
 
-class _Compared(dict[str, Found]):
+class _Compared(dict[str, Estimate]):
     """Measured KL by label, and what was measured."""
 
     assignments: dict[str, Assignment]
@@ -177,7 +190,7 @@ def _compare(desk: Desk, fisher: Curves, calibration: str, menu: Sequence[str], 
     return found
 
 
-def _again(desk: Desk, calibration: str, assignments: dict[str, Assignment]) -> dict[str, Found]:
+def _again(desk: Desk, calibration: str, assignments: dict[str, Assignment]) -> dict[str, Estimate]:
     return desk.evaluate(assignments, calibration)
 
 
@@ -200,12 +213,14 @@ def other_rounding(report: Report) -> None:
 def _curves_of_roundings(curves: dict[str, Curves]) -> None:
     first, *others = curves
     say(f"\nfisher, Σ over layers ÷ Σ of {first}, and rank correlation with it")
-    say(f"{'format':>14}{''.join(f' {name:>16}' for name in others)}")
+    say(f"{'format':>14}{''.join(f' {name:>30}' for name in others)}")
     for k, name in enumerate(FULL):
-        plain = curves[first].loss[:, k]
-        columns = [curves[other].loss[:, k] for other in others]
-        shown = [f"{found.sum() / plain.sum():.3f}, {spearmanr(found, plain)[0]:.3f}" for found in columns]
-        say(f"{name:>14}{''.join(f' {text:>16}' for text in shown)}")
+        plain = curves[first]
+        shown = [
+            f"{total(curves[other], name) / total(plain, name)}, {rank_correlation(curves[other].loss[:, k], plain.loss[:, k])}"
+            for other in others
+        ]
+        say(f"{name:>14}{''.join(f' {text:>30}' for text in shown)}")
 
 
 def costs(report: Report) -> None:
