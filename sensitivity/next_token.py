@@ -8,9 +8,20 @@ from torch import Tensor, nn
 
 
 def hidden_states(module: nn.Module, tokens: Tensor) -> Tensor:
-    """Last hidden states, shape (sequences, length, hidden), of int64 tokens (sequences, length)."""
+    """Last hidden states, shape (sequences, length, hidden), of int64 tokens (sequences, length): what the head is given.
+
+    Cohere multiplies the head's output by a number and Granite divides it. Here the states are scaled instead, which is the same.
+    """
     body = module.base_model
-    return body(input_ids=tokens, use_cache=False).last_hidden_state  # type: ignore[operator, no-any-return]
+    states: Tensor = body(input_ids=tokens, use_cache=False).last_hidden_state  # type: ignore[operator]
+    factor = logit_factor(module)
+    return states if factor == 1.0 else states * factor
+
+
+def logit_factor(module: nn.Module) -> float:
+    """What the model multiplies its head's output by."""
+    times, divided = getattr(module.config, "logit_scale", None), getattr(module.config, "logits_scaling", None)
+    return float(1.0 if times is None else times) / float(1.0 if divided is None else divided)
 
 
 def next_token_logits(module: nn.Module, hidden: Tensor) -> Tensor:

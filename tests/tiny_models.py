@@ -18,19 +18,37 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    Cohere2Config,
+    CohereConfig,
+    Ernie4_5Config,
     Gemma2Config,
     Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
+    Ministral3Config,
+    MistralConfig,
     MixtralConfig,
+    NemotronConfig,
+    Olmo2Config,
+    Olmo3Config,
+    OlmoConfig,
+    OlmoeConfig,
     OPTConfig,
     Phi3Config,
+    PhiConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
     Qwen2MoeConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    SeedOssConfig,
+    SmolLM3Config,
+    StableLmConfig,
+    Starcoder2Config,
 )
 from transformers.utils import logging
 
@@ -171,6 +189,49 @@ def _dense(blocks: int) -> dict[str, int]:
         "vocab_size": 256,
         "max_position_embeddings": 512,
     }
+
+
+_SIZES = _dense(2)
+_SPECIAL = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+OTHERS: dict[str, PreTrainedConfig] = {
+    "mistral": MistralConfig(**_SIZES, sliding_window=16),
+    "qwen2": Qwen2Config(**_SIZES),
+    "gemma": GemmaConfig(**_SIZES, head_dim=16),
+    "smollm3": SmolLM3Config(**_SIZES, **_SPECIAL, no_rope_layers=[0, 1]),
+    "olmo": OlmoConfig(**_SIZES, **_SPECIAL, clip_qkv=1.5),
+    "olmo2": Olmo2Config(**_SIZES, **_SPECIAL),
+    "olmo3": Olmo3Config(**_SIZES, **_SPECIAL, sliding_window=16),
+    "olmoe": OlmoeConfig(**_SIZES, **_SPECIAL, num_experts=4, num_experts_per_tok=2),
+    "stablelm": StableLmConfig(**_SIZES, **_SPECIAL, use_qkv_bias=True, qk_layernorm=True, use_parallel_residual=True),
+    "granite": GraniteConfig(
+        **_SIZES, logits_scaling=3.0, embedding_multiplier=2.0, residual_multiplier=0.5, attention_multiplier=0.1
+    ),
+    "seed_oss": SeedOssConfig(**_SIZES, **_SPECIAL, head_dim=16),
+    "ministral3": Ministral3Config(
+        **_SIZES,
+        **_SPECIAL,
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 16.0,
+            "original_max_position_embeddings": 32,
+            "llama_4_scaling_beta": 0.1,
+        },
+    ),
+    "cohere": CohereConfig(**_SIZES, **_SPECIAL, logit_scale=0.3, use_qk_norm=True),
+    "cohere2": Cohere2Config(**_SIZES, **_SPECIAL, logit_scale=0.3, sliding_window=16),
+    "ernie4_5": Ernie4_5Config(**_SIZES, **_SPECIAL, head_dim=16),
+    "starcoder2": Starcoder2Config(**_SIZES, **_SPECIAL),
+    "nemotron": NemotronConfig(**_SIZES, **_SPECIAL),
+    "phi": PhiConfig(**_SIZES, **_SPECIAL),
+}
+"""The families that have no builder of their own; together with those that have one, every family."""
+
+
+def build(family: str, directory: Path) -> Path:
+    """A tiny model of any family that is known."""
+    return BUILDERS[family](directory) if family in BUILDERS else write_model(directory, OTHERS[family])
 
 
 def write_model(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sensitivity.checkpoint.families import GGUF_ARCHITECTURES, Family, get_family
+from sensitivity.checkpoint.families import FAMILIES, GGUF_ARCHITECTURES, Family, get_family
 from sensitivity.checkpoint.gguf_header import GgufHeader
 from sensitivity.checkpoint.gguf_limits import refuse_what_is_not_read
 from sensitivity.checkpoint.untrusted import shown
@@ -62,6 +62,7 @@ def from_json(raw: Mapping[str, object], path: Path) -> Configuration:
     if not isinstance(architecture, str):
         msg = f"{path} has no model_type, so its architecture is unknown: take config.json from the model's own repository"
         raise UnknownArchitectureError(msg)
+    _refuse_language_model_within(raw, path)
     family = get_family(architecture)
     if raw.get("quantization_config") is not None:
         msg = f"{path} has a quantization_config: its weights are quantized already; register the original checkpoint"
@@ -81,6 +82,22 @@ def from_json(raw: Mapping[str, object], path: Path) -> Configuration:
         context_length=sizes.get("max_position_embeddings"),
         tied=sizes.flag("tie_word_embeddings", default=family.tied),
     )
+
+
+def _refuse_language_model_within(raw: Mapping[str, object], path: Path) -> None:
+    """Say of a model for pictures or sound, which is not known, that the language model in it is.
+
+    Raises:
+        UnknownArchitectureError: it is one.
+    """
+    inner = raw.get("text_config")
+    known = inner.get("model_type") if isinstance(inner, Mapping) else None
+    if raw["model_type"] not in FAMILIES and isinstance(known, str) and known in FAMILIES:
+        msg = (
+            f"{path}: the architecture {shown(raw['model_type'])} is unknown, but the language model in it "
+            f"is a {known}: register a checkpoint that holds it alone"
+        )
+        raise UnknownArchitectureError(msg)
 
 
 def from_gguf(header: GgufHeader) -> Configuration:

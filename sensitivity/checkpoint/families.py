@@ -77,6 +77,23 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "gemma2": _TIED,
     "gemma3_text": _TIED,
     "smollm3": _TIED,
+    "olmo": _LLAMA,
+    "olmo2": _LLAMA,
+    "olmo3": _LLAMA,
+    "stablelm": _LLAMA,
+    "granite": _LLAMA,
+    "seed_oss": _LLAMA,
+    "ministral3": _LLAMA,
+    "cohere": _TIED,
+    "cohere2": _TIED,
+    "ernie4_5": _TIED,
+    "starcoder2": replace(_TIED, mlp=("mlp.c_fc", "mlp.c_proj")),
+    "nemotron": replace(_LLAMA, mlp=("mlp.up_proj", "mlp.down_proj")),
+    "phi": replace(
+        _LLAMA,
+        attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.dense"),
+        mlp=("mlp.fc1", "mlp.fc2"),
+    ),
     "phi3": Family(
         blocks="model.layers",
         attention=("self_attn.qkv_proj", "self_attn.o_proj"),
@@ -124,6 +141,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     ),
     "qwen2_moe": replace(_LLAMA, experts=Experts("mlp.experts", shared=_SHARED)),
     "qwen3_moe": replace(_LLAMA, experts=Experts("mlp.experts")),
+    "olmoe": replace(_LLAMA, mlp=(), experts=Experts("mlp.experts")),
 }
 
 GGUF_ARCHITECTURES: Final[Mapping[str, str]] = {
@@ -146,6 +164,7 @@ def get_family(model_type: str) -> Family:
         UnknownArchitectureError: none has this name; the message lists those that are known.
     """
     if model_type not in FAMILIES:
-        msg = f"the architecture {shown(model_type)} is unknown; known are {', '.join(sorted(FAMILIES))}"
+        known = ", ".join(sorted(FAMILIES))
+        msg = f"the architecture {shown(model_type)} is unknown: register a model of one that is known: {known}"
         raise UnknownArchitectureError(msg)
     return FAMILIES[model_type]

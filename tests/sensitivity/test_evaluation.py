@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sensitivity.checkpoint.families import FAMILIES
 from sensitivity.checkpoint.reading import describe
 from sensitivity.errors import CalibrationError, CheckpointError, NonFiniteError
 from sensitivity.evaluation import OF_LOGITS, Metric, evaluate, replaced_weights, summarise
@@ -16,7 +17,7 @@ from sensitivity.loading import LoadedModel, load_model
 from sensitivity.next_token import hidden_states, next_token_logits
 from sensitivity.rounding import fake_quantize
 from sensitivity.statistics import mean_and_error
-from tests.tiny_models import BUILDERS, tiny_llama
+from tests.tiny_models import BUILDERS, build, tiny_llama
 
 INT3, INT8, BF16, FP16 = (get_format(name) for name in ("INT3_G32", "INT8_G32", "BF16", "FP16"))
 
@@ -151,10 +152,10 @@ def test_one_sequence_has_no_standard_error(model: LoadedModel, tokens: torch.Te
     assert found.perplexity_error is None
 
 
-@pytest.mark.parametrize("family", sorted(BUILDERS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 @torch.no_grad()
 def test_body_and_head_are_the_whole_model(family: str, tmp_path: Path, tokens: torch.Tensor) -> None:
-    module = load_model(describe(str(BUILDERS[family](tmp_path / family)))).module
+    module = load_model(describe(str(build(family, tmp_path / family)))).module
     whole = module(tokens, use_cache=False).logits
     torch.testing.assert_close(next_token_logits(module, hidden_states(module, tokens)), whole, rtol=1e-5, atol=1e-5)
 

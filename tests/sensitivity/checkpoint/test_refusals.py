@@ -179,7 +179,15 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model_type", ["mamba", None, 3])
 def test_an_unknown_architecture_lists_the_known_ones(model_type: object, tmp_path: Path) -> None:
     edit_config(tiny_llama(tmp_path / "m"), model_type=model_type)
-    with pytest.raises(UnknownArchitectureError, match=r"known are gemma, gemma2|has no model_type"):
+    with pytest.raises(UnknownArchitectureError, match=r"of one that is known: cohere, .*, starcoder2$|has no model_type"):
+        describe(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("inner", ["gemma3_text", "siglip", 7])
+def test_of_a_model_for_pictures_the_language_model_is_named(inner: object, tmp_path: Path) -> None:
+    edit_config(tiny_llama(tmp_path / "m"), model_type="gemma3", text_config={"model_type": inner})
+    known = "the language model in it is a gemma3_text: register a checkpoint that holds it alone"
+    with pytest.raises(UnknownArchitectureError, match=known if inner == "gemma3_text" else "of one that is known"):
         describe(str(tmp_path / "m"))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, GemmaConfig, MistralConfig, PreTrainedConfig, Qwen2Config, SmolLM3Config
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from sensitivity.checkpoint import describe
@@ -16,7 +16,17 @@ from sensitivity.checkpoint.description import Layer
 from sensitivity.checkpoint.families import FAMILIES
 from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading import LoadedModel, load_model
-from tests.tiny_models import BUILDERS, edit_config, poison, shards, tiny_gguf, tiny_llama, tiny_qwen3, truncate, write_model
+from tests.tiny_models import (
+    BUILDERS,
+    build,
+    edit_config,
+    poison,
+    shards,
+    tiny_gguf,
+    tiny_llama,
+    tiny_qwen3,
+    truncate,
+)
 
 TOKENS = torch.randint(0, 256, (3, 33), generator=torch.Generator().manual_seed(0))
 
@@ -36,30 +46,9 @@ def _stored(directory: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for path in shards(directory) for name, tensor in load_file(path).items()}
 
 
-SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 256,
-}
-OTHERS: dict[str, PreTrainedConfig] = {
-    "mistral": MistralConfig(**SIZES, sliding_window=16),
-    "qwen2": Qwen2Config(**SIZES),
-    "gemma": GemmaConfig(**SIZES, head_dim=16),
-    "smollm3": SmolLM3Config(**SIZES, pad_token_id=0, no_rope_layers=[0, 1]),
-}
-"""The families that have no builder of their own; together with those that have one, every family."""
-
-
-def _build(name: str, directory: Path) -> Path:
-    return BUILDERS[name](directory) if name in BUILDERS else write_model(directory, OTHERS[name])
-
-
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, LoadedModel]:
-    directory = _build(request.param, tmp_path_factory.mktemp(request.param))
+    directory = build(request.param, tmp_path_factory.mktemp(request.param))
     return request.param, directory, load_model(describe(str(directory)))
 
 

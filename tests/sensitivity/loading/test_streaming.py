@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from sensitivity.checkpoint import describe
+from sensitivity.checkpoint.families import FAMILIES
 from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading import LoadedModel, load_model
-from tests.tiny_models import BUILDERS, edit_config, poison, shards, tiny_gguf, tiny_llama, truncate
+from tests.tiny_models import BUILDERS, build, edit_config, poison, shards, tiny_gguf, tiny_llama, truncate
 
 
 def _in_memory(block: nn.Module) -> bool:
@@ -22,9 +23,9 @@ def _streamed(directory: Path) -> LoadedModel:
     return load_model(describe(str(directory)), streamed=True)
 
 
-@pytest.mark.parametrize("family", sorted(BUILDERS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_parameter_and_buffer_is_that_of_the_whole_model(tmp_path: Path, family: str) -> None:
-    description = describe(str(BUILDERS[family](tmp_path / family)))
+    description = describe(str(build(family, tmp_path / family)))
     whole, streamed = load_model(description), load_model(description, streamed=True)
     assert list(streamed.linears) == list(whole.linears)
     outside = {name for name, parameter in streamed.module.named_parameters() if not parameter.is_meta}

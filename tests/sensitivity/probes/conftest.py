@@ -7,7 +7,7 @@ import torch
 
 from sensitivity.checkpoint.reading import describe
 from sensitivity.loading import LoadedModel, load_model
-from tests.tiny_models import BUILDERS, tiny_llama, tiny_mixtral
+from tests.tiny_models import build, tiny_llama, tiny_mixtral
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def load_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loa
     """A fresh tiny model of a family."""
 
     def load(family: str) -> LoadedModel:
-        return load_model(describe(str(BUILDERS[family](tmp_path_factory.mktemp("models") / family))))
+        return load_model(describe(str(build(family, tmp_path_factory.mktemp("models") / family))))
 
     return load
 

@@ -42,7 +42,7 @@ def drawn_labels(model: LoadedModel, tokens: torch.Tensor, *, seed: int) -> torc
     return torch.from_numpy(labels)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "mixtral", "qwen2_moe"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "mixtral", "qwen2_moe", "granite"])
 def test_samples_are_those_of_plain_float64_autograd(load_family: Callable[[str], LoadedModel], family: str) -> None:
     model = load_family(family)
     tokens = random_tokens(3, 12)

@@ -80,7 +80,7 @@ def energies(model: LoadedModel, layers: Sequence[str]) -> np.ndarray:
     return np.array([[float(rounding_error(model, name, fmt).square().mean()) for fmt in FORMATS] for name in layers])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "phi3", "mixtral", "qwen2_moe"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "phi3", "mixtral", "qwen2_moe", "granite"])
 def test_samples_are_those_of_plain_float64_autograd(load_family: Callable[[str], LoadedModel], family: str) -> None:
     """The head aside, whose trace is not sampled."""
     model = load_family(family)

@@ -51,7 +51,7 @@ def dense_kl(model: LoadedModel, tokens: torch.Tensor, run: ProbeRun) -> np.ndar
     return result
 
 
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("family", [*BUILDERS, "cohere2", "granite", "phi", "stablelm"])
 def test_cells_are_those_of_float64_models_with_one_layer_replaced(
     load_family: Callable[[str], LoadedModel], family: str
 ) -> None:

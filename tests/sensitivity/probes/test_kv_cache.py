@@ -80,7 +80,7 @@ def dense_kl(model: LoadedModel, tokens: torch.Tensor, run: ProbeRun[KVCacheForm
     return result
 
 
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("family", [*BUILDERS, "cohere2", "olmo2", "phi", "stablelm"])
 def test_cells_are_those_of_float64_models_with_one_quantized_cache(
     load_family: Callable[[str], LoadedModel], family: str
 ) -> None:
