@@ -31,11 +31,14 @@ class _Batch:
     gradients: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def pull(self, output: Tensor, door: Tensor, starting: Callable[[int], None]) -> None:
-        """Take the gradients of all draws from the output back to the door."""
+        """Take the gradients of all draws from the output back to the door, which may be of another width (OPT's projections)."""
+        draws, same = len(self.gradients), output.shape == door.shape
+        behind = self.gradients if same else self.gradients.new_empty((draws, *door.shape))
         for draw, gradient in enumerate(self.gradients):
             starting(draw)
-            found = torch.autograd.grad(output, door, gradient, retain_graph=draw + 1 < len(self.gradients))
-            gradient.copy_(found[0])
+            found = torch.autograd.grad(output, door, gradient, retain_graph=draw + 1 < draws)
+            behind[draw].copy_(found[0])
+        self.gradients = behind
 
 
 @torch.no_grad()

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import OPTConfig
 
+from sensitivity.checkpoint import describe
 from sensitivity.loading import LoadedModel, load_model
 from sensitivity.probes.base import AbstractProbe, ProbeRun
 from sensitivity.probes.registry import get_probe
 from sensitivity.statistics import Statistics
 from tests.sensitivity.probes.dense import FORMATS, make_run, random_tokens, run_all
+from tests.tiny_models import write_model
 
 
 def streamed(model: LoadedModel) -> LoadedModel:
@@ -34,6 +38,15 @@ def test_the_same_bits_as_in_memory(load_family: Callable[[str], LoadedModel], f
     run = make_run(model, random_tokens(5, 8), formats=FORMATS[:2], layers=some_layers(model))
     probe = get_probe(name)
     assert np.array_equal(run_on(probe, run, streamed(model)), run_on(probe, run, model))
+
+
+@pytest.mark.parametrize("name", ["fisher", "hessian_trace", "kl"])
+def test_blocks_may_be_wider_than_the_embedding_and_the_head(tmp_path: Path, name: str) -> None:
+    sizes = {"hidden_size": 64, "ffn_dim": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 256}
+    config = OPTConfig(**sizes, word_embed_proj_dim=32, do_layer_norm_before=False)
+    model = load_model(describe(str(write_model(tmp_path, config))))
+    run = make_run(model, random_tokens(3, 8), formats=FORMATS[:2], layers=some_layers(model))
+    assert np.array_equal(run_on(get_probe(name), run, streamed(model)), run_on(get_probe(name), run, model))
 
 
 @pytest.mark.parametrize("rounding", ["rtn_diagonal", "gptq"])
