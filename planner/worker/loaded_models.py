@@ -18,7 +18,8 @@ from sensitivity.calibration import CalibrationSpec
 from sensitivity.checkpoint import SourceKind
 from sensitivity.heap import give_back
 from sensitivity.loading import LoadedModel, load_model
-from sensitivity.tokens import CalibrationTokens, cut
+from sensitivity.model_text import cut_for
+from sensitivity.tokens import CalibrationTokens
 
 _FLOAT32: Final = 4
 
@@ -100,7 +101,7 @@ class LoadedModels:
         """Tokens of a calibration set for a model.
 
         Raises:
-            CalibrationError: the text has too few tokens.
+            CalibrationError: the text has too few tokens, or some that the model cannot take.
         """
         key = (model_id, calibration_id)
         if key not in self._tokens:
@@ -118,5 +119,5 @@ class LoadedModels:
                     held_out_length=row.held_out_length,
                     seed=row.seed,
                 )
-            self._tokens = {key: cut(text, model.tokenizer, spec)}
+            self._tokens = {key: cut_for(model, text, spec)}
         return self._tokens[key]

@@ -44,6 +44,7 @@ class Family:
         keys: names of the configuration's sizes where they are not the usual ones.
         ignored: ends of names of stored buffers that are no parameters (masks, rotary tables).
         base: prefix that checkpoints of the bare model leave out.
+        learned_positions: positions are rows of a table, so that no sequence is longer than it.
     """
 
     blocks: str
@@ -58,6 +59,7 @@ class Family:
     keys: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = (".rotary_emb.inv_freq",)
     base: str = "model"
+    learned_positions: bool = False
 
 
 _LLAMA: Final = Family(
@@ -115,6 +117,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
         },
         ignored=(".attn.bias", ".attn.masked_bias"),
         base="transformer",
+        learned_positions=True,
     ),
     "gpt_neox": Family(
         blocks="gpt_neox.layers",
@@ -132,6 +135,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
         mlp=("fc1", "fc2"),
         embedding="model.decoder.embed_tokens",
         tied=True,
+        learned_positions=True,
     ),
     "mixtral": replace(
         _LLAMA,
