@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from sensitivity.errors import CheckpointError, CorruptCheckpointError
 from sensitivity.loading.experts import unfuse
 from sensitivity.loading.linears import check_head, find_blocks, find_linears, replace_conv1d
 from sensitivity.loading.streaming import BlockStream, find_places
+from sensitivity.loading.surplus import refuse_surplus
 
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError, SafetensorError)
 _ADVICE = {
@@ -169,17 +170,32 @@ def _load(description: ModelDescription) -> nn.Module:
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=description.kind is SourceKind.SAFETENSORS,  # but reported
                 **_location(description),
             )
     except _LOAD_ERRORS as error:
         msg = f"{description.source} cannot be loaded ({_first_line(error)}); {_ADVICE[description.kind]}"
         raise CorruptCheckpointError(msg) from error
-    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    _check_report(report, description)
+    module.config.use_cache = False
+    return module  # type: ignore[no-any-return]
+
+
+def _check_report(report: Mapping[str, Any], description: ModelDescription) -> None:
+    """What transformers says it did instead of failing.
+
+    Raises:
+        CorruptCheckpointError: tensors are missing, of another shape than the configuration says, or have no place.
+    """
+    for name, stored, expected in sorted(report["mismatched_keys"]):
+        found = f"{description.source} stores {name} as {tuple(stored)} instead of {tuple(expected)}, as its configuration says"
+        msg = f"{found}; take config.json and weights from the same place"
+        raise CorruptCheckpointError(msg)
+    missing = sorted(report["missing_keys"])
     if missing:
         msg = f"{description.source} lacks tensors of its architecture ({', '.join(missing[:5])}); fetch its files again"
         raise CorruptCheckpointError(msg)
-    module.config.use_cache = False
-    return module  # type: ignore[no-any-return]
+    refuse_surplus(report["unexpected_keys"], description)
 
 
 def _empty(description: ModelDescription) -> nn.Module:

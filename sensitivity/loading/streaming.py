@@ -17,6 +17,7 @@ from sensitivity.checkpoint.tensors import StoredTensor
 from sensitivity.checkpoint.weights import stored_bytes
 from sensitivity.errors import CorruptCheckpointError
 from sensitivity.heap import give_back
+from sensitivity.loading.surplus import refuse_surplus
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +126,7 @@ def find_places(module: nn.Module, description: ModelDescription, linears: dict[
         linears: the linear of every layer of the description.
 
     Raises:
-        CorruptCheckpointError: a parameter has no stored tensor, or one of another shape.
+        CorruptCheckpointError: a parameter has no stored tensor, or one of another shape, or a tensor of a block has no place.
     """
     owners: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}
     for part in module.modules():
@@ -145,9 +146,14 @@ def find_places(module: nn.Module, description: ModelDescription, linears: dict[
 def _matches(
     module: nn.Module, description: ModelDescription, linears: dict[str, nn.Linear]
 ) -> Iterator[tuple[nn.Parameter, StoredTensor]]:
-    """Parameters and their stored tensors; what is stored beside the parameters (masks, rotary tables) is left out."""
+    """Parameters and their stored tensors; what is stored beside the parameters (masks, rotary tables) is left out.
+
+    Raises:
+        CorruptCheckpointError: a tensor of a block is no parameter.
+    """
     prefix = f"{get_family(description.architecture).base}."
     parameters = dict(module.named_parameters(remove_duplicate=False))
+    surplus: list[str] = []
     renamings = [rule for rule in get_model_conversion_mapping(module) if isinstance(rule, WeightRenaming)]
     for stored in (tensor for file in read_directory(Path(description.path)) for tensor in file.tensors):
         layer = stored.name.removesuffix(".weight")
@@ -158,6 +164,9 @@ def _matches(
         name, _ = rename_source_key(stored.name, renamings, [], module.base_model_prefix, parameters)
         if name in parameters:
             yield parameters[name], stored
+        else:
+            surplus.append(stored.name)
+    refuse_surplus(surplus, description)
 
 
 def _check(module: nn.Module, places: dict[nn.Parameter, Place], description: ModelDescription) -> None:

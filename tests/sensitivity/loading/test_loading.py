@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils import logging
 
 from sensitivity.checkpoint import describe
@@ -26,8 +27,10 @@ from tests.tiny_models import (
     tiny_llama,
     tiny_qwen3,
     truncate,
+    write_model,
 )
 
+SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 256}
 TOKENS = torch.randint(0, 256, (3, 33), generator=torch.Generator().manual_seed(0))
 
 
@@ -223,7 +226,8 @@ def _other_architecture(directory: Path) -> None:
     [
         (_cut_shard, "cannot be loaded .*incomplete metadata.*; fetch its files again"),
         (_remove_norm, r"lacks tensors of its architecture \(model.norm.weight\)"),
-        (_reshape_norm, "cannot be loaded"),
+        (_reshape_norm, r"stores model.norm.weight as \(65,\) instead of \(64,\), as its configuration says"),
+        (partial(edit_config, num_attention_heads=8), r"o_proj.weight as \(64, 64\) instead of \(64, 128\), as its"),
         (_remove_weights, "cannot be loaded"),
         (_other_architecture, "cannot be loaded .*no_such_model"),
     ],
@@ -234,6 +238,32 @@ def test_refuses_what_was_damaged_since_it_was_described(tmp_path: Path, damage:
     damage(directory)
     with pytest.raises(CorruptCheckpointError, match=message):
         load_model(description)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_refuses_tensors_of_a_block_that_have_no_place(tmp_path: Path, streamed: bool) -> None:
+    """They would be left out without a word, and every number would be that of another model."""
+    biased = write_model(tmp_path / "biased", LlamaConfig(**SIZES, attention_bias=True))
+    edit_config(biased, attention_bias=False)
+    with pytest.raises(CorruptCheckpointError, match=r"does not have \(model\.layers\.0\.self_attn\.k_proj\.bias, "):
+        load_model(describe(str(biased)), streamed=streamed)
+    normalised = tiny_qwen3(tmp_path / "normalised")
+    edit_config(normalised, model_type="llama", architectures=["LlamaForCausalLM"])
+    with pytest.raises(CorruptCheckpointError, match=r"does not have \(model\.layers\.0\.self_attn\.k_norm\.weight, "):
+        load_model(describe(str(normalised)), streamed=streamed)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_does_not_change_the_numbers_may_be_stored_too(tmp_path: Path, streamed: bool) -> None:
+    """Rotary tables of old checkpoints, the value head of a model that was trained on preferences."""
+    directory = tiny_llama(tmp_path)
+    path, expected = shards(directory)[0], _logits(_reference(directory))
+    rotary = {f"model.layers.1.self_attn.rotary_emb.{name}": torch.ones(8) for name in ("inv_freq", "cos_cached")}
+    further = {**rotary, "v_head.summary.weight": torch.ones(1, 64)}
+    save_file({**load_file(path), **further}, path, metadata={"format": "pt"})
+    model = load_model(describe(str(directory)), streamed=streamed)
+    if not streamed:
+        assert torch.equal(_logits(model.module), expected)
 
 
 def test_refuses_a_head_that_is_stored_beside_an_embedding_it_should_be(tmp_path: Path) -> None:
