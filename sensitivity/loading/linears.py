@@ -43,8 +43,8 @@ def find_linears(module: nn.Module, blocks: Sequence[nn.Module], layers: Sequenc
     for layer in layers:
         target = head if layer.kind == "lm_head" else _locate(module, experts, layer)
         if not isinstance(target, nn.Linear) or (target.out_features, target.in_features) != layer.shape:
-            found = f"the model that the configuration describes has no linear of shape {layer.shape} at {layer.name}"
-            msg = f"{found}; take config.json and weights from the same place, and register them again"
+            lack = f"the model that the configuration describes has no linear of shape {layer.shape} at {layer.name}"
+            msg = f"{lack}; take config.json and weights from the same place, and register them again"
             raise CorruptCheckpointError(msg)
         found[layer.name] = target
     return found
