@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "osD^vP*X<>hp"
+_ALL_TICKED = 16
+"""Blocks that all have a number below them; of more, each fifth has."""
 
 
 def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
@@ -24,7 +26,7 @@ def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     formats = list(dict.fromkeys(cell.format for cell in curves.items))
-    panels = [arrange([cell for cell in curves.items if cell.format == name]) for name in formats]
+    panels = [arrange([cell for cell in curves.items if cell.format == name], among=curves.items) for name in formats]
     limits = [panel.limits for panel in panels if panel.limits is not None]
     norm = LogNorm(vmin=min(low for low, _ in limits), vmax=max(high for _, high in limits)) if limits else None
     figure = Figure(figsize=(11, 1.1 + 1.5 * len(formats)), layout="constrained")
@@ -33,7 +35,8 @@ def draw_heat_map(curves: CurvesDocument, path: Path) -> Path:
     for axis, name, panel in zip(axes, formats, panels, strict=True):
         image = axis.imshow(_table(panel), aspect="auto", norm=norm, cmap=colormaps["cividis"])
         axis.set_yticks(range(len(panel.rows)), panel.rows, fontsize=7)
-        ticks = [at for at, block in enumerate(panel.blocks) if block is None or block % 5 == 0]
+        step = 1 if len(panel.blocks) <= _ALL_TICKED else 5
+        ticks = [at for at, block in enumerate(panel.blocks) if block is None or block % step == 0]
         axis.set_xticks(ticks, ["–" if panel.blocks[at] is None else str(panel.blocks[at]) for at in ticks], fontsize=7)
         axis.set_title(name, loc="left", fontsize=9)
     axes[-1].set_xlabel("block" + (" (–: outside of the blocks)" if None in panels[-1].blocks else ""))

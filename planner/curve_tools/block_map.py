@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from planner.schemas.curves import CellDocument
 from planner.services.tile_labels import row_labels
-from planner.services.tile_rows import expert_of, row_of, row_paths
+from planner.services.tile_rows import TileRow, expert_of, row_of, row_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +32,48 @@ class BlockMap:
         return (min(positive), max(positive)) if positive else None
 
 
-def arrange(cells: Sequence[CellDocument]) -> BlockMap:
-    """Cells of one format by block and row."""
-    blocks: list[int | None] = [*sorted({cell.block for cell in cells if cell.block is not None})]
-    if any(cell.block is None for cell in cells):
+def arrange(cells: Sequence[CellDocument], among: Sequence[CellDocument] | None = None) -> BlockMap:
+    """Cells of one format by block and row.
+
+    Args:
+        cells: in model order.
+        among: cells, in model order, whose rows and blocks are shown, be there a cell of the format or not; by default its own.
+    """
+    shown = cells if among is None else among
+    blocks: list[int | None] = [*sorted({cell.block for cell in shown if cell.block is not None})]
+    if any(cell.block is None for cell in shown):
         blocks.append(None)
-    places = [row_of(cell.layer, cell.block, expert_of(cell.layer)) for cell in cells]
-    kinds = {row: cell.kind for row, cell in zip(places, cells, strict=True)}
-    rows = dict(zip(kinds, row_labels(row_paths(list(kinds)), list(kinds.values())), strict=True))
+    kinds = {_row(cell): cell.kind for cell in shown}
+    ordered = _merged(shown)
+    rows = dict(zip(ordered, row_labels(row_paths(ordered), [kinds[row] for row in ordered]), strict=True))
     groups: dict[tuple[int | None, str], list[CellDocument]] = {}
-    for row, cell in zip(places, cells, strict=True):
-        groups.setdefault((cell.block, rows[row]), []).append(cell)
+    for cell in cells:
+        groups.setdefault((cell.block, rows[_row(cell)]), []).append(cell)
     return BlockMap(
         rows=tuple(rows.values()),
         blocks=tuple(blocks),
         groups=groups,
         means={place: _mean(group) for place, group in groups.items()},
     )
+
+
+def _row(cell: CellDocument) -> TileRow:
+    return row_of(cell.layer, cell.block, expert_of(cell.layer))
+
+
+def _merged(cells: Sequence[CellDocument]) -> list[TileRow]:
+    """All rows in an order that each block has its own in: blocks of which only some cells are measured may lack any of them."""
+    before: dict[TileRow, set[TileRow]] = {_row(cell): set() for cell in cells}
+    for first, second in pairwise(cells):
+        experts = {expert_of(first.layer), expert_of(second.layer)} - {None}
+        if first.block == second.block and len(experts) < 2:  # of another expert any row may come first
+            before[_row(second)].add(_row(first))
+    merged: list[TileRow] = []
+    while before:
+        free = (row for row, earlier in before.items() if not earlier & before.keys() - {row})
+        merged.append(next(free, next(iter(before))))
+        del before[merged[-1]]
+    return merged
 
 
 def _mean(group: Sequence[CellDocument]) -> float | None:

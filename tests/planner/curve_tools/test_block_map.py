@@ -34,6 +34,18 @@ def test_two_layers_of_a_kind_in_a_block_are_two_rows() -> None:
     assert all(len(group) == 1 for group in found.groups.values())
 
 
+def test_rows_and_blocks_are_those_of_all_formats_in_model_order() -> None:
+    """Of a sample of cells each block lacks others."""
+    roles = {0: ("o_proj", "up_proj"), 2: ("q_proj", "k_proj", "up_proj"), 3: ("k_proj", "o_proj", "down_proj")}
+    everything = [cell(f"h.{block}.{role}", role, block, 1.0) for block, listed in roles.items() for role in listed]
+    found = arrange(everything[2:4], among=everything)
+    assert found.blocks == (0, 2, 3)
+    for listed in roles.values():
+        assert sorted(listed, key=found.rows.index) == list(listed)
+    assert set(found.rows) == {"q_proj", "k_proj", "o_proj", "up_proj", "down_proj"}
+    assert found.means == {(2, "q_proj"): 1.0, (2, "k_proj"): 1.0}
+
+
 def test_without_a_positive_loss_there_is_no_scale() -> None:
     assert arrange([cell("a", "q_proj", 0, 0.0), cell("b", "q_proj", 1, None)]).limits is None
     assert arrange([]).limits is None
