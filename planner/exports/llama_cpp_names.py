@@ -34,10 +34,11 @@ def tensor_names(model: ExportedModel) -> dict[str, str]:
     """Name of each layer's tensor in GGUF (``blk.0.attn_q.weight``); the experts of a projection have one.
 
     Raises:
-        ExportError: llama.cpp does not have the architecture, or a layer's name.
+        ExportError: llama.cpp's names of the architecture are not known here, or it has none of a layer.
     """
     if model.architecture not in ARCHITECTURES:
-        msg = f"llama.cpp does not have {model.architecture}, but {', '.join(sorted(ARCHITECTURES))}; export json"
+        known = ", ".join(sorted(ARCHITECTURES))
+        msg = f"{model.architecture} is not among the architectures whose names in llama.cpp are known here: {known}; export json"
         raise ExportError(msg, rule="architecture")
     blocks = 1 + max((layer.block for layer in model.layers if layer.block is not None), default=0)
     table = name_table(model.architecture, blocks)

@@ -78,7 +78,7 @@ def mode_arguments(fmt: CandidateFormat) -> Json:
 def _require_architecture(model: ExportedModel) -> None:
     """mlx-lm's Qwen2-MoE has experts in every block; those of Mixtral are so anyway, those of Qwen3-MoE may be dense."""
     if model.architecture not in ARCHITECTURES:
-        msg = f"mlx-lm does not load {model.architecture} under the checkpoint's names; export json"
+        msg = f"{model.architecture} is not among what mlx-lm is known to load under the checkpoint's names; export json"
         raise ExportError(msg, rule="architecture")
     mixtures = {layer.block for layer in model.layers if layer.expert is not None}
     for layer in model.layers:

@@ -232,7 +232,7 @@ def test_every_layer_of_every_architecture_has_a_name_of_its_own(architecture: s
 
 
 def test_architectures_that_llama_cpp_does_not_have_are_refused_by_name() -> None:
-    with pytest.raises(ExportError, match=r"llama\.cpp does not have opt"):
+    with pytest.raises(ExportError, match=r"opt is not among the architectures whose names in llama\.cpp are known"):
         exported({"model.layers.0.self_attn.q_proj": get_format("Q4_K")}, wide_model(architecture="opt"))
 
 
