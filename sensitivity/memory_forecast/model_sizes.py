@@ -109,6 +109,11 @@ class ModelSizes:
         return sum(layer.in_features**2 for layer in self.block)
 
     @property
+    def widest(self) -> int:
+        """Greatest input width of the largest block's layers."""
+        return max((layer.in_features for layer in self.block), default=0)
+
+    @property
     def shapes(self) -> int:
         """Weights of the different shapes of the largest block's layers, each once."""
         return sum(out_features * in_features for out_features, in_features in {layer.shape for layer in self.block})

@@ -13,7 +13,7 @@ from sensitivity.checkpoint.description import Layer
 from sensitivity.memory_forecast.model_sizes import ModelSizes
 from sensitivity.memory_forecast.probe_statistics import statistics_bytes
 from sensitivity.memory_forecast.work import EVALUATION, FLOAT32, Work, batch_tokens, has_graph, is_walked
-from sensitivity.rounding_facts import get_rounding_facts
+from sensitivity.rounding_facts import GPTQ, get_rounding_facts
 
 PROGRAM_BYTES: Final = 470 << 20
 """A worker without a model: the interpreter with torch, transformers and the architecture's own modules."""
@@ -128,7 +128,11 @@ def _hidden_states(model: ModelSizes, work: Work, *, streamed: bool) -> int:
 
 
 def _moments(model: ModelSizes, work: Work, *, streamed: bool) -> int:
-    """Second moments of the inputs of a block's layers in float64, as much again while one is factorised, and codes in memory."""
+    """Second moments of the inputs of a block's layers in float64, copies of the widest, and codes in memory.
+
+    A symmetric matrix is made of its upper half beside that half; a factorisation has two copies, and the last factor in float32.
+    """
     if not get_rounding_facts(work.rounding).needs_inputs:
         return 0
-    return 16 * model.squares + (0 if streamed else work.formats * model.in_blocks)
+    copies = 20 if work.rounding == GPTQ.name else 8
+    return 8 * model.squares + copies * model.widest**2 + (0 if streamed else work.formats * model.in_blocks)

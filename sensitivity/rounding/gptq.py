@@ -70,14 +70,20 @@ def _feedback(inputs: InputMoments, damping: float) -> tuple[Tensor, Tensor]:
     """Order of the columns, int64 (in,), and ``Mᵀ`` in that order, float32 (in, in): lower triangular.
 
     Turning rows and columns around turns the lower Cholesky factor into an upper one: ``H = R Rᵀ``, ``M = R diag(R)⁻¹``.
+    Beside H there are never more than two matrices of its size.
     """
     diagonal = inputs.hessian.diagonal()
     order = torch.argsort(diagonal, descending=True, stable=True)
-    damped = inputs.hessian[order][:, order]
+    turned = order.flip(0)
+    damped = inputs.hessian[turned[:, None], turned]
     mean = float(diagonal.mean())
     damped.diagonal().add_(damping * mean if mean > 0 else 1.0)
-    factor = torch.linalg.cholesky(damped.flip(0, 1)).flip(0, 1)
-    return order, (factor / factor.diagonal()).T.float().contiguous()
+    lower = torch.linalg.cholesky(damped)
+    del damped
+    factor = lower.flip(0, 1)
+    del lower
+    factor /= factor.diagonal().clone()
+    return order, factor.T.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _levels(weight: Tensor, targets: Sequence[Grid], order: Tensor, feedback: Tensor) -> Tensor:
