@@ -3,8 +3,13 @@
 The halves are called apart so that the logits of all tokens (tokens × vocabulary) never exist at once.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
+
+_SCALED: Final = frozenset({"cohere", "cohere2"})
+_DIVIDED: Final = frozenset({"granite"})
 
 
 def hidden_states(module: nn.Module, tokens: Tensor) -> Tensor:
@@ -19,9 +24,11 @@ def hidden_states(module: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def logit_factor(module: nn.Module) -> float:
-    """What the model multiplies its head's output by."""
-    times, divided = getattr(module.config, "logit_scale", None), getattr(module.config, "logits_scaling", None)
-    return float(1.0 if times is None else times) / float(1.0 if divided is None else divided)
+    """What the model multiplies its head's output by: 1 for most."""
+    architecture = getattr(module.config, "model_type", None)
+    if architecture in _SCALED:
+        return float(module.config.logit_scale)  # type: ignore[union-attr, arg-type]
+    return 1.0 / float(module.config.logits_scaling) if architecture in _DIVIDED else 1.0  # type: ignore[union-attr, arg-type]
 
 
 def next_token_logits(module: nn.Module, hidden: Tensor) -> Tensor:

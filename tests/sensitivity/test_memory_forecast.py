@@ -53,6 +53,21 @@ def test_it_grows_with_what_is_measured(change: dict[str, Any]) -> None:
     assert more[1] > least[1]
 
 
+def test_a_factorisation_has_copies_of_the_moments_of_the_widest_layer() -> None:
+    """As of the 3,072 inputs of a GPT-2's last matrix, which are most of what its rounding takes."""
+    layers = [Layer(f"b.{name}", name, 0, None, 64, width) for name, width in (("up", 64), ("down", 4096))]
+    found = [
+        forecast(
+            layers, parameters=5 * 64 * 4096, vocab_size=64, work=dataclasses.replace(WORK, probe="output_error", rounding=name)
+        )
+        for name in ("rtn", "rtn_diagonal", "gptq")
+    ]
+    matrix = 8 * 4096**2
+    plain, diagonal, factorised = (one.streamed_bytes for one in found)
+    assert diagonal - plain == pytest.approx(2 * matrix, rel=0.05)
+    assert factorised - plain == pytest.approx(3.5 * matrix, rel=0.05)
+
+
 def test_few_named_cells_are_in_memory_together_and_more_of_them_block_by_block() -> None:
     """One pass for the cells of all blocks holds the states of all of them, and no more ΔW than theirs."""
     kl = dataclasses.replace(WORK, probe="kl", formats=1, sequence_length=4096)
