@@ -87,7 +87,7 @@ def get_curves(
 def find_setting(
     session: Session, model: ModelRow, *, probe: str | None = None, rounding: str | None = None, setting: str | None = None
 ) -> ProbeSettingDocument:
-    """The setting asked for; else the freshest of the most trusted probe.
+    """The setting asked for; else the freshest of the most trusted probe that was not measured on a few cells only.
 
     Raises:
         NotFoundError: no such setting of the model.
@@ -117,9 +117,18 @@ def unit_of(setting: ProbeSettingDocument) -> str:
 
 
 def choose_setting(known: Sequence[ProbeSettingDocument], *, setting: str | None = None) -> ProbeSettingDocument:
-    """The setting of that id if it is known; else the freshest of the most trusted probe. ``known`` is not empty."""
+    """The setting of that id if it is known; else the freshest of the most trusted probe. ``known`` is not empty.
+
+    Settings with less than half as many cells a format as the fullest (a few exact cells beside the curves) stand back.
+    """
     asked = [item for item in known if item.id == setting]
-    return min(asked or known, key=lambda item: trust(item.probe))
+    fullest = max(map(_cells_a_format, known))
+    whole = [item for item in known if 2 * _cells_a_format(item) >= fullest]
+    return min(asked or whole, key=lambda item: trust(item.probe))
+
+
+def _cells_a_format(setting: ProbeSettingDocument) -> float:
+    return setting.cells / max(1, len(setting.formats))
 
 
 def curves_csv(document: CurvesDocument) -> str:
