@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
@@ -47,9 +48,17 @@ def run(code: str, *, ignoring: bool = False) -> tuple[int, str, str]:
         text=True,
         check=False,
         timeout=60,
-        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignoring else None,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignoring else signal.SIG_DFL),
     )
     return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Interrupts are heard, also where the tests were started in the background of a shell, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("code", [_IMPORTS, _WORKS])
@@ -61,6 +70,7 @@ def test_a_command_that_was_started_to_hear_no_interrupt_hears_none() -> None:
     assert run(_WORKS, ignoring=True) == (0, "went on\n", "")
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_command_that_is_interrupted_leaves_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
