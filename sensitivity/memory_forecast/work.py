@@ -22,7 +22,7 @@ EVALUATED_SEQUENCES: Final = 4
 """Held-out sequences of a unit of an evaluation, of a model that is held whole."""
 
 FEW_CELLS: Final = 8
-"""Named cells for each block, on average, up to which ``kl`` runs those of all blocks together (``sensitivity.probes.kl``)."""
+"""Named cells for each block, on average, up to which ``kl`` has units of all blocks' cells on one sequence."""
 
 STREAMED_SEQUENCES: Final = 32
 """The most sequences of a unit of a streamed model."""

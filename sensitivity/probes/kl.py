@@ -6,6 +6,7 @@ from typing import ClassVar, Final, final
 
 import torch
 
+from sensitivity.memory_forecast import FEW_CELLS
 from sensitivity.probe_facts import KL, ProbeFacts
 from sensitivity.probes.base import AbstractProbe, ProbeRun, Unit, block_and_sequence_units, with_silent_sequences
 from sensitivity.probes.rounding_errors import DTYPES, KEPT_BYTES
@@ -17,9 +18,6 @@ UNIT_SEQUENCES: Final = 4
 """Sequences of a unit."""
 ALL_BLOCKS: Final = -1
 """Stands for the block in a unit of all cells of a run on a sequence."""
-FEW_CELLS: Final = 8
-"""Cells for each block, on average, that are measured in such units."""
-
 _Layers = Sequence[tuple[int, str]]
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import solvers
-from planner.runtimes import get_runtime
 from sensitivity.calibration import CalibrationSpec, read_text
 from sensitivity.checkpoint.reading import describe
 from sensitivity.formats.registry import get_format
@@ -29,6 +28,7 @@ from sensitivity.probes.lockstep import last_hidden
 from sensitivity.probes.single_changes import walks
 from sensitivity.probes.weight_changes import weight_changes
 from sensitivity.tokens import cut
+from tests.benchmarks.tied_groups import tied_groups
 
 FORMATS = [get_format(f"INT{bits}_G64") for bits in (3, 4, 6, 8)]
 SEQUENCES, LENGTH, LABELS = (0, 12), 256, 48
@@ -141,9 +141,7 @@ def test_what_an_allocation_can_still_gain(smollm2: Path, capsys: pytest.Capture
     loss = np.mean([np.diag(g).reshape(len(layers), len(FORMATS)) for g in grams], axis=0)
     sizes = np.array([[fmt.size_bits(layer.shape) for fmt in FORMATS] for layer in layers])
     weights = sum(layer.parameters for layer in layers)
-    tie = {kind: f"tie {number}" for number, kinds in enumerate(get_runtime("vllm").tied_kinds) for kind in kinds}
-    named = [f"{layer.block} {tie.get(layer.kind, layer.kind)}" for layer in layers]
-    groups = {"tied": np.unique(named, return_inverse=True)[1], "free": np.arange(len(layers))}
+    groups = {"tied": tied_groups(layers), "free": np.arange(len(layers))}
     limits = {}
     with capsys.disabled():
         print(f"\ncorrelation between cells of different layers: {spread:.3f} rms")  # noqa: T201

@@ -8,6 +8,7 @@ other texts: it is what refining could reach without any luck to pay for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 import solvers
-from planner.runtimes import get_runtime
 from planner.solving.shrinkage import shrink
 from sensitivity.calibration import CalibrationSpec, read_text
 from sensitivity.checkpoint.description import Layer
@@ -29,6 +29,7 @@ from sensitivity.probes.fisher import Fisher
 from sensitivity.probes.marginal import Marginal
 from sensitivity.statistics import mean_and_error
 from sensitivity.tokens import cut
+from tests.benchmarks.tied_groups import tied_groups
 
 SPEC = CalibrationSpec(sequences=48, sequence_length=256, held_out_sequences=8, held_out_length=512)
 FORMATS = [get_format(f"INT{bits}_G64") for bits in (3, 4, 6, 8)]
@@ -45,12 +46,11 @@ class Tied:
     """Exact plans of groups of layers under one budget."""
 
     layers: list[Layer]
-    group: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, layers: list[Layer]) -> "Tied":
-        tie = {kind: f"tie {number}" for number, kinds in enumerate(get_runtime("vllm").tied_kinds) for kind in kinds}
-        return cls(layers, np.unique([f"{one.block} {tie.get(one.kind, one.kind)}" for one in layers], return_inverse=True)[1])
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """Group of each layer."""
+        return tied_groups(self.layers)
 
     def plan(self, loss: Table, bits: float) -> Choice:
         """Index of each layer's format."""
@@ -100,7 +100,7 @@ def test_steps_that_know_the_text(smollm2: Path, capsys: pytest.CaptureFixture[s
     tokens = cut(read_text("builtin")[0], model.tokenizer, SPEC)
     run = ProbeRun(model, [layer.name for layer in layers], FORMATS, "rtn", tokens.calibration, seed=0)
     judged = replace(run, tokens=tokens.held_out, cache={})
-    tied = Tied.of(layers)
+    tied = Tied(layers)
     loss, error = cells(Fisher(), run)
     ratios = {}
     for bits in BUDGETS:

@@ -145,7 +145,6 @@ def test_its_limits_are_those_of_the_code() -> None:
     assert work.BATCH_TOKENS == block_walk.BATCH_TOKENS == label_products.BATCH_TOKENS
     assert all(probe.UNIT_SEQUENCES == work.GRAPH_SEQUENCES for probe in (coverage, fisher, hessian_trace, marginal, salience))
     assert work.VARIANT_SEQUENCES == kl.UNIT_SEQUENCES
-    assert work.FEW_CELLS == kl.FEW_CELLS
     assert probe_statistics.KEPT_BYTES == rounding_errors.KEPT_BYTES
     assert probe_statistics.VARIANT_BYTES == single_changes.VARIANT_BYTES
     assert probe_statistics.GRAM_BYTES == output_energies.GRAM_BYTES

@@ -29,17 +29,21 @@ tables = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
 )
 
 
-@pytest.fixture
-def quick_links(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_family(monkeypatch: pytest.MonkeyPatch, family: Family) -> None:
     """One shape, no cross-validation: what is tested here is where cells are spent."""
 
     def fit(pairs: Pairs, *, same_unit: bool, seed: int) -> LinkFit:
-        link = fit_family(Family.SCALE_BY_FORMAT, pairs)
+        link = fit_family(family, pairs)
         assert same_unit
         assert link is not None
         return LinkFit(link, len(pairs), 1.0, HeldOut(1.0, 0.0, 0.0), None)
 
     monkeypatch.setattr(linked_curves, "fit_link", fit)
+
+
+@pytest.fixture
+def quick_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_family(monkeypatch, Family.SCALE_BY_FORMAT)
 
 
 @settings(max_examples=20, deadline=None)
@@ -227,14 +231,7 @@ def test_losses_that_luck_brought_close_to_zero_are_not_planned_with(seen: float
     Taken as log-normal, a loss just above zero with such an error is all but zero in nearly every draw: the plans gave the layer
     the fewest bits, lost up to three times as much as the best ones, and were all but stable.
     """
-
-    def fit(pairs: Pairs, *, same_unit: bool, seed: int) -> LinkFit:
-        link = fit_family(Family.IDENTITY, pairs)
-        assert same_unit
-        assert link is not None
-        return LinkFit(link, len(pairs), 1.0, HeldOut(1.0, 0.0, 0.0), None)
-
-    monkeypatch.setattr(linked_curves, "fit_link", fit)
+    use_family(monkeypatch, Family.IDENTITY)
     for seed in range(4):
         lab = laboratory(seed, noise=0.02, residual=0.02)
         worst = int(lab.true[:, 0].argmax())
